@@ -1,0 +1,36 @@
+# Every target sets up what it needs: `make train` and `make test` work on a fresh clone.
+PYTHON ?= python3
+BIN := .venv/bin
+RUNS := runs/make-train
+
+.PHONY: setup train test check format clean
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+# The main job: the digits at their reference minibatch and at 16 times it.
+train: setup
+	rm -rf $(RUNS)
+	$(BIN)/bigbatch train digits --output $(RUNS)/digits-16
+	$(BIN)/bigbatch train digits --minibatch-size 256 --output $(RUNS)/digits-256
+	$(BIN)/bigbatch report $(RUNS)/digits-16 $(RUNS)/digits-256 --figure $(RUNS)/error-curves.png
+
+test: setup
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv runs dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

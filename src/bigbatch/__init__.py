@@ -1,0 +1,60 @@
+"""bigbatch: raise the minibatch size, keep the accuracy.
+
+`Step` takes an exact step, `Minibatches` cuts the data, `LearningRate` and the scaling rules give the rate; `Recipe`
+says it all in one value, and `train` runs it. Importing bigbatch imports no torch; using a name that needs it does.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from bigbatch.data.minibatches import Minibatches
+    from bigbatch.errors import InputError
+    from bigbatch.learning_rate import LearningRate, linear_scaling, no_scaling, square_root_scaling
+    from bigbatch.optim import MomentumCorrection, set_learning_rate
+    from bigbatch.presets import find_recipe
+    from bigbatch.recipe import Recipe
+    from bigbatch.sampling import Sampling
+    from bigbatch.step import Step
+    from bigbatch.trainer import train
+
+__version__ = "0.1.0"
+
+MODULE_OF: Final = {
+    "InputError": "errors",
+    "LearningRate": "learning_rate",
+    "Minibatches": "data.minibatches",
+    "MomentumCorrection": "optim",
+    "Recipe": "recipe",
+    "Sampling": "sampling",
+    "Step": "step",
+    "find_recipe": "presets",
+    "linear_scaling": "learning_rate",
+    "no_scaling": "learning_rate",
+    "set_learning_rate": "optim",
+    "square_root_scaling": "learning_rate",
+    "train": "trainer",
+}
+
+__all__ = [
+    "InputError",
+    "LearningRate",
+    "Minibatches",
+    "MomentumCorrection",
+    "Recipe",
+    "Sampling",
+    "Step",
+    "find_recipe",
+    "linear_scaling",
+    "no_scaling",
+    "set_learning_rate",
+    "square_root_scaling",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
+    if name not in MODULE_OF:
+        msg = f"module 'bigbatch' has no attribute '{name}'"
+        raise AttributeError(msg)
+    return getattr(import_module(f"bigbatch.{MODULE_OF[name]}"), name)

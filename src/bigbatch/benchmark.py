@@ -1,0 +1,178 @@
+"""How fast the exact step is beside a plain loop over DistributedDataParallel, in pairs within one run."""
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from bigbatch.launch import Machine
+from bigbatch.optim import build_optimizer
+from bigbatch.recipe import Recipe
+from bigbatch.step import Step
+from bigbatch.trainer import build_recipe_model
+
+Block = tuple[Tensor, Tensor]
+TakeStep = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Input:
+    """The shape of what a benchmark's model sees; its values are random.
+
+    Attributes:
+        num_classes: of the labels.
+        in_channels: of the images.
+        image_size: pixels of the square.
+    """
+
+    num_classes: int
+    in_channels: int
+    image_size: int
+
+
+INPUTS = {
+    "digits": Input(10, 1, 8),
+    "fashion-mnist": Input(10, 1, 28),
+    "cifar10": Input(10, 3, 32),
+    "image-folder": Input(1000, 3, 224),
+}
+
+
+def bench_step(
+    recipe: Recipe, machine: Machine, *, rounds: int, seconds_per_turn: float, reduction: str = "exact"
+) -> dict[str, Any]:
+    """Time our step and a plain DDP step in turn, on the same model, minibatch and worker minibatches.
+
+    The plain loop accumulates over this process's worker minibatches under `no_sync` and lets DDP all-reduce during
+    the last.
+
+    Args:
+        recipe: gives the model, the optimizer and the sizes.
+        machine: this process.
+        rounds: pairs of turns; odd rounds begin with the other one.
+        seconds_per_turn: about how long a turn lasts.
+        reduction: of our step.
+
+    Returns:
+        Images/s of both (medians over the rounds) and the ratio ours / plain: median, least and largest over the
+        rounds.
+    """
+    ours, plain = _our_step(recipe, machine, reduction), _plain_step(recipe, machine)
+    iterations = _iterations_per_turn(plain, machine, seconds_per_turn)
+    _time(ours, iterations, machine)
+    times = []
+    for number in range(rounds):
+        pair = [_time(step, iterations, machine) for step in ((ours, plain) if number % 2 == 0 else (plain, ours))]
+        times.append(pair if number % 2 == 0 else pair[::-1])
+    ratios = [plain_seconds / our_seconds for our_seconds, plain_seconds in times]
+    images = iterations * recipe.minibatch_size
+    return {
+        "recipe": recipe.name,
+        "model": recipe.model.name,
+        "device": str(machine.device),
+        "processes": machine.processes.world_size,
+        "minibatch_size": recipe.minibatch_size,
+        "worker_minibatch_size": recipe.worker_minibatch_size,
+        "reduction": reduction,
+        "rounds": rounds,
+        "iterations_per_turn": iterations,
+        "images_per_second": median(images / ours_seconds for ours_seconds, _ in times),
+        "plain_images_per_second": median(images / plain_seconds for _, plain_seconds in times),
+        "ratio": median(ratios),
+        "ratio_least": min(ratios),
+        "ratio_largest": max(ratios),
+    }
+
+
+def _our_step(recipe: Recipe, machine: Machine, reduction: str) -> TakeStep:
+    model, optimizer = _model_and_optimizer(recipe, machine)
+    step = Step(
+        model,
+        nn.CrossEntropyLoss(reduction="none"),
+        optimizer,
+        minibatch_size=recipe.minibatch_size,
+        worker_minibatch_size=recipe.worker_minibatch_size,
+        reduction=reduction,
+        precision=recipe.precision,
+    )
+    blocks = _random_blocks(recipe, machine, len(step.workers))
+
+    def take(iteration: int) -> None:
+        step(blocks, iteration=iteration)
+
+    return take
+
+
+def _plain_step(recipe: Recipe, machine: Machine) -> TakeStep:
+    model, optimizer = _model_and_optimizer(recipe, machine)
+    processes = machine.processes
+    replica = DistributedDataParallel(model) if processes.world_size > 1 else model
+    num_blocks = recipe.worker_count // processes.world_size
+    blocks = _random_blocks(recipe, machine, num_blocks)
+    criterion = nn.CrossEntropyLoss()
+
+    def take(iteration: int) -> None:
+        del iteration
+        optimizer.zero_grad()
+        for i, (inputs, labels) in enumerate(blocks):
+            is_last = i + 1 == num_blocks
+            with nullcontext() if is_last or not isinstance(replica, DistributedDataParallel) else replica.no_sync():
+                with torch.autocast(machine.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+                    loss = criterion(replica(inputs), labels) / num_blocks
+                loss.backward()
+        optimizer.step()
+
+    return take
+
+
+def _model_and_optimizer(recipe: Recipe, machine: Machine) -> tuple[nn.Module, torch.optim.Optimizer]:
+    shape = INPUTS[recipe.data.name]
+    model = build_recipe_model(recipe, num_classes=shape.num_classes, in_channels=shape.in_channels).to(machine.device)
+    model.train()
+    return model, build_optimizer(recipe.optimizer, model, recipe.reference.learning_rate)
+
+
+def _random_blocks(recipe: Recipe, machine: Machine, num_blocks: int) -> list[Block]:
+    shape = INPUTS[recipe.data.name]
+    n, size = recipe.worker_minibatch_size, shape.image_size
+    generator = torch.Generator().manual_seed(machine.processes.rank)
+    blocks = []
+    for _ in range(num_blocks):
+        images = torch.randn(n, shape.in_channels, size, size, generator=generator).to(machine.device)
+        labels = torch.randint(shape.num_classes, (n,), generator=generator).to(machine.device)
+        blocks.append((images.contiguous(memory_format=torch.channels_last), labels))
+    return blocks
+
+
+def _iterations_per_turn(step: TakeStep, machine: Machine, seconds: float) -> int:
+    """Warm up, then return how many iterations take about `seconds`: the same number on every process."""
+    _time(step, 1, machine)
+    least = _time(step, 2, machine) / 2
+    iterations = torch.tensor(max(2, round(seconds / least)), device=machine.device)
+    if machine.processes.world_size > 1:
+        dist.broadcast(iterations, src=0)
+    return int(iterations)
+
+
+def _time(step: TakeStep, iterations: int, machine: Machine) -> float:
+    """Return the seconds of some iterations, from the moment that all processes are ready."""
+    if machine.processes.world_size > 1:
+        dist.barrier()
+    _synchronize(machine)
+    start = time.perf_counter()
+    for iteration in range(iterations):
+        step(iteration)
+    _synchronize(machine)
+    return time.perf_counter() - start
+
+
+def _synchronize(machine: Machine) -> None:
+    if machine.device.type == "cuda":
+        torch.cuda.synchronize(machine.device)

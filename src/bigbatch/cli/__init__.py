@@ -1,0 +1,58 @@
+"""The command line: `bigbatch plan | train | evaluate | report | bench`."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from bigbatch.cli.arguments import parse
+from bigbatch.errors import InputError
+
+BAD_INPUT: Final = 2
+INTERRUPTED: Final = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return 0, or 2 for bad input (one line on standard error). Our own bugs end in a traceback and 1.
+
+    A process that an elastic launcher has started records its error for the launcher, which shows it once.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if "TORCHELASTIC_ERROR_FILE" not in os.environ:
+        return _run(arguments)
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    from bigbatch.launch import die_with_parent
+
+    die_with_parent()
+    sys.excepthook = lambda *_: None
+    record(_run_launched)(arguments)
+    return 0
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        options = parse(arguments)
+        options.run(options, arguments)
+    except InputError as error:
+        print(f"bigbatch: error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("bigbatch: interrupted; train with --resume goes on from the last checkpoint", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+def _run_launched(arguments: Sequence[str]) -> None:
+    options = parse(arguments)
+    try:
+        options.run(options, arguments)
+    except InputError as error:
+        if (
+            os.environ.get("LOCAL_RANK") == "0" and "BIGBATCH_STORE" not in os.environ
+        ):  # torchrun shows a traceback only
+            print(f"bigbatch: error: {error}", file=sys.stderr)
+        raise

@@ -1,0 +1,31 @@
+"""`bigbatch evaluate`."""
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+
+from bigbatch.runs import RunFolder
+
+
+def evaluate_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+    """Evaluate here if this is one process of several or the only one asked for, otherwise start the processes."""
+    from bigbatch.launch import find_place, joined, launch
+    from bigbatch.trainer import evaluate_run
+
+    place = find_place(os.environ)
+    if place is None and (options.processes or 1) > 1:
+        launch(arguments, options.processes)
+        return
+    with joined(place, threads=options.threads_per_process) as machine:
+        result = evaluate_run(RunFolder(options.folder), machine, num_workers=options.loader_workers)
+    if machine.processes.rank:
+        return
+    if options.json:
+        print(json.dumps(result, indent=2))
+        return
+    correct, total = result["num_correct"], result["num_samples"]
+    print(f"validation error  {result['validation_error']:.2f} % ({total - correct:,} of {total:,} samples)")
+    print(f"validation loss   {result['validation_loss']:.4f}")
+    print(f"weights_sha256    {result['weights_sha256']}")
+    print(f"checkpoint        {result['checkpoint']}")

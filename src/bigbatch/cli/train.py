@@ -1,0 +1,66 @@
+"""`bigbatch train`."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bigbatch.cli.recipe_options import resolve_recipe
+from bigbatch.data import count_train_samples
+from bigbatch.errors import InputError
+from bigbatch.recipe import Recipe
+from bigbatch.runs import RunFolder, default_folder
+from bigbatch.sampling import worker_block
+from bigbatch.user_code import is_user_code
+
+
+def train_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+    """Train here if this is one process of several or the only one, otherwise start the processes."""
+    recipe = resolve_recipe(options)
+    check_sizes(recipe, options.processes)
+    folder = RunFolder(options.output or default_folder(recipe, resume=options.resume))
+    if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
+        folder.check(recipe, resume=options.resume)
+
+    from bigbatch.launch import default_process_count, find_place, joined, launch
+
+    place = find_place(os.environ)
+    processes = options.processes or (place.world_size if place else default_process_count(recipe.worker_count))
+    if place and place.world_size != processes:
+        msg = f"--processes {processes} within a group of {place.world_size} processes; leave it out"
+        raise InputError(msg)
+    if place is None and processes > 1:
+        launch([*arguments, "--output", str(folder.path), "--processes", str(processes)], processes)
+        return
+    from bigbatch.trainer import train
+
+    with joined(place, threads=options.threads_per_process) as machine:
+        summary = train(
+            recipe,
+            folder,
+            machine,
+            reduction=options.reduction,
+            num_workers=options.loader_workers,
+            stop_after_epoch=options.stop_after_epoch,
+        )
+    if machine.processes.rank == 0:
+        print_summary(summary, folder.path)
+
+
+def check_sizes(recipe: Recipe, processes: int | None) -> None:
+    """Refuse early what can be known to be impossible without starting anything.
+
+    Raises:
+        InputError: more processes than workers, or a minibatch larger than the data.
+    """
+    worker_block(recipe.worker_count, rank=0, world_size=processes or 1)
+    if not is_user_code(recipe.data.name):
+        recipe.sampling(count_train_samples(recipe.data))
+
+
+def print_summary(summary: dict[str, Any], path: Path) -> None:
+    """Print what came of a run."""
+    print(f"validation error  {summary['validation_error']:.2f} % (median of the last 5 epochs), {summary['status']}")
+    print(f"weights_sha256    {summary['weights_sha256']}")
+    print(f"run               {path}  ({summary['iterations']} iterations, {summary['seconds']:.1f} s)")

@@ -1,0 +1,150 @@
+"""Folders of JPEG and PNG images, one a class: `train/CLASS/*`, `val/CLASS/*` (the layout of ImageNet)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bigbatch.data.augmentation import CROP_WORDS, random_resized_crop
+from bigbatch.data.dataset import Splits
+from bigbatch.data.listing import Listing, find_split, list_split
+from bigbatch.errors import InputError
+from bigbatch.keyed_random import below, random_words
+from bigbatch.recipe import Data
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# Means and standard deviations of the ImageNet training pixels, as every ImageNet recipe uses them.
+MEAN: Final = (0.485, 0.456, 0.406)
+STD: Final = (0.229, 0.224, 0.225)
+MAX_PIXELS: Final = 50_000_000
+EVALUATION_RESIZE: Final = 256 / 224
+
+
+def load_image_folder(recipe: Data) -> Splits:
+    """List both splits under `path`.
+
+    Raises:
+        InputError: a folder is missing or empty, or the splits disagree about their classes.
+    """
+    train, validation = list_both(recipe.path)
+    unknown = set(recipe.augmentation) - {"random-resized-crop", "flip"}
+    if unknown:
+        msg = f"augmentation '{unknown.pop()}' is for small images; an image-folder takes random-resized-crop and flip"
+        raise InputError(msg)
+    size = recipe.image_size
+    return Splits(
+        train=ImageFolder(train, size, recipe.augmentation),
+        validation=ImageFolder(validation, size, ()),
+        num_classes=len(train.classes),
+        in_channels=3,
+        fingerprint=fingerprint(train, validation),
+    )
+
+
+def list_both(
+    path: str, *, train: str = "train", validation: Sequence[str] = ("val", "test")
+) -> tuple[Listing, Listing]:
+    """List the training and the validation split, which must have the same classes."""
+    if not path:
+        msg = "this data needs a folder: --set data.path=FOLDER, with train/ and val/ class folders in it"
+        raise InputError(msg)
+    root = Path(path)
+    first, second = list_split(find_split(root, (train,))), list_split(find_split(root, validation))
+    if first.classes != second.classes:
+        only = sorted(set(first.classes) ^ set(second.classes))
+        msg = f"{root}: the splits differ in their classes; only one of them has {', '.join(only[:5])}"
+        raise InputError(msg)
+    return first, second
+
+
+def fingerprint(*listings: Listing) -> str:
+    """Return the SHA-256 over every image's split, class, name and size in bytes."""
+    digest = sha256()
+    for listing in listings:
+        for path, _ in listing.samples:
+            relative = path.relative_to(listing.folder.parent)
+            digest.update(f"{relative.as_posix()}\0{path.stat().st_size}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """Images decoded as they are read: cut to a square, flipped, normalised.
+
+    Attributes:
+        listing: the split's classes and files.
+        size: pixels of the square.
+        augmentation: "random-resized-crop" and "flip"; without the first, resize by 256/224 and cut the centre.
+    """
+
+    listing: Listing
+    size: int
+    augmentation: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.listing.samples)
+
+    def read(self, indices: NDArray[np.int64], key: int) -> tuple[Tensor, Tensor]:
+        """Return float images (n, 3, size, size) and labels (n,).
+
+        Raises:
+            InputError: an image cannot be decoded; the message names it.
+        """
+        words = random_words(key, indices, CROP_WORDS + 1)
+        pixels = np.stack([self._decode(index, row) for index, row in zip(indices.tolist(), words, strict=True)])
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255)
+        mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
+        labels = torch.tensor([self.listing.samples[index][1] for index in indices.tolist()])
+        return images.sub_(mean).div_(std).contiguous(), labels
+
+    def _decode(self, index: int, words: NDArray[np.uint64]) -> NDArray[np.uint8]:
+        image = open_image(self.listing.samples[index][0])
+        pixels = np.asarray(self._square(image, words[:CROP_WORDS]))
+        mirrored = "flip" in self.augmentation and below(words[CROP_WORDS:], 2)[0] == 1
+        return pixels[:, ::-1] if mirrored else pixels
+
+    def _square(self, image: "Image", words: NDArray[np.uint64]) -> "Image":
+        from PIL.Image import Resampling
+
+        if "random-resized-crop" in self.augmentation:
+            box = random_resized_crop(image.width, image.height, words)
+        else:
+            side = min(image.size) / EVALUATION_RESIZE
+            box = _centre(image.width, image.height, max(1, round(side)))
+        return image.resize((self.size, self.size), Resampling.BILINEAR, box=box)
+
+
+def open_image(path: Path) -> "Image":
+    """Decode a JPEG or PNG to RGB.
+
+    Raises:
+        InputError: not such a file, truncated, or more than 50 million pixels.
+    """
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError as error:
+        msg = "reading images needs Pillow: pip install 'bigbatch[jpeg]'"
+        raise InputError(msg) from error
+    try:
+        # The limit is ours and stricter than Pillow's: the size is known before a pixel is decoded.
+        with Image.open(path, formats=("JPEG", "PNG")) as image:
+            if image.width * image.height > MAX_PIXELS:
+                msg = f"{path} has {image.width}x{image.height} pixels, more than {MAX_PIXELS}; remove or shrink it"
+                raise InputError(msg)
+            return image.convert("RGB")
+    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        msg = f"cannot decode the image {path} ({error}); replace or remove it"
+        raise InputError(msg) from error
+
+
+def _centre(width: int, height: int, side: int) -> tuple[int, int, int, int]:
+    left, upper = (width - side) // 2, (height - side) // 2
+    return left, upper, left + side, upper + side

@@ -1,0 +1,81 @@
+"""Feed blocks of samples to a process through torch's DataLoader."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from bigbatch.data.dataset import Batch, BlockDataset
+from bigbatch.errors import InputError
+from bigbatch.keyed_random import fold
+from bigbatch.sampling import WorkerBlock
+
+
+def load_blocks(
+    dataset: BlockDataset,
+    blocks: Sequence[WorkerBlock],
+    *,
+    seed: int,
+    device: torch.device,
+    num_workers: int = 0,
+) -> Iterator[Batch]:
+    """Yield the blocks as batches on the device, in order.
+
+    Args:
+        dataset: what the blocks' indices point into.
+        blocks: one for each batch to come.
+        seed: of the augmentation, together with a block's epoch and the sample.
+        device: where the batches go, from pinned memory if it is a GPU.
+        num_workers: processes that read ahead; 0 reads here. It does not change a bit of what is read.
+
+    Raises:
+        InputError: a sample cannot be read.
+    """
+    loader: DataLoader[Any] = DataLoader(
+        _Reader(dataset, seed),
+        sampler=_Blocks(blocks),
+        batch_size=None,  # a block already is a batch
+        num_workers=num_workers,
+        pin_memory=device.type == "cuda",
+    )
+    for batch in loader:
+        if isinstance(batch, InputError):
+            raise batch
+        yield to_device(batch, device)
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """Move the tensors of a batch, which may be nested in tuples, lists and dictionaries."""
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, dict):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, tuple | list):
+        return [to_device(value, device) for value in batch]
+    return batch
+
+
+class _Reader(Dataset[Any]):
+    """Reads a block; an error of the data travels as a value: torch would wrap it in the traceback of a loader."""
+
+    def __init__(self, dataset: BlockDataset, seed: int) -> None:
+        self.dataset = dataset
+        self.seed = seed
+
+    def __getitem__(self, block: WorkerBlock) -> Batch | InputError:
+        try:
+            return self.dataset.read(block.indices, fold("augmentation", self.seed, block.epoch))
+        except InputError as error:
+            return error
+
+
+class _Blocks(Sampler[WorkerBlock]):
+    def __init__(self, blocks: Iterable[WorkerBlock]) -> None:
+        self.blocks = list(blocks)
+
+    def __iter__(self) -> Iterator[WorkerBlock]:
+        return iter(self.blocks)
+
+    def __len__(self) -> int:
+        return len(self.blocks)

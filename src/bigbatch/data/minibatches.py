@@ -1,0 +1,74 @@
+"""This process's part of every minibatch, in the order that (seed, epoch) gives."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import torch
+
+from bigbatch.data.dataset import Batch, BlockDataset, MapDataset
+from bigbatch.data.loading import load_blocks
+from bigbatch.reduction import Processes
+from bigbatch.sampling import Sampling, worker_block
+
+
+class Minibatches:
+    """Cut a dataset into minibatches, and hand this process the blocks of its workers.
+
+    Args:
+        dataset: anything with `len()` and `[index]`, or a `BlockDataset`. Its transforms may draw from torch's,
+            numpy's or Python's global generator: all are seeded before each sample.
+        minibatch_size: samples per update, over all workers (kn).
+        worker_minibatch_size: samples of one worker (n).
+        seed: of the order and of the augmentation.
+        device: where the batches go.
+        num_workers: processes that read ahead, for each process of the training; 0 reads in the process itself.
+        processes: who takes part; by default torch's initialised group, or this process alone.
+
+    Raises:
+        InputError: sizes that do not divide, or more processes than workers.
+
+    >>> minibatches = Minibatches(list(range(10)), minibatch_size=4, worker_minibatch_size=2)
+    >>> [[block.shape for block in minibatch] for minibatch in minibatches.epoch(0)]
+    [[torch.Size([2]), torch.Size([2])], [torch.Size([2]), torch.Size([2])]]
+    """
+
+    def __init__(
+        self,
+        dataset: BlockDataset | Sequence[Any],
+        *,
+        minibatch_size: int,
+        worker_minibatch_size: int,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        num_workers: int = 0,
+        processes: Processes | None = None,
+    ) -> None:
+        self.dataset: BlockDataset = dataset if hasattr(dataset, "read") else MapDataset(dataset)
+        self.sampling = Sampling(len(dataset), minibatch_size, worker_minibatch_size, seed)
+        self.device = torch.device(device)
+        self.num_workers = num_workers
+        processes = processes or Processes.current()
+        self.workers = worker_block(self.sampling.worker_count, rank=processes.rank, world_size=processes.world_size)
+
+    def __len__(self) -> int:
+        """Return the number of iterations in an epoch."""
+        return self.sampling.iterations_per_epoch
+
+    def epoch(self, epoch: int, *, first: int = 0) -> Iterator[Iterator[Batch]]:
+        """Yield this process's part of every minibatch of the epoch, from its iteration `first` on.
+
+        A part yields one batch for each worker of this process, read as it is asked for.
+        """
+        blocks = load_blocks(
+            self.dataset,
+            list(self.sampling.epoch(epoch, self.workers, first=first)),
+            seed=self.sampling.seed,
+            device=self.device,
+            num_workers=self.num_workers,
+        )
+        for _ in range(first, len(self)):
+            part = islice(blocks, len(self.workers))
+            yield part
+            for _ in part:  # what the caller left must not slip into the next minibatch
+                pass

@@ -1,0 +1,23 @@
+"""What the user can put right."""
+
+
+class InputError(ValueError):
+    """Bad input: one line that says what is wrong and what to do. The command line ends with exit code 2."""
+
+
+class PeerLostError(RuntimeError):
+    """Another process of the group ended or stopped answering; its own error is the cause."""
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """Return a hint that names the known word nearest to `name`, or lists them all.
+
+    >>> nearest("learning_rat", ["learning_rate", "minibatch_size"])
+    "did you mean 'learning_rate'?"
+    >>> nearest("x", ["digits", "cifar10"])
+    'known are: cifar10, digits'
+    """
+    from difflib import get_close_matches
+
+    matches = get_close_matches(name, known, n=1)
+    return f"did you mean '{matches[0]}'?" if matches else "known are: " + ", ".join(sorted(known))

@@ -1,0 +1,232 @@
+"""Processes: find this one's place among them, join the group, or start them through torch's elastic launcher."""
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import torch
+import torch.distributed as dist
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from bigbatch.errors import InputError, PeerLostError
+from bigbatch.reduction import Processes
+
+STORE: Final = "BIGBATCH_STORE"  # the file through which the processes of one machine find each other
+LOOPBACK: Final = "lo"
+TIMEOUT: Final = timedelta(seconds=120)
+PR_SET_PDEATHSIG: Final = 1
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a process stands among those that somebody has started.
+
+    Attributes:
+        rank: among all processes.
+        world_size: how many there are.
+        local_rank: among the processes of this machine.
+        local_world_size: how many of them are on this machine.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    local_world_size: int = 1
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What this process computes on.
+
+    Attributes:
+        processes: who takes part in the training.
+        device: of this process.
+        threads: of this process on the CPU; they are a part of what the bits depend on.
+    """
+
+    processes: Processes
+    device: torch.device
+    threads: int
+
+
+def find_place(environment: Mapping[str, str]) -> Place | None:
+    """Return this process's place if torchrun, or srun with MASTER_ADDR set, has started it; otherwise None.
+
+    >>> find_place({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"})
+    Place(rank=3, world_size=4, local_rank=1, local_world_size=2)
+    >>> find_place({}) is None
+    True
+    """
+    if "RANK" in environment and "WORLD_SIZE" in environment:
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    elif "SLURM_PROCID" in environment and "SLURM_NTASKS" in environment and "MASTER_ADDR" in environment:
+        names = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE")
+    else:
+        return None
+    try:
+        rank, world_size = int(environment[names[0]]), int(environment[names[1]])
+        return Place(rank, world_size, int(environment.get(names[2], rank)), int(environment.get(names[3], world_size)))
+    except ValueError as error:
+        msg = f"the environment's {', '.join(names)} must be whole numbers ({error})"
+        raise InputError(msg) from error
+
+
+def default_process_count(worker_count: int) -> int:
+    """Return as many processes as there are GPUs, or else cores, but no more than workers."""
+    units = torch.cuda.device_count() if torch.cuda.is_available() else len(os.sched_getaffinity(0))
+    return max(1, min(units, worker_count))
+
+
+@contextmanager
+def joined(place: Place | None, *, threads: int) -> Iterator[Machine]:
+    """Join the group of processes for the time of a training, or run alone if `place` is None.
+
+    Raises:
+        InputError: more processes on this machine than GPUs.
+        PeerLostError: another process did not come.
+    """
+    place = place or Place()
+    device = _prepare_device(place, threads)
+    if place.world_size == 1:
+        yield Machine(Processes(), device, threads)
+        return
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    if place.world_size == place.local_world_size:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK)
+    try:
+        store = _store(place)
+        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world_size, timeout=TIMEOUT)
+    except RuntimeError as error:
+        msg = f"the group of {place.world_size} processes did not come together ({error})"
+        raise PeerLostError(msg) from error
+    yield Machine(Processes(place.rank, place.world_size), device, threads)
+    dist.destroy_process_group()  # after an error the process ends instead: its peers must notice
+
+
+def launch(arguments: Sequence[str], processes: int) -> None:
+    """Run `python -m bigbatch ARGUMENTS` as several processes on this machine, and wait for them.
+
+    They meet through a file and talk over the loopback interface: nothing listens to the network.
+
+    Raises:
+        InputError: what a process said of bad input.
+        ProcessFailedError: another failure; its text is the traceback of the process that failed first.
+        KeyboardInterrupt: the user interrupted.
+    """
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # we report failures ourselves, once
+    with tempfile.TemporaryDirectory(prefix="bigbatch-") as folder, _environment(folder):
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=processes,
+            run_id=uuid4().hex,
+            rdzv_backend="c10d",
+            rdzv_endpoint=f"{folder}/rendezvous",
+            rdzv_configs={"store_type": "file"},
+            max_restarts=0,
+            local_addr="127.0.0.1",
+            logs_specs=DefaultLogsSpecs(log_dir=folder),
+        )
+        try:
+            elastic_launch(config, sys.executable)("-m", "bigbatch", *arguments)
+        except ChildFailedError as error:
+            raise _cause(error, Path(folder)) from None
+        except SignalException as error:
+            if error.sigval == signal.SIGINT:
+                raise KeyboardInterrupt from None
+            raise SystemExit(128 + error.sigval) from None
+
+
+class ProcessFailedError(RuntimeError):
+    """A process of the group failed; the text is its traceback."""
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to end this process when its launcher ends: `kill -9` of a launcher leaves none behind."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _prepare_device(place: Place, threads: int) -> torch.device:
+    torch.set_num_threads(threads)
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    if place.local_rank >= torch.cuda.device_count():
+        msg = f"{place.local_world_size} processes need as many GPUs, but this machine has {torch.cuda.device_count()}"
+        raise InputError(msg)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(mode=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a debugging aid that costs time
+    torch.backends.cudnn.benchmark = False
+    device = torch.device("cuda", place.local_rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+def _store(place: Place) -> dist.Store:
+    """Return the store to meet in, with a prefix for the attempt: a restart must not find the addresses of the dead."""
+    run, attempt = os.environ.get("TORCHELASTIC_RUN_ID", "run"), os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if STORE in os.environ:
+        store: dist.Store = dist.FileStore(os.environ[STORE], place.world_size)
+    else:
+        store = next(iter(dist.rendezvous("env://", place.rank, place.world_size, timeout=TIMEOUT)))[0]
+    return dist.PrefixStore(f"bigbatch/{run}/{attempt}", store)
+
+
+@contextmanager
+def _environment(folder: str) -> Iterator[None]:
+    """Set what the launched processes inherit."""
+    ours = {
+        STORE: f"{folder}/store",
+        "GLOO_SOCKET_IFNAME": LOOPBACK,
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # that store would listen on every interface
+    }
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _cause(error: ChildFailedError, folder: Path) -> Exception:
+    """Return the error of the process that failed first; those that only lost their peers come last."""
+    records = [(path.stat().st_mtime_ns, _read_record(path)) for path in folder.rglob("error.json")]
+    own = [(time, record) for time, record in records if not record["message"].startswith(PeerLostError.__name__)]
+    killed = [f for f in error.failures.values() if f.exitcode < 0 and f.exitcode != -signal.SIGTERM]
+    if not own and killed:
+        return ProcessFailedError(
+            f"rank {killed[0].local_rank} was killed by {signal.Signals(-killed[0].exitcode).name}"
+        )
+    if not records:
+        rank, failure = error.get_first_failure()
+        return ProcessFailedError(f"rank {rank} ended with exit code {failure.exitcode}")
+    _, first = min(own or records, key=lambda item: item[0])
+    prefix = f"{InputError.__name__}: "
+    if first["message"].startswith(prefix):
+        return InputError(first["message"].removeprefix(prefix))
+    return ProcessFailedError(first["extraInfo"]["py_callstack"])
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(path.read_text())["message"]
+    return record

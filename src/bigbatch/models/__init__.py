@@ -1,0 +1,60 @@
+"""Models by name."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from bigbatch.errors import InputError
+from bigbatch.models.names import CIFAR, IMAGENET, check_model_name
+from bigbatch.user_code import is_user_code, load_callable
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def build_model(
+    name: str,
+    *,
+    num_classes: int,
+    in_channels: int,
+    width: int = 0,
+    stem_pool: bool = False,
+    zero_gamma: bool = True,
+    dropout: float = 0.0,
+    arguments: Mapping[str, object] | None = None,
+) -> "nn.Module":
+    """Build the model that a recipe names; its parameters are drawn from torch's global generator.
+
+    Args:
+        name: one of ours, or `package.module:callable`, which is called with `arguments` alone.
+        num_classes: width of the logits.
+        in_channels: channels of the images.
+        width: channels of the first stage; 0 is the family's own.
+        stem_pool: halve a small image after the stem.
+        zero_gamma: start each residual block as the identity.
+        dropout: probability of dropping a feature before the classifier.
+        arguments: keyword arguments of the user's callable.
+
+    Raises:
+        InputError: an unknown name, or arguments that the user's callable does not take.
+    """
+    if is_user_code(name):
+        return _build_user_model(name, arguments or {})
+    check_model_name(name)
+    from bigbatch.models.resnet import cifar_resnet, imagenet_resnet
+
+    options = {"num_classes": num_classes, "in_channels": in_channels} | ({"width": width} if width else {})
+    if small := CIFAR.fullmatch(name):
+        return cifar_resnet(int(small[1]), **options, stem_pool=stem_pool, zero_gamma=zero_gamma, dropout=dropout)
+    large = IMAGENET.fullmatch(name)
+    assert large  # noqa: S101 - check_model_name left nothing else
+    return imagenet_resnet(int(large[1]), **options, zero_gamma=zero_gamma, dropout=dropout)
+
+
+def _build_user_model(name: str, arguments: Mapping[str, object]) -> "nn.Module":
+    from torch import nn
+
+    model = load_callable(name)(**arguments)
+    if not isinstance(model, nn.Module):
+        msg = f"'{name}' must return a torch.nn.Module, not {type(model).__name__}"
+        raise InputError(msg)
+    return model

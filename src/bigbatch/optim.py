@@ -1,0 +1,174 @@
+"""The optimizer: which parameters decay, both forms of momentum, and a guard against the form that absorbs the rate."""
+
+import copy
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from bigbatch.errors import InputError
+from bigbatch.recipe import Optimizer
+from bigbatch.user_code import is_user_code, load_callable
+
+Norms: Final = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)  # noqa: SLF001 - no public base class
+PROBE_RATE: Final = 0.125
+SCALES_WITH_RATE: Final = 1.5  # between 1 (absorbed) and 2 (applied)
+
+
+def build_optimizer(recipe: Optimizer, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+    """Build torch's SGD, or call the user's `package.module:callable` with (parameter groups, lr=..., **arguments).
+
+    Raises:
+        InputError: an unknown name, or the callable returns no optimizer.
+    """
+    groups = weight_decay_groups(model, recipe)
+    if recipe.name == "sgd":
+        return torch.optim.SGD(groups, lr=learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov)
+    if not is_user_code(recipe.name):
+        msg = f"unknown optimizer '{recipe.name}'; known is: sgd (or package.module:callable)"
+        raise InputError(msg)
+    optimizer = load_callable(recipe.name)(groups, lr=learning_rate, **recipe.arguments)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        msg = f"'{recipe.name}' must return a torch.optim.Optimizer, not {type(optimizer).__name__}"
+        raise InputError(msg)
+    return optimizer
+
+
+def weight_decay_groups(model: nn.Module, recipe: Optimizer) -> list[dict[str, Any]]:
+    """Divide the trainable parameters into those that decay and those that do not (arXiv 1706.02677, section 5.1)."""
+    norms = {id(p) for module in model.modules() if isinstance(module, Norms) for p in module.parameters()}
+    groups: dict[float, list[nn.Parameter]] = {recipe.weight_decay: [], 0.0: []}
+    for name, parameter in model.named_parameters():
+        if id(parameter) in norms:
+            decays = recipe.weight_decay_on_norms
+        else:
+            decays = recipe.weight_decay_on_biases or not name.endswith("bias")
+        if parameter.requires_grad:
+            groups[recipe.weight_decay if decays else 0.0].append(parameter)
+    return [{"params": parameters, "weight_decay": decay} for decay, parameters in groups.items() if parameters]
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the rate of every parameter group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+class RateAbsorbedSGD(torch.optim.Optimizer):
+    """Momentum that absorbs the rate: v' = m*v + eta*g, w' = w - v' (arXiv 1706.02677, eq. 10).
+
+    Equal to torch's form (eq. 9) only while the rate stands still; for a changing one it needs `MomentumCorrection`.
+    Caffe2 and several other trainers use it; it is here to be recognised and corrected.
+    """
+
+    def __init__(self, params: Iterable[Any], *, lr: float, momentum: float = 0.9, weight_decay: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
+        del closure
+        for group in self.param_groups:
+            for parameter in (p for p in group["params"] if p.grad is not None):
+                gradient = parameter.grad.add(parameter, alpha=group["weight_decay"])
+                velocity = self.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
+                velocity.mul_(group["momentum"]).add_(gradient, alpha=group["lr"])
+                parameter.sub_(velocity)
+
+
+class MomentumCorrection:
+    """Keep a rate-absorbing optimizer right when the rate changes: v becomes (eta'/eta) * v (arXiv 1706.02677, eq. 10).
+
+    For torch's own form there is nothing to correct, and adding the factor would be the bug that it removes here.
+
+    Args:
+        optimizer: recognised by behaviour (`absorbed_state`).
+        is_requested: whether to correct; otherwise an optimizer that absorbs the rate is refused.
+
+    Raises:
+        InputError: the optimizer absorbs the rate and no correction is requested, or it cannot be stepped.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, *, is_requested: bool) -> None:
+        self.optimizer = optimizer
+        self.keys = absorbed_state(optimizer)
+        if self.keys and not is_requested:
+            msg = (
+                f"{type(optimizer).__name__} absorbs the learning rate into its momentum (arXiv 1706.02677, eq. 10), "
+                "which is wrong while the rate changes; use torch.optim.SGD, or set optimizer.momentum_correction=true"
+            )
+            raise InputError(msg)
+
+    def apply(self) -> None:
+        """Correct the momentum for the rate of the coming update; call it before every `optimizer.step()`."""
+        if not self.keys:
+            return
+        for group in self.optimizer.param_groups:
+            # The last rate lies in the group, so that the optimizer's state_dict carries it over a resumption.
+            factor = group["lr"] / group.get("last_lr", group["lr"])
+            group["last_lr"] = group["lr"]
+            for parameter in group["params"]:
+                for key in self.keys & self.optimizer.state[parameter].keys():
+                    self.optimizer.state[parameter][key].mul_(factor)
+
+
+def absorbed_state(optimizer: torch.optim.Optimizer) -> frozenset[str]:
+    """Return the names of the state tensors that have absorbed the learning rate; none for torch's own form.
+
+    Recognised by behaviour, on one scratch parameter: after a step with a gradient, a step without one moves the
+    parameter by its momentum alone. If doubling the rate in between does not double that move, the rate was absorbed
+    before; and the state that absorbed it is that which doubles when the first rate is doubled.
+    """
+    once, twice = _trial(optimizer, PROBE_RATE), _trial(optimizer, 2 * PROBE_RATE)
+    if not once.move or once.move_at_double_rate / once.move > SCALES_WITH_RATE:
+        return frozenset()
+    return frozenset(
+        key for key, value in once.state.items() if value != 0 and twice.state.get(key, 0.0) / value > SCALES_WITH_RATE
+    )
+
+
+class _Trial:
+    """What two steps did: the move of the second at the same and at the doubled rate, and the state after the first."""
+
+    def __init__(self, move: float, move_at_double_rate: float, state: dict[str, float]) -> None:
+        self.move = move
+        self.move_at_double_rate = move_at_double_rate
+        self.state = state
+
+
+def _trial(optimizer: torch.optim.Optimizer, rate: float) -> _Trial:
+    moves = []
+    state: dict[str, float] = {}
+    for second_rate in (rate, 2 * rate):
+        scratch = nn.Parameter(torch.ones_like(optimizer.param_groups[0]["params"][0].detach().flatten()[:1]))
+        clone = _clone_onto(optimizer, scratch)
+        _step(clone, scratch, torch.ones_like(scratch), rate)
+        state = {key: float(v) for key, v in clone.state[scratch].items() if isinstance(v, Tensor) and v.numel() == 1}
+        before = scratch.item()
+        _step(clone, scratch, torch.zeros_like(scratch), second_rate)
+        moves.append(before - scratch.item())
+    return _Trial(moves[0], moves[1], state)
+
+
+def _clone_onto(optimizer: torch.optim.Optimizer, scratch: nn.Parameter) -> torch.optim.Optimizer:
+    """Copy an optimizer's rule and first group's settings, but none of its parameters and state."""
+    memo = {id(p): scratch for group in optimizer.param_groups for p in group["params"]}
+    clone = copy.deepcopy(optimizer, memo)
+    group = {**clone.param_groups[0], "params": [scratch]}
+    if "weight_decay" in group:
+        group["weight_decay"] = 0.0
+    clone.param_groups = [group]
+    clone.state = defaultdict(dict)
+    return clone
+
+
+def _step(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, gradient: Tensor, rate: float) -> None:
+    set_learning_rate(optimizer, rate)
+    parameter.grad = gradient
+    try:
+        optimizer.step()
+    except TypeError as error:
+        msg = f"{type(optimizer).__name__}.step() must work without arguments ({error})"
+        raise InputError(msg) from error

@@ -1,0 +1,160 @@
+"""The plan of a training: every derived hyper-parameter, before and after scaling, with its rule and source."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from bigbatch.errors import InputError
+from bigbatch.learning_rate import SCALING_SOURCES, LearningRate
+from bigbatch.recipe import Recipe
+from bigbatch.sampling import Sampling, worker_block
+
+PAPER: Final = "arXiv 1706.02677"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A derived value: at the reference, at the planned minibatch size, and why."""
+
+    name: str
+    before: str
+    after: str
+    rule: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a recipe means for a data set of a given size.
+
+    Raises:
+        InputError: the minibatch is larger than the data.
+    """
+
+    recipe: Recipe
+    num_samples: int
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the data is cut."""
+        return self.recipe.sampling(self.num_samples)
+
+    @property
+    def learning_rate(self) -> LearningRate:
+        """The rate of every iteration."""
+        return self.recipe.learning_rate(self.sampling.iterations_per_epoch)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user should know before starting."""
+        recipe, found = self.recipe, []
+        limit = recipe.reference.largest_matching
+        if limit and recipe.minibatch_size > limit:
+            found.append(
+                f"minibatch size {recipe.minibatch_size} is past {limit}, the largest known to keep the accuracy of "
+                f"'{recipe.name}': expect a higher error ({PAPER}, figure 1)"
+            )
+        if recipe.warmup_epochs >= recipe.epochs:
+            found.append(
+                f"training ends after {recipe.epochs} epochs, within the warmup of {recipe.warmup_epochs:g}: "
+                "the base learning rate is never reached"
+            )
+        late = [epoch for epoch in recipe.schedule.milestones if epoch >= recipe.epochs]
+        if recipe.schedule.kind == "step" and late:
+            found.append(f"milestones {late} are never reached in {recipe.epochs} epochs")
+        return found
+
+    def to_json(self, at: Sequence[int] = ()) -> dict[str, Any]:
+        """Return every derived value; `at` names iterations whose learning rate is wanted.
+
+        Raises:
+            InputError: an iteration outside the training.
+        """
+        recipe, sampling, rate = self.recipe, self.sampling, self.learning_rate
+        for iteration in at:
+            if not 0 <= iteration < rate.total_iterations:
+                msg = f"iteration {iteration} is outside the training, which has 0 to {rate.total_iterations - 1}"
+                raise InputError(msg)
+        return {
+            "recipe": recipe.name,
+            "minibatch_size": recipe.minibatch_size,
+            "worker_minibatch_size": recipe.worker_minibatch_size,
+            "worker_count": recipe.worker_count,
+            "reference": {
+                "minibatch_size": recipe.reference.minibatch_size,
+                "learning_rate": recipe.reference.learning_rate,
+            },
+            "scaling_rule": recipe.scaling.rule,
+            "base_learning_rate": recipe.base_learning_rate,
+            "warmup": recipe.warmup.kind if recipe.warmup_epochs else "none",
+            "warmup_epochs": recipe.warmup_epochs,
+            "warmup_iterations": rate.warmup_iterations,
+            "warmup_start_learning_rate": rate(0) if rate.warmup_iterations else recipe.base_learning_rate,
+            "schedule": recipe.schedule.kind,
+            "milestone_iterations": list(rate.milestone_iterations) if recipe.schedule.kind == "step" else [],
+            "epochs": recipe.epochs,
+            "num_train_samples": self.num_samples,
+            "samples_dropped_per_epoch": sampling.num_dropped,
+            "iterations_per_epoch": sampling.iterations_per_epoch,
+            "total_iterations": rate.total_iterations,
+            "momentum": recipe.optimizer.momentum,
+            "nesterov": recipe.optimizer.nesterov,
+            "weight_decay": recipe.optimizer.weight_decay,
+            "weight_decay_on_norms": recipe.optimizer.weight_decay_on_norms,
+            "weight_decay_on_biases": recipe.optimizer.weight_decay_on_biases,
+            "seed": recipe.seed,
+            "learning_rate_at": {str(iteration): rate(iteration) for iteration in at},
+            "warnings": self.warnings,
+        }
+
+    def rows(self, at: Sequence[int] = ()) -> list[Row]:
+        """Return the table: each value at the reference and at the planned minibatch size."""
+        before = Plan(at_reference(self.recipe), self.num_samples).to_json()
+        after = self.to_json(at)
+        rules = self._rules(after)
+        rows = [Row(name, _text(before[name]), _text(after[name]), rule) for name, rule in rules.items()]
+        rates = after["learning_rate_at"].items()
+        return rows + [Row(f"learning rate at {i}", "", _text(rate), "warmup, then schedule") for i, rate in rates]
+
+    def _rules(self, after: dict[str, Any]) -> dict[str, str]:
+        fixed = f"kept ({PAPER}, section 2.1)"
+        return {
+            "minibatch_size": "samples per update (kn)",
+            "worker_minibatch_size": f"n: fixed, for batch normalisation makes it part of the loss ({PAPER}, sec. 2.3)",
+            "worker_count": "k = kn / n",
+            "base_learning_rate": SCALING_SOURCES[self.recipe.scaling.rule],
+            "warmup_epochs": f"{after['warmup']}; only above the reference size ({PAPER}, section 2.2)",
+            "warmup_start_learning_rate": "the reference rate",
+            "warmup_iterations": "warmup epochs x iterations per epoch",
+            "epochs": fixed,
+            "iterations_per_epoch": f"of {self.num_samples:,} samples; the last incomplete minibatch is dropped",
+            "samples_dropped_per_epoch": "others in every epoch",
+            "total_iterations": "epochs x iterations per epoch",
+            "milestone_iterations": f"schedule '{self.recipe.schedule.kind}', in epochs ({PAPER}, section 5.1)",
+            "momentum": f"kept; torch's form needs no correction ({PAPER}, eq. 9)",
+            "nesterov": fixed,
+            "weight_decay": f"kept: of the weights, not of the loss ({PAPER}, eq. 8)",
+        }
+
+
+def at_reference(recipe: Recipe) -> Recipe:
+    """Return the recipe at its reference minibatch size; a reference below one worker's size is one smaller worker."""
+    size = recipe.reference.minibatch_size
+    worker = recipe.worker_minibatch_size if size % recipe.worker_minibatch_size == 0 else size
+    return replace(recipe, minibatch_size=size, worker_minibatch_size=worker)
+
+
+def process_blocks(recipe: Recipe, processes: int) -> list[range]:
+    """Return the workers of each process.
+
+    Raises:
+        InputError: more processes than workers.
+    """
+    return [worker_block(recipe.worker_count, rank=rank, world_size=processes) for rank in range(processes)]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
+    return str(value)

@@ -1,0 +1,146 @@
+"""A recipe as TOML, strictly: an unknown key is an error that names the nearest known one."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Final, get_args, get_origin, get_type_hints
+
+import tomli_w
+
+from bigbatch.errors import InputError, nearest
+from bigbatch.recipe import Recipe
+
+MAX_BYTES: Final = 1_000_000
+WORDS: Final = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
+
+
+def to_toml(recipe: Recipe) -> str:
+    """Return the resolved recipe as TOML: every field, so that it means the same under later defaults."""
+    return tomli_w.dumps(asdict(recipe))
+
+
+def from_toml(text: str, *, source: str = "recipe") -> Recipe:
+    """Read a recipe.
+
+    Raises:
+        InputError: malformed TOML, an unknown or missing key, a value of the wrong type or out of its range.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        msg = f"{source} is not valid TOML: {error}"
+        raise InputError(msg) from error
+    try:
+        recipe: Recipe = _build(Recipe, table, "")
+    except InputError as error:
+        msg = f"{source}: {error}"
+        raise InputError(msg) from error
+    return recipe
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe from a TOML file.
+
+    Raises:
+        InputError: the file cannot be read, or `from_toml` refuses it.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        text = content.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"cannot read the recipe {path}: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}"
+        raise InputError(msg) from error
+    if len(content) > MAX_BYTES:
+        msg = f"{path} is larger than {MAX_BYTES} bytes: that is no recipe"
+        raise InputError(msg)
+    return from_toml(text, source=str(path))
+
+
+def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+    """Apply settings of the form `section.field=value`, the value in TOML (a bare word is a string).
+
+    Raises:
+        InputError: not of that form, an unknown field, or a value that the field cannot take.
+
+    >>> from bigbatch.presets import digits
+    >>> with_settings(digits(), ["warmup.epochs=2", "model.name=cifar-resnet14"]).model.name
+    'cifar-resnet14'
+    """
+    table = asdict(recipe)
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            msg = f"--set {setting}: write section.field=value, for example --set warmup.epochs=3"
+            raise InputError(msg)
+        _assign(table, key.strip().split("."), _parse_value(value.strip()))
+    result: Recipe = _build(Recipe, table, "")
+    return result
+
+
+def _parse_value(text: str) -> object:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return parsed["value"] if parsed.keys() == {"value"} else text
+
+
+def _assign(table: dict[str, Any], path: list[str], value: object) -> None:
+    *sections, name = path
+    for section in sections:
+        inner = table.get(section)
+        if not isinstance(inner, dict):
+            msg = f"unknown section '{section}' in --set {'.'.join(path)}; {nearest(section, _tables(table))}"
+            raise InputError(msg)
+        table = inner
+    table[name] = value
+
+
+def _tables(table: Mapping[str, object]) -> list[str]:
+    return [key for key, value in table.items() if isinstance(value, dict)]
+
+
+def _build(kind: type[Any], table: object, path: str) -> Any:  # noqa: ANN401 - an instance of `kind`
+    """Build the dataclass `kind` from a TOML table; `path` names it in messages."""
+    if not isinstance(table, dict):
+        msg = f"{path or 'the recipe'} must be a table, not {table!r}"
+        raise InputError(msg)
+    known = {item.name: item for item in fields(kind)}
+    for key in table:
+        if key not in known:
+            msg = f"unknown key '{_join(path, key)}'; {nearest(key, list(known))}"
+            raise InputError(msg)
+    required = [n for n, item in known.items() if item.default is MISSING and item.default_factory is MISSING]
+    for name in required:
+        if name not in table:
+            msg = f"the key '{_join(path, name)}' is missing"
+            raise InputError(msg)
+    types_of = get_type_hints(kind)
+    return kind(**{key: _value(types_of[key], value, _join(path, key)) for key, value in table.items()})
+
+
+def _value(kind: Any, value: object, path: str) -> object:  # noqa: ANN401 - any annotation of a recipe's field
+    if is_dataclass(kind) and isinstance(kind, type):
+        return _build(kind, value, path)
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            msg = f"{path} must be a list, not {value!r}"
+            raise InputError(msg)
+        return tuple(_value(get_args(kind)[0], item, f"{path}[{i}]") for i, item in enumerate(value))
+    if get_origin(kind) is Mapping:
+        if not isinstance(value, Mapping):
+            msg = f"{path} must be a table, not {value!r}"
+            raise InputError(msg)
+        return value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        msg = f"{path} must be {WORDS[kind]}, not {value!r}"
+        raise InputError(msg)
+    return value
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key

@@ -1,0 +1,183 @@
+"""A run's folder: what was run, with what, and what came of it."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from itertools import count
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from bigbatch.errors import InputError
+from bigbatch.recipe import Recipe, differences
+from bigbatch.recipe_file import read_recipe, to_toml
+
+LAST_EPOCHS: Final = 5
+PACKAGES: Final = ("bigbatch", "torch", "numpy")
+RUNS_FOLDER: Final = Path("runs")
+GIT_SECONDS: Final = 10
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run: run.json, recipe.toml, metrics.jsonl, checkpoints/."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The resolved recipe of the run."""
+        return read_recipe(self.path / "recipe.toml")
+
+    def exists(self) -> bool:
+        """Tell whether the folder holds a run."""
+        return (self.path / "recipe.toml").is_file()
+
+    def check(self, recipe: Recipe, *, resume: bool) -> None:
+        """Refuse a folder that this run must not write to; nothing in it changes.
+
+        Raises:
+            InputError: it holds another recipe's run, or this one's and `resume` is off, or something else.
+        """
+        if self.exists():
+            changed = differences(self.recipe, recipe)
+            if changed:
+                verb = "cannot resume" if resume else "holds another recipe's run"
+                msg = f"{self.path} {verb}: the recipe differs in {'; '.join(changed)}; choose another --output"
+                raise InputError(msg)
+            if not resume:
+                msg = f"{self.path} already holds this run; add --resume to go on with it, or choose another --output"
+                raise InputError(msg)
+        elif self.path.is_dir() and any(self.path.iterdir()):
+            msg = f"{self.path} is not empty and holds no run; choose another --output"
+            raise InputError(msg)
+        elif self.path.exists() and not self.path.is_dir():
+            msg = f"{self.path} is a file; choose another --output"
+            raise InputError(msg)
+
+    def create(self, recipe: Recipe) -> None:
+        """Make the folder and write the recipe, unless they are there.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            if not self.exists():
+                self._write("recipe.toml", to_toml(recipe))
+        except OSError as error:
+            msg = f"cannot write the run to {self.path} ({error.strerror}); choose another --output"
+            raise InputError(msg) from error
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Replace run.json."""
+        self._write("run.json", json.dumps(summary, indent=2) + "\n")
+
+    def read_summary(self) -> dict[str, Any]:
+        """Return run.json.
+
+        Raises:
+            InputError: the folder holds no run, or run.json is damaged.
+        """
+        try:
+            summary: dict[str, Any] = json.loads((self.path / "run.json").read_text())
+        except (OSError, ValueError) as error:
+            msg = f"{self.path} holds no run ({getattr(error, 'strerror', None) or 'run.json is damaged'})"
+            raise InputError(msg) from error
+        return summary
+
+    def append_metrics(self, *lines: Mapping[str, Any]) -> None:
+        """Append lines to metrics.jsonl."""
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+
+    def read_epochs(self) -> list[dict[str, Any]]:
+        """Return the epochs' lines of metrics.jsonl in order; one that was repeated after a resumption counts once."""
+        epochs: dict[int, dict[str, Any]] = {}
+        for line in self._metrics():
+            if "validation_error" in line:
+                epochs[line["epoch"]] = line
+        return [epochs[epoch] for epoch in sorted(epochs)]
+
+    def _metrics(self) -> Iterator[dict[str, Any]]:
+        try:
+            lines = (self.path / "metrics.jsonl").read_text().splitlines()
+        except OSError:
+            return
+        for line in lines:
+            try:
+                yield json.loads(line)
+            except ValueError:  # the last line of a run that was killed while it wrote
+                continue
+
+    def _write(self, name: str, text: str) -> None:
+        temporary = self.path / f".{name}.{os.getpid()}.tmp"
+        temporary.write_text(text)
+        temporary.replace(self.path / name)
+
+
+def default_folder(recipe: Recipe, *, resume: bool) -> Path:
+    """Return runs/NAME-MINIBATCH-seedSEED, with -2, -3, ... behind it where that is taken and not to be resumed."""
+    first = RUNS_FOLDER / f"{recipe.name}-{recipe.minibatch_size}-seed{recipe.seed}"
+    if resume or not first.exists():
+        return first
+    return next(path for number in count(2) if not (path := Path(f"{first}-{number}")).exists())
+
+
+def run_error(validation_errors: list[float]) -> float:
+    """Return the error of a run: the median of its last 5 epochs (arXiv 1706.02677, section 5.1), in %.
+
+    >>> run_error([50.0, 3.0, 2.0, 9.0, 2.5, 2.6])
+    2.6
+    """
+    return median(validation_errors[-LAST_EPOCHS:])
+
+
+def describe_run(recipe: Recipe, *, threads: int, reduction: str) -> dict[str, Any]:
+    """Return what run.json says of a run when it starts: everything that its result might be asked about."""
+    return {
+        "recipe": asdict(recipe),
+        "argv": sys.argv,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "threads_per_process": threads,
+        "reduction": reduction,
+        "seed": recipe.seed,
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "git": _git_state(),
+        "host": {"machine": platform.machine(), "system": platform.platform(), "cores": os.cpu_count()},
+        "status": "running",
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Return the commit of the current folder and whether it has changes, or None outside a repository."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(_git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=GIT_SECONDS)  # noqa: S603
+    return done.stdout.strip()

@@ -1,0 +1,39 @@
+"""The user's own models, data sets and optimizers, named as `package.module:callable`."""
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from bigbatch.errors import InputError
+
+
+def is_user_code(name: str) -> bool:
+    """Tell whether a name in a recipe means the user's own code."""
+    return ":" in name
+
+
+def load_callable(name: str) -> Callable[..., Any]:
+    """Import the callable that `package.module:callable` names, looking in the current folder too.
+
+    This runs the user's module: a recipe that names one is code, and is trusted as code.
+
+    Raises:
+        InputError: no such module, or no such callable in it.
+    """
+    module_name, _, attribute = name.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module_name.startswith(error.name):
+            raise  # the user's module exists, and fails on an import of its own
+        msg = f"'{name}': there is no module '{error.name}' in the current folder or the environment"
+        raise InputError(msg) from error
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        msg = f"'{name}': module '{module_name}' has no callable '{attribute}'"
+        raise InputError(msg)
+    loaded: Callable[..., Any] = found
+    return loaded
