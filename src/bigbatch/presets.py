@@ -30,7 +30,7 @@ def fashion_mnist() -> Recipe:
     return Recipe(
         name="fashion-mnist",
         reference=Reference(minibatch_size=64, learning_rate=0.1),
-        model=Model("cifar-resnet8", width=16, stem_pool=True),
+        model=Model("cifar-resnet8", width=24, stem_pool=True),
         data=Data("fashion-mnist", augmentation=("flip",)),
         minibatch_size=64,
         worker_minibatch_size=32,

@@ -13,6 +13,7 @@ from bigbatch.optim import MomentumCorrection
 from bigbatch.reduction import Processes, make_reduction
 from bigbatch.reduction.base import communicating
 from bigbatch.sampling import check_minibatch_size, worker_block
+from bigbatch.seeding import seed_torch
 
 LossFunction = Callable[[Any, Any], Tensor]
 
@@ -115,7 +116,7 @@ class Step:
         num_blocks = 0
         for worker, (inputs, targets) in zip(self.workers, minibatch, strict=False):
             self._restore(start)
-            torch.manual_seed(fold("worker", self.seed, iteration, worker) >> 1)
+            seed_torch(fold("worker", self.seed, iteration, worker), self.device)
             loss = self._worker_backward(inputs, targets)
             self.reduction.add(worker, [*(p.grad for p in self.parameters), *self.statistics, loss])
             num_blocks += 1
@@ -123,7 +124,7 @@ class Step:
             raise InputError(self._wrong_number(num_blocks))
         self._check_counters(start[len(self.statistics) :])
         # Every process leaves the step with its generators in the same state, whichever workers it ran.
-        torch.manual_seed(fold("after the step", self.seed, iteration) >> 1)
+        seed_torch(fold("after the step", self.seed, iteration), self.device)
         return self._finish(self.reduction.all_reduce())
 
     def _wrong_number(self, num_blocks: int) -> str:

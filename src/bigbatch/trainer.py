@@ -24,6 +24,7 @@ from bigbatch.progress import ProgressDisplay
 from bigbatch.recipe import Recipe
 from bigbatch.reduction.base import communicating
 from bigbatch.runs import RunFolder, describe_run, run_error
+from bigbatch.seeding import seed_torch
 from bigbatch.step import Step
 
 LOSSES_A_LINE: Final = 20  # iterations between two looks at the losses: a look waits for the device
@@ -127,7 +128,7 @@ def build(recipe: Recipe, machine: Machine, *, reduction: str, num_workers: int)
 
 def build_recipe_model(recipe: Recipe, *, num_classes: int, in_channels: int) -> nn.Module:
     """Build the recipe's model in channels-last layout, initialised from its seed."""
-    torch.manual_seed(fold("initialisation", recipe.seed) >> 1)
+    seed_torch(fold("initialisation", recipe.seed))
     model = recipe.model
     built: nn.Module = build_model(
         model.name,

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch.utils.data import default_collate
 
 from bigbatch.keyed_random import random_words
+from bigbatch.seeding import seed_torch
 
 Batch = Any  # what default_collate makes of samples; (inputs, targets) for classification
 NUMPY_SEEDS = 2**32
@@ -63,7 +63,7 @@ class MapDataset:
         """Read sample by sample, then collate as torch's DataLoader does."""
         samples = []
         for index, word in zip(indices.tolist(), random_words(key, indices)[:, 0].tolist(), strict=True):
-            torch.manual_seed(word >> 1)
+            seed_torch(word)
             np.random.seed(word % NUMPY_SEEDS)  # noqa: NPY002 - the user's transforms may draw from the global generator
             random.seed(word)
             samples.append(self.dataset[index])

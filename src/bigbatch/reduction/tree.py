@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Node(Generic[T]):
-    """The sum over the workers start to start + size - 1, a perfect subtree: size is a power of 2 that divides start."""
+    """The sum over workers start to start + size - 1, a perfect subtree: size is a power of 2 that divides start."""
 
     start: int
     size: int
