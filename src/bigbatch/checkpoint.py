@@ -2,10 +2,13 @@
 
 import io
 import os
+import sys
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Final
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
@@ -58,11 +61,12 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     Raises:
         InputError: the file cannot be read, or another version of bigbatch wrote it.
     """
-    from pickle import UnpicklingError
-
+    if path.is_file() and not is_zipfile(path):  # torch would try its formats of old, with errors of every kind
+        msg = f"cannot load the checkpoint {path} (cut short, or not one); remove it to go on from the one before"
+        raise InputError(msg)
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except (OSError, RuntimeError, UnpicklingError, EOFError, ValueError) as error:
+    except (OSError, RuntimeError, UnpicklingError) as error:
         reason = str(error).splitlines()[0]
         msg = f"cannot load the checkpoint {path} ({reason}); remove it to go on from the one before"
         raise InputError(msg) from error
@@ -91,8 +95,6 @@ def weights_sha256(state: Mapping[str, Tensor]) -> str:
 
 
 def _little_endian(content: np.ndarray[Any, np.dtype[np.uint8]], size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    import sys
-
     if sys.byteorder == "little":
         return content
     return np.ascontiguousarray(content.reshape(-1, size)[:, ::-1]).reshape(-1)

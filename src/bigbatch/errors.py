@@ -9,6 +9,10 @@ class PeerLostError(RuntimeError):
     """Another process of the group ended or stopped answering; its own error is the cause."""
 
 
+class ProcessFailedError(RuntimeError):
+    """A process that we launched failed; the text is its traceback."""
+
+
 def nearest(name: str, known: list[str]) -> str:
     """Return a hint that names the known word nearest to `name`, or lists them all.
 

@@ -22,7 +22,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from bigbatch.errors import InputError, PeerLostError
+from bigbatch.errors import InputError, PeerLostError, ProcessFailedError
 from bigbatch.reduction import Processes
 
 STORE: Final = "BIGBATCH_STORE"  # the file through which the processes of one machine find each other
@@ -149,10 +149,6 @@ def launch(arguments: Sequence[str], processes: int) -> None:
             if error.sigval == signal.SIGINT:
                 raise KeyboardInterrupt from None
             raise SystemExit(128 + error.sigval) from None
-
-
-class ProcessFailedError(RuntimeError):
-    """A process of the group failed; the text is its traceback."""
 
 
 def die_with_parent() -> None:

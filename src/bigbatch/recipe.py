@@ -10,6 +10,7 @@ from bigbatch.errors import InputError, nearest
 from bigbatch.learning_rate import SCALING_RULES, SCHEDULES, WARMUPS, LearningRate
 from bigbatch.models.names import check_model_name
 from bigbatch.sampling import Sampling, check_minibatch_size
+from bigbatch.user_code import is_user_code
 
 AUGMENTATIONS: Final = ("flip", "crop", "random-resized-crop")
 PRECISIONS: Final = ("float32", "bfloat16")
@@ -267,6 +268,10 @@ def _check_choices(recipe: Recipe) -> None:
             msg = f"{name} '{value}' is unknown; {nearest(value, list(known))}"
             raise InputError(msg)
     check_model_name(recipe.model.name)
+    for section, part in (("model", recipe.model), ("data", recipe.data), ("optimizer", recipe.optimizer)):
+        if part.arguments and not is_user_code(part.name):
+            msg = f"{section}.arguments is for package.module:callable; '{part.name}' takes none"
+            raise InputError(msg)
     if not NAME.fullmatch(recipe.name):
         msg = f"name '{recipe.name}' must be letters, digits, dots and dashes: it names the run's folder"
         raise InputError(msg)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from bigbatch.cli.arguments import parse
-from bigbatch.errors import InputError
+from bigbatch.errors import InputError, ProcessFailedError
 
+FAILURE: Final = 1
 BAD_INPUT: Final = 2
 INTERRUPTED: Final = 130
 
@@ -27,7 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     die_with_parent()
     sys.excepthook = lambda *_: None
     record(_run_launched)(arguments)
-    return 0
+    # What had to be written is written. An interpreter that is torn down can abort when one of torch's threads still
+    # wants it (pytorch#190489), and would turn a good run into a failed one: leave at once.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -37,12 +42,15 @@ def _run(arguments: Sequence[str]) -> int:
     except InputError as error:
         print(f"bigbatch: error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except ProcessFailedError as error:
+        print(error, file=sys.stderr)
+        return FAILURE
     except KeyboardInterrupt:
         print("bigbatch: interrupted; train with --resume goes on from the last checkpoint", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return FAILURE
     return 0
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bigbatch.keyed_random import Words, below, uniform
 
-CROP_PADDING: Final = 4
+CROP_PADDING_OF_SIDE: Final = 8  # 4 of 32 pixels, as He et al. pad CIFAR
 CROP_ATTEMPTS: Final = 10
 CROP_WORDS: Final = 4 * CROP_ATTEMPTS
 CROP_AREA: Final = (0.08, 1.0)
@@ -25,9 +25,13 @@ def flip(images: Tensor, words: Words) -> Tensor:
     return torch.where(mirrored[:, None, None, None], images.flip(3), images)
 
 
-def padded_crop(images: Tensor, words: Words, *, padding: int = CROP_PADDING) -> Tensor:
-    """Pad with zeros and cut the original size at a random place (He et al. 2016a, section 4.2); words (n, 2)."""
+def padded_crop(images: Tensor, words: Words) -> Tensor:
+    """Pad with zeros and cut the original size at a random place (He et al. 2016a, section 4.2); words (n, 2).
+
+    The padding is an eighth of the side: 4 for CIFAR's 32 pixels.
+    """
     height, width = images.shape[2:]
+    padding = height // CROP_PADDING_OF_SIDE
     padded = torch.nn.functional.pad(images, (padding,) * 4)
     offsets = torch.from_numpy(below(words, 2 * padding + 1))
     rows = offsets[:, 0, None] + torch.arange(height)

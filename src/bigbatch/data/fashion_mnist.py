@@ -1,6 +1,7 @@
 """Fashion-MNIST (Xiao, Rasul, Vollgraf 2017, arXiv 1708.07747), MIT licence: found on this machine, or downloaded."""
 
 import gzip
+import math
 import os
 import zlib
 from hashlib import sha256
@@ -101,13 +102,11 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     except (OSError, EOFError, zlib.error) as error:
         msg = f"cannot read {path} ({error}); {HOW_TO_GET_IT}"
         raise InputError(msg) from error
-    header = content[:4]
-    num_dimensions = header[3] if len(header) == 4 and header[:3] == b"\0\0\x08" else 0  # noqa: PLR2004
-    shape = (
-        tuple(np.frombuffer(content, ">u4", num_dimensions, 4).tolist()) if len(content) > 4 * num_dimensions else ()
-    )
-    body = np.frombuffer(content, np.uint8, offset=min(len(content), 4 + 4 * num_dimensions))
-    if not shape or len(body) != np.prod(shape):
-        msg = f"{path} is damaged: not {shape} bytes in idx format; {HOW_TO_GET_IT}"
-        raise InputError(msg)
-    return body.reshape(shape).copy()
+    num_dimensions = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0  # noqa: PLR2004 - its place
+    start = 4 + 4 * num_dimensions
+    if num_dimensions and len(content) >= start:
+        shape = np.frombuffer(content[:start], ">u4", offset=4).tolist()
+        if len(content) - start == math.prod(shape):
+            return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    msg = f"{path} is damaged: not an array of bytes in idx format; {HOW_TO_GET_IT}"
+    raise InputError(msg)

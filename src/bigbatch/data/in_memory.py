@@ -37,8 +37,9 @@ class InMemoryImages:
         std: Sequence[float],
         augmentation: Sequence[str] = (),
     ) -> None:
-        self.images = torch.from_numpy(images)
-        self.labels = torch.from_numpy(labels)
+        # torch wants arrays that it could write to; those read from a file's bytes are copied.
+        self.images = torch.from_numpy(np.require(images, requirements=["C", "W"]))
+        self.labels = torch.from_numpy(np.require(labels, requirements=["C", "W"]))
         self.augmentation = tuple(augmentation)
         self.scale = (1 / (255 * torch.tensor(std))).view(1, -1, 1, 1)
         self.shift = (torch.tensor(mean) / torch.tensor(std)).view(1, -1, 1, 1)

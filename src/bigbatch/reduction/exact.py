@@ -93,7 +93,9 @@ class SliceExchange:
             dist.all_to_all_single(
                 received, send, [count * size for count in counts], [len(buffers) * size] * world_size, group=group
             )
-            all_gather(total, self._sum(received.view(-1, size)), group=group)
+        mine = self._sum(received.view(sum(counts), size))
+        with communicating():
+            all_gather(total, mine, group=group)
         return total
 
     def _sum(self, slices: Tensor) -> Tensor:

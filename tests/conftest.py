@@ -1,0 +1,67 @@
+"""What several tests need: run the command, run a program as a group of processes."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+PROGRAMS = Path(__file__).parent / "programs"
+TIMEOUT_SECONDS = 240
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Tests compute as the command does."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def bigbatch(tmp_path: Path) -> Run:
+    """Return a function that runs the command in a folder of the test's own."""
+
+    def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "bigbatch", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+            cwd=tmp_path,
+            env={**os.environ, "COLUMNS": "100", **environment},
+        )
+
+    return run
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Callable[..., None]:
+    """Return a function that runs a program of tests/programs as a group of processes, none of which may fail."""
+
+    def run(program: str, world_size: int, *arguments: object) -> None:
+        store = tmp_path / f"store-{world_size}"
+        common = {
+            "WORLD_SIZE": world_size,
+            "LOCAL_WORLD_SIZE": world_size,
+            "BIGBATCH_STORE": store,
+            "OMP_NUM_THREADS": 1,
+        }
+        processes = []
+        for rank in range(world_size):
+            places = {key: str(value) for key, value in {**common, "RANK": rank, "LOCAL_RANK": rank}.items()}
+            command = [sys.executable, "-W", "error", str(PROGRAMS / program), *map(str, arguments)]
+            processes.append(
+                subprocess.Popen(
+                    command, env={**os.environ, **places}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                )
+            )
+        outputs = [process.communicate(timeout=TIMEOUT_SECONDS)[0] for process in processes]
+        failed = [f"rank {rank}:\n{outputs[rank]}" for rank, process in enumerate(processes) if process.returncode]
+        assert not failed, "\n".join(failed)
+
+    return run

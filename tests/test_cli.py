@@ -1,0 +1,186 @@
+"""The command as a user meets it: bad input is one line, exit code 2, and nothing is lost."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from bigbatch.presets import digits
+from bigbatch.recipe_file import to_toml
+
+HERE = {"PYTHONPATH": str(Path(__file__).parent)}
+
+
+def refused(done, message):
+    """Check that a command ended as bad input ends."""
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("bigbatch: error: ")
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+    assert not done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--minibatch-size", 250), "not divisible by worker_minibatch_size 16; the nearest are 240 and 256"),
+        (("--minibatch-size", 8), "minibatch_size 8 is smaller than worker_minibatch_size 16"),
+        (("--minibatch-size", 2048), "minibatch_size 2048 is larger than the data set of 1280 samples"),
+        (("--minibatch-size", "many"), "argument --minibatch-size: invalid int value: 'many'"),
+        (("--processes", 2), "2 processes are more than the 1 workers of a minibatch; use at most 1"),
+        (("--processes", 0), "argument --processes: must be at least 1, not 0"),
+        (("--set", "reference.learning_rate=-1"), "reference.learning_rate must be a number above 0, not -1"),
+        (("--set", "reference.learning_rate=nan"), "reference.learning_rate must be a number above 0, not nan"),
+        (("--set", "warmup.epoch=3"), "unknown key 'warmup.epoch'; did you mean 'epochs'?"),
+        (("--set", "model.name=resnet19"), "unknown model 'resnet19'"),
+        (("--set", "model.name=no.such:thing"), "'no.such:thing': there is no module 'no'"),
+        (("--set", "data.name=digit"), "unknown data set 'digit'; did you mean 'digits'?"),
+        (("--set", "data.name=fashion-mnist", "--set", "data.path=/none"), "/none has no train-images-idx3-ubyte.gz"),
+        (("--set", "data.name=cifar10"), "cifar10 needs its data: set data.path"),
+        (("--set", "data.name=image-folder", "--set", "data.path=/none"), "there is no data folder /none"),
+        (("--set", "optimizer.name=adam"), "unknown optimizer 'adam'"),
+        (("--set", "optimizer.name=user_models:absorbing"), "absorbs the learning rate into its momentum"),
+        (("--output", "/dev/null/run"), "cannot write the run to /dev/null/run"),
+        (("--proceses", 2), "unknown argument '--proceses'; did you mean '--processes'?"),
+        (("--reduction", "fast"), "argument --reduction: invalid choice: 'fast'"),
+    ],
+)
+def test_training_refuses(bigbatch, arguments, message, tmp_path):
+    refused(bigbatch("train", "digits", *arguments, **HERE), message)
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "the following arguments are required: COMMAND"),
+        (("trian",), "invalid choice: 'trian'"),
+        (("plan", "digit"), "'digit' is neither a preset nor a TOML file; did you mean 'digits'?"),
+        (("plan", "none.toml"), "cannot read the recipe none.toml: No such file or directory"),
+        (("plan", "digits", "--at", "99999"), "iteration 99999 is outside the training, which has 0 to 2399"),
+        (("plan", "digits", "--processes", 5), "5 processes are more than the 1 workers"),
+        (("plan", "digits", "--minibatch-size", 4096), "larger than the data set of 1280 samples"),
+        (("evaluate", "none"), "none holds no run"),
+        (("report", "none"), "none holds no run"),
+        (("bench", "step", "digits", "--minibatch-size", 48, "--processes", 2), "3 workers among 2 processes"),
+    ],
+)
+def test_other_commands_refuse(bigbatch, arguments, message):
+    refused(bigbatch(*arguments), message)
+
+
+def test_recipe_files(bigbatch, tmp_path):
+    path = tmp_path / "mine.toml"
+    text = to_toml(digits())
+    for content, message in [
+        (text + "\n[data\n", "mine.toml is not valid TOML"),
+        (text + "\nseed = 1\n", "mine.toml: optimizer.arguments is for package.module:callable; 'sgd' takes none"),
+        (text.replace("seed = 0", "seed = 0\nseed = 1"), "mine.toml is not valid TOML: Cannot overwrite a value"),
+        (
+            text.replace("momentum = 0.9", "momentun = 0.9"),
+            "unknown key 'optimizer.momentun'; did you mean 'momentum'?",
+        ),
+        (text.replace("epochs = 30\n", ""), "mine.toml: the key 'epochs' is missing"),
+    ]:
+        path.write_text(content)
+        refused(bigbatch("train", path), message)
+    path.write_text(text)
+    assert bigbatch("plan", path).returncode == 0
+
+
+def test_folders_of_other_runs_keep_what_they_hold(bigbatch, tmp_path):
+    train = ("train", "digits", "--output", "run", "--minibatch-size", 256, "--set", "model.width=4", "--epochs", 2)
+    assert bigbatch(*train, "--stop-after-epoch", 1).returncode == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    refused(bigbatch(*train), "run already holds this run; add --resume")
+    changes = ("--minibatch-size", 128, "--seed", 1)
+    refused(bigbatch(*train, *changes), "the recipe differs in minibatch_size: 256 -> 128; seed: 0 -> 1")
+    refused(
+        bigbatch(*train, *changes, "--resume"), "cannot resume: the recipe differs in minibatch_size: 256 -> 128; seed"
+    )
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "text").touch()
+    refused(bigbatch("train", "digits", "--output", "thesis"), "thesis is not empty and holds no run")
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+    assert bigbatch(*train, "--resume").returncode == 0
+    assert "finished" in bigbatch("evaluate", "run").stdout + bigbatch("report", "run").stdout
+
+
+def test_an_image_folder_trains_and_a_broken_image_is_named_by_one_line(bigbatch, tmp_path):
+    for split in ("train", "val"):
+        for label, name in enumerate(("ant", "bee")):
+            (tmp_path / "images" / split / name).mkdir(parents=True)
+            for i in range(8):
+                Image.new("RGB", (20, 30), (100 * label, 10 * i, 50)).save(
+                    tmp_path / "images" / split / name / f"{i}.png"
+                )
+    train = (
+        "train",
+        "digits",
+        "--set",
+        "data.name=image-folder",
+        "--set",
+        "data.path=images",
+        "--set",
+        "model.width=4",
+    )
+    options = ("--set", "data.image_size=8", "--set", "worker_minibatch_size=4", "--minibatch-size", 8, "--epochs", 1)
+    augmented = ("--set", 'data.augmentation=["random-resized-crop", "flip"]')
+    done = bigbatch(*train, *options, *augmented, "--processes", 2, "--loader-workers", 1, "--output", "good")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "images" / "val" / "bee" / "3.png").write_bytes(b"broken")
+    done = bigbatch(*train, *options, "--processes", 2, "--output", "bad")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "cannot decode the image images/val/bee/3.png" in done.stderr
+    (tmp_path / "images" / "train" / "cat").mkdir()
+    refused(bigbatch(*train, *options, "--output", "empty"), "images/train/cat holds no image")
+
+
+def test_bench_step_compares_in_pairs(bigbatch):
+    sizes = ("--minibatch-size", 32, "--set", "model.width=4", "--rounds", 2, "--seconds", 0.05)
+    done = bigbatch("bench", "step", "digits", *sizes, "--processes", 2)
+    assert done.returncode == 0, done.stderr
+    assert "plain DDP loop" in done.stdout
+    assert "ratio" in done.stdout
+
+
+def test_help_tells_the_commands(bigbatch):
+    done = bigbatch("--help")
+    assert done.returncode == 0
+    assert all(command in done.stdout for command in ("plan", "train", "evaluate", "report", "bench"))
+    assert "bigbatch 0." in bigbatch("--version").stdout
+
+
+def test_help_and_import_are_quick():
+    """Under 0.5 s and 0.2 s on a quiet machine; least of five, since other work only ever adds."""
+
+    def seconds(*command):
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, *command], check=True, capture_output=True)
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    assert seconds("-m", "bigbatch", "--help") < 0.5
+    assert seconds("-c", "import bigbatch") < 0.2
+    names = (
+        "import bigbatch, sys; assert 'torch' not in sys.modules; bigbatch.Recipe; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", names], check=True)
+    subprocess.run(
+        [sys.executable, "-c", "import bigbatch; [getattr(bigbatch, n) for n in bigbatch.__all__]"], check=True
+    )
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    command = f"{sys.executable} -m bigbatch plan digits | true"
+    done = subprocess.run(
+        ["/bin/bash", "-c", command], check=True, capture_output=True, text=True, env=dict(os.environ)
+    )
+    assert "Traceback" not in done.stderr

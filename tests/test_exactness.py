@@ -1,0 +1,69 @@
+"""The promise: one hash for any number of processes, through the command."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+PLAIN = ("--epochs", 2, "--seed", 1, "--minibatch-size", 256)
+RANDOM = (*PLAIN, "--set", "model.dropout=0.2", "--set", 'data.augmentation=["crop", "flip"]')
+
+
+def train(bigbatch, tmp_path, name, *arguments):
+    done = bigbatch("train", "digits", "--output", name, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    summary = json.loads((tmp_path / name / "run.json").read_text())
+    assert f"weights_sha256    {summary['weights_sha256']}" in done.stdout
+    return summary
+
+
+def sha256(bigbatch, tmp_path: Path, name, *arguments):
+    return train(bigbatch, tmp_path, name, *arguments)["weights_sha256"]
+
+
+def test_any_number_of_processes_gives_the_same_bits(bigbatch, tmp_path):
+    runs = [train(bigbatch, tmp_path, f"p{p}", *PLAIN, "--processes", p) for p in (1, 2, 3, 4, 5, 8, 16)]
+    assert [run["processes"] for run in runs] == [1, 2, 3, 4, 5, 8, 16]
+    assert len({run["weights_sha256"] for run in runs}) == 1
+    assert len({run["validation_error"] for run in runs}) == 1
+    losses = {
+        tuple(line for line in (tmp_path / f"p{p}" / "metrics.jsonl").read_text().splitlines() if '"epoch"' not in line)
+        for p in (1, 3, 16)
+    }
+    assert len(losses) == 1, "every iteration's loss has the same bits too"
+
+
+def test_with_dropout_and_augmentation_too_also_when_a_run_changes_its_processes(bigbatch, tmp_path):
+    hashes = {sha256(bigbatch, tmp_path, f"p{p}", *RANDOM, "--processes", p) for p in (1, 3, 4)}
+    stopped = train(bigbatch, tmp_path, "changes", *RANDOM, "--processes", 2, "--stop-after-epoch", 1)
+    assert stopped["status"] == "stopped"
+    resumed = train(bigbatch, tmp_path, "changes", *RANDOM, "--processes", 5, "--resume")
+    assert [attempt["processes"] for attempt in resumed["attempts"]] == [2, 5]
+    assert hashes == {resumed["weights_sha256"]}
+
+
+def test_the_control_the_backends_reduction_depends_on_the_processes(bigbatch, tmp_path):
+    native = [sha256(bigbatch, tmp_path, f"n{p}", *PLAIN, "--processes", p, "--reduction", "native") for p in (1, 4)]
+    assert native[0] != native[1]
+
+
+@pytest.mark.parametrize(
+    "optimizer", [(), ("--set", "optimizer.name=user_models:absorbing", "--set", "optimizer.momentum_correction=true")]
+)
+def test_a_users_model_data_and_optimizer(bigbatch, tmp_path, optimizer):
+    own = (
+        "--set",
+        "model.name=user_models:net",
+        "--set",
+        "data.name=user_models:blobs",
+        "--set",
+        "model.arguments.hidden=8",
+    )
+    sizes = ("--minibatch-size", 48, "--epochs", 2)
+    path = {"PYTHONPATH": str(Path(__file__).parent)}
+    for p in (1, 3):
+        done = bigbatch("train", "digits", *own, *optimizer, *sizes, "--processes", p, "--output", p, **path)
+        assert done.returncode == 0, done.stderr
+    one, three = (json.loads((tmp_path / p / "run.json").read_text())["weights_sha256"] for p in "13")
+    assert one == three

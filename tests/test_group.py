@@ -1,0 +1,26 @@
+"""Laws that need real processes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAMS = Path(__file__).parent / "programs"
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 5])
+def test_exact_reduction_equals_the_tree_over_one_process(group, world_size):
+    group("reduction_laws.py", world_size)
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_evaluation_is_that_of_one_process_and_counts_every_sample_once(group, world_size):
+    group("evaluation_law.py", world_size)
+
+
+def test_a_loop_of_ones_own_gives_the_same_bits_for_any_number_of_processes(group, tmp_path: Path):
+    subprocess.run([sys.executable, PROGRAMS / "library_loop.py", tmp_path / "1"], check=True)
+    for world_size in (2, 3, 7):
+        group("library_loop.py", world_size, tmp_path / str(world_size))
+    assert len({(tmp_path / name).read_text() for name in ("1", "2", "3", "7")}) == 1

@@ -1,0 +1,64 @@
+"""Starting processes, and telling the user once what went wrong in one of them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bigbatch.errors import InputError
+from bigbatch.launch import Place, default_process_count, find_place
+
+HERE = {"PYTHONPATH": str(Path(__file__).parent)}
+FAILS = ("train", "digits", "--minibatch-size", 64, "--output", "run", "--set", "model.name=user_models:FailsOnRank")
+
+
+def test_a_failing_ranks_traceback_is_shown_once(bigbatch):
+    options = ("--set", "model.arguments={rank = 2, how = 'raise'}", "--processes", 3)
+    done = bigbatch(*FAILS, *options, **HERE)
+    assert done.returncode == 1
+    assert done.stderr.count("the model is broken on purpose") == 1
+    assert done.stderr.count("Traceback") == 1
+    assert "user_models.py" in done.stderr
+    assert "error_file" not in done.stderr
+    assert "stopped answering" not in done.stderr
+
+
+def test_a_killed_rank_is_named(bigbatch):
+    done = bigbatch(*FAILS, "--set", "model.arguments={rank = 1, how = 'kill'}", "--processes", 2, **HERE)
+    assert done.returncode == 1
+    assert "rank 1 was killed by SIGKILL" in done.stderr
+
+
+def test_torchruns_processes_are_recognised(tmp_path):
+    """`torchrun -m bigbatch train` gives the bits of one process; bad input is one line, once."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3", "-m", "bigbatch"]
+    arguments = ["train", "digits", "--minibatch-size", "256", "--epochs", "1"]
+    subprocess.run([*command, *arguments, "--output", "p3"], cwd=tmp_path, check=True, capture_output=True)
+    alone = [sys.executable, "-m", "bigbatch", *arguments, "--processes", "1", "--output", "p1"]
+    subprocess.run(alone, cwd=tmp_path, check=True, capture_output=True)
+    one, three = (json.loads((tmp_path / p / "run.json").read_text()) for p in ("p1", "p3"))
+    assert one["weights_sha256"] == three["weights_sha256"]
+    assert three["processes"] == 3
+    refused = subprocess.run(
+        [*command, *arguments, "--output", "p3"], cwd=tmp_path, check=False, capture_output=True, text=True
+    )
+    assert refused.returncode == 1
+    assert refused.stderr.count("bigbatch: error: p3 already holds this run") == 1
+
+
+def test_a_place_is_found_in_the_environment():
+    slurm = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_NTASKS_PER_NODE": "4"}
+    assert find_place(slurm | {"MASTER_ADDR": "node1"}) == Place(5, 8, 1, 4)
+    assert find_place(slurm) is None, "a batch script has these variables too"
+    assert find_place({"RANK": "0", "WORLD_SIZE": "2"}) == Place(0, 2, 0, 2)
+    with pytest.raises(InputError, match="must be whole numbers"):
+        find_place({"RANK": "x", "WORLD_SIZE": "2"})
+
+
+def test_as_many_processes_as_cores_but_no_more_than_workers(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: range(6))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert [default_process_count(k) for k in (1, 4, 6, 100)] == [1, 4, 6, 6]

@@ -1,0 +1,142 @@
+"""Momentum in both forms, the guard, and weight decay."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from bigbatch.errors import InputError
+from bigbatch.models.resnet import cifar_resnet
+from bigbatch.optim import (
+    MomentumCorrection,
+    RateAbsorbedSGD,
+    absorbed_state,
+    build_optimizer,
+    set_learning_rate,
+    weight_decay_groups,
+)
+from bigbatch.recipe import Optimizer
+
+
+def run(make, rates, *, correct=False):
+    """Return the parameter after one update for each rate, with gradients that depend on it."""
+    parameter = nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
+    optimizer = make([parameter])
+    correction = MomentumCorrection(optimizer, is_requested=correct) if correct else None
+    for rate in rates:
+        set_learning_rate(optimizer, rate)
+        parameter.grad = parameter.detach().cos()
+        if correction:
+            correction.apply()
+        optimizer.step()
+    return parameter.detach()
+
+
+def torch_form(parameters):
+    return torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.01)
+
+
+def absorbed_form(parameters):
+    return RateAbsorbedSGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.01)
+
+
+RATES = st.lists(st.floats(1e-3, 0.3), min_size=2, max_size=12)
+
+
+@settings(deadline=None)
+@given(RATES)
+def test_precaution_2_the_corrected_absorbed_form_is_torchs_form(rates):
+    torch.testing.assert_close(run(absorbed_form, rates, correct=True), run(torch_form, rates), rtol=1e-9, atol=1e-12)
+
+
+def test_precaution_2_without_correction_the_absorbed_form_goes_wrong_when_the_rate_changes():
+    steady, changing = [0.1] * 6, [0.1, 0.1, 0.1, 0.01, 0.01, 0.01]
+    torch.testing.assert_close(run(absorbed_form, steady), run(torch_form, steady))
+    assert not torch.allclose(run(absorbed_form, changing), run(torch_form, changing), rtol=1e-2)
+
+
+def test_correcting_torchs_form_would_be_a_bug_so_it_is_left_alone():
+    changing = [0.1, 0.1, 0.01, 0.01]
+    assert torch.equal(run(torch_form, changing, correct=True), run(torch_form, changing))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        torch_form,
+        lambda p: torch.optim.SGD(p, lr=0.1),
+        lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
+        lambda p: torch.optim.AdamW(p, lr=0.1),
+        lambda p: torch.optim.Adam(p, lr=0.1, weight_decay=0.1),
+        lambda p: torch.optim.RMSprop(p, lr=0.1, momentum=0.9),
+        lambda p: torch.optim.Adagrad(p, lr=0.1),
+        lambda p: torch.optim.NAdam(p, lr=0.1),
+    ],
+)
+def test_torchs_optimizers_do_not_absorb_the_rate(make):
+    assert absorbed_state(make([nn.Parameter(torch.randn(3, 2))])) == frozenset()
+
+
+class Renamed(RateAbsorbedSGD):
+    """The form is recognised by what it does, not by a name."""
+
+
+def test_the_absorbed_form_is_recognised_by_behaviour_and_the_probe_leaves_no_trace():
+    parameter = nn.Parameter(torch.randn(3, 2))
+    before = parameter.detach().clone()
+    optimizer = Renamed([parameter], lr=0.05, momentum=0.9, weight_decay=0.1)
+    assert absorbed_state(optimizer) == {"momentum_buffer"}
+    assert torch.equal(parameter, before)
+    assert parameter.grad is None
+    assert not optimizer.state
+    assert optimizer.param_groups[0]["lr"] == 0.05
+    with pytest.raises(InputError, match="momentum_correction=true"):
+        MomentumCorrection(optimizer, is_requested=False)
+
+
+def test_an_optimizer_that_needs_a_closure_is_refused():
+    with pytest.raises(InputError, match=r"LBFGS.step\(\) must work without arguments"):
+        absorbed_state(torch.optim.LBFGS([nn.Parameter(torch.zeros(2))]))
+
+
+def test_the_last_rate_survives_a_resumption():
+    rates = [0.1, 0.2, 0.05, 0.05]
+    expected = run(absorbed_form, rates, correct=True)
+    parameter = nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
+    optimizer = absorbed_form([parameter])
+    for rate in rates:
+        resumed = absorbed_form([parameter])
+        correction = MomentumCorrection(resumed, is_requested=True)
+        resumed.load_state_dict(optimizer.state_dict())
+        set_learning_rate(resumed, rate)
+        parameter.grad = parameter.detach().cos()
+        correction.apply()
+        resumed.step()
+        optimizer = resumed
+    assert torch.equal(parameter.detach(), expected)
+
+
+def names_that_decay(model, **options):
+    groups = weight_decay_groups(model, Optimizer(weight_decay=0.5, **options))
+    decaying = {id(p) for group in groups if group["weight_decay"] == 0.5 for p in group["params"]}
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    return {name for name, p in model.named_parameters() if id(p) in decaying}
+
+
+def test_batch_normalisation_and_biases_do_not_decay_unless_the_recipe_says_so():
+    model = cifar_resnet(8)
+    everything = {name for name, _ in model.named_parameters()}
+    weights = {name for name, p in model.named_parameters() if p.ndim > 1}
+    norms = {name for name, p in model.named_parameters() if p.ndim == 1} - {"fc.bias"}
+    assert names_that_decay(model) == weights
+    assert names_that_decay(model, weight_decay_on_biases=True) == weights | {"fc.bias"}
+    assert names_that_decay(model, weight_decay_on_norms=True) == weights | norms
+    assert names_that_decay(model, weight_decay_on_norms=True, weight_decay_on_biases=True) == everything
+
+
+def test_unknown_and_wrong_optimizers_are_refused():
+    with pytest.raises(InputError, match="unknown optimizer 'adam'"):
+        build_optimizer(Optimizer(name="adam"), nn.Linear(1, 1), 0.1)
+    with pytest.raises(InputError, match=r"must return a torch.optim.Optimizer, not dict"):
+        build_optimizer(Optimizer(name="builtins:dict"), nn.Linear(1, 1), 0.1)

@@ -1,0 +1,78 @@
+"""The plan explains every derived value."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from bigbatch.errors import InputError
+from bigbatch.plan import Plan, at_reference
+from bigbatch.presets import digits, imagenet_resnet50
+
+PROMISED = [
+    "minibatch_size",
+    "worker_minibatch_size",
+    "worker_count",
+    "base_learning_rate",
+    "warmup_epochs",
+    "warmup_start_learning_rate",
+    "iterations_per_epoch",
+    "total_iterations",
+    "milestone_iterations",
+    "momentum",
+    "nesterov",
+    "weight_decay",
+]
+
+
+def test_8192_on_imagenet():
+    table = Plan(replace(imagenet_resnet50(), minibatch_size=8192), 1_281_167).to_json(at=(0, 390, 780))
+    assert table.keys() >= set(PROMISED)
+    assert table["reference"] == {"minibatch_size": 256, "learning_rate": 0.1}
+    assert table["base_learning_rate"] == pytest.approx(3.2)
+    assert table["iterations_per_epoch"] == 156
+    assert table["milestone_iterations"] == [4680, 9360, 12480]
+    assert table["samples_dropped_per_epoch"] == 1_281_167 - 156 * 8192
+    assert table["learning_rate_at"] == pytest.approx({"0": 0.1, "390": 1.65, "780": 3.2})
+    assert table["warnings"] == []
+
+
+def test_it_warns_past_what_is_known_to_keep_the_accuracy():
+    warnings = Plan(replace(imagenet_resnet50(), minibatch_size=16384), 1_281_167).warnings
+    assert len(warnings) == 1
+    assert "16384 is past 8192" in warnings[0]
+    assert "within the warmup" in Plan(replace(digits(), minibatch_size=256, epochs=2), 1280).warnings[0]
+    assert "milestones [15.0, 25.0] are never reached" in Plan(replace(digits(), epochs=10), 1280).warnings[0]
+
+
+def test_rows_show_reference_and_plan_with_rule_and_source():
+    rows = {row.name: row for row in Plan(replace(digits(), minibatch_size=256), 1280).rows(at=(0,))}
+    assert (rows["base_learning_rate"].before, rows["base_learning_rate"].after) == ("0.05", "0.8")
+    assert (rows["warmup_epochs"].before, rows["warmup_epochs"].after) == ("0", "3")
+    assert "arXiv 1706.02677" in rows["base_learning_rate"].rule
+    assert rows["learning rate at 0"].after == "0.05"
+
+
+def test_a_reference_smaller_than_a_worker_is_one_smaller_worker():
+    assert at_reference(replace(digits(), minibatch_size=64, worker_minibatch_size=64)).worker_minibatch_size == 16
+
+
+def test_an_iteration_outside_the_training_is_refused():
+    with pytest.raises(InputError, match="iteration 2400 is outside the training, which has 0 to 2399"):
+        Plan(digits(), 1280).to_json(at=(2400,))
+
+
+def test_planning_imports_no_torch(bigbatch):
+    code = "import bigbatch.cli, sys; bigbatch.cli.main(['plan', 'digits']); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    done = bigbatch("plan", "imagenet-resnet50", "--minibatch-size", 8192, "--json", "--at", "0,780", "--processes", 3)
+    assert done.returncode == 0
+    table = json.loads(done.stdout)
+    assert table["learning_rate_at"]["780"] == pytest.approx(3.2)
+    assert table["workers_of_process"] == [[0, 85], [86, 170], [171, 255]]
+    warned = bigbatch("plan", "imagenet-resnet50", "--minibatch-size", 16384)
+    assert warned.returncode == 0
+    assert "warning: minibatch size 16384 is past 8192" in warned.stderr
+    assert "6.4" in warned.stdout

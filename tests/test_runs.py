@@ -1,0 +1,83 @@
+"""A run's folder."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from bigbatch.errors import InputError
+from bigbatch.presets import digits
+from bigbatch.runs import RunFolder, default_folder, describe_run, run_error
+
+
+def test_a_new_folder_is_made_and_holds_the_recipe(tmp_path):
+    folder = RunFolder(tmp_path / "a" / "b")
+    folder.check(digits(), resume=False)
+    assert not folder.path.exists()
+    folder.create(digits())
+    assert RunFolder(folder.path).recipe == digits()
+    assert folder.checkpoints.is_dir()
+    assert {path.name for path in folder.path.iterdir()} == {"recipe.toml", "checkpoints"}
+
+
+def test_folders_that_must_not_be_written_are_refused_and_nothing_changes(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.create(digits())
+    before = (folder.path / "recipe.toml").read_bytes()
+    other = replace(digits(), minibatch_size=256)
+    for recipe, resume, message in [
+        (digits(), False, "already holds this run; add --resume"),
+        (other, False, "holds another recipe's run: the recipe differs in minibatch_size: 16 -> 256"),
+        (other, True, "cannot resume: the recipe differs in minibatch_size: 16 -> 256"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            RunFolder(folder.path).check(recipe, resume=resume)
+    RunFolder(folder.path).check(digits(), resume=True)
+    assert (folder.path / "recipe.toml").read_bytes() == before
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.doc").touch()
+    with pytest.raises(InputError, match="is not empty and holds no run"):
+        RunFolder(tmp_path / "other").check(digits(), resume=True)
+    with pytest.raises(InputError, match="is a file"):
+        RunFolder(tmp_path / "other" / "thesis.doc").check(digits(), resume=False)
+    with pytest.raises(InputError, match="cannot write the run to"):
+        RunFolder(tmp_path / "other" / "thesis.doc" / "run").create(digits())
+
+
+def test_the_default_folder_never_takes_a_used_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = default_folder(digits(), resume=False)
+    assert str(first) == "runs/digits-16-seed0"
+    first.mkdir(parents=True)
+    assert str(default_folder(digits(), resume=False)) == "runs/digits-16-seed0-2"
+    assert default_folder(digits(), resume=True) == first
+
+
+def test_metrics_survive_a_killed_writer_and_repeated_epochs(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert folder.read_epochs() == []
+    folder.append_metrics({"iteration": 0, "loss": 1.0}, {"epoch": 1, "validation_error": 9.0})
+    folder.append_metrics({"epoch": 2, "validation_error": 8.0})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 3, "valid\n')
+    folder.append_metrics({"epoch": 2, "validation_error": 7.0})
+    assert [(line["epoch"], line["validation_error"]) for line in folder.read_epochs()] == [(1, 9.0), (2, 7.0)]
+
+
+def test_the_error_of_a_run_is_the_median_of_its_last_five_epochs():
+    assert run_error([99.0, 99.0, 5.0, 1.0, 4.0, 2.0, 3.0]) == 3.0
+    assert run_error([4.0]) == 4.0
+
+
+def test_run_json_says_what_a_result_might_be_asked_about(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.write_summary(describe_run(digits(), threads=1, reduction="exact"))
+    summary = json.loads((tmp_path / "run.json").read_text())
+    assert summary["versions"].keys() == {"python", "bigbatch", "torch", "numpy"}
+    assert summary["recipe"]["reference"]["learning_rate"] == digits().reference.learning_rate
+    assert folder.read_summary() == summary
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(InputError, match="is damaged"):
+        folder.read_summary()
+    with pytest.raises(InputError, match="holds no run"):
+        RunFolder(tmp_path / "none").read_summary()

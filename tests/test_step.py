@@ -1,0 +1,215 @@
+"""The exact step, and the four precautions with the wrong variant of each (arXiv 1706.02677, section 3)."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from bigbatch.errors import InputError
+from bigbatch.optim import RateAbsorbedSGD
+from bigbatch.step import Step
+
+LOSS = nn.CrossEntropyLoss(reduction="none")
+
+
+def small_model(*, norm=False, dropout=0.0):
+    torch.manual_seed(0)
+    norms = [nn.BatchNorm1d(8)] if norm else []
+    return nn.Sequential(nn.Linear(5, 8), *norms, nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 3))
+
+
+def samples(num_samples):
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(num_samples, 5, generator=generator), torch.arange(num_samples) % 3
+
+
+def blocks_of(n, inputs, targets):
+    return list(zip(inputs.split(n), targets.split(n), strict=True))
+
+
+def make_step(model, *, minibatch_size, n, loss=LOSS, lr=0.1, **options):
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=0.01)
+    return Step(model, loss, optimizer, minibatch_size=minibatch_size, worker_minibatch_size=n, **options)
+
+
+def gradients(model):
+    return [p.grad.clone() for p in model.parameters()]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 6))
+def test_k_workers_of_n_agree_with_one_pass_over_all_samples(k, n):
+    """Without batch normalisation the worker's size is no part of the loss: the gradients agree to rounding."""
+    inputs, targets = samples(k * n)
+    model, whole = small_model(), small_model()
+    loss = make_step(model, minibatch_size=k * n, n=n).backward(blocks_of(n, inputs, targets), iteration=0)
+    expected = nn.functional.cross_entropy(whole(inputs), targets)
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    for got, want in zip(gradients(model), gradients(whole), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-6)
+
+
+def test_batch_normalisation_is_over_one_worker_and_running_statistics_are_the_mean_over_workers():
+    inputs, targets = samples(12)
+    model = small_model(norm=True)
+    make_step(model, minibatch_size=12, n=4)(blocks_of(4, inputs, targets), iteration=0)
+    hidden = small_model(norm=True)[0](inputs).split(4)
+    mean = torch.stack([block.mean(0) for block in hidden]).mean(0)
+    variance = torch.stack([block.var(0) for block in hidden]).mean(0)
+    torch.testing.assert_close(model[1].running_mean, 0.1 * mean)
+    torch.testing.assert_close(model[1].running_var, 0.9 + 0.1 * variance)
+    assert model[1].num_batches_tracked == 1
+    other = small_model(norm=True)
+    make_step(other, minibatch_size=12, n=6)(blocks_of(6, inputs, targets), iteration=0)
+    assert not torch.equal(other[0].weight, model[0].weight), "n is a part of the loss"
+
+
+def test_precaution_1_scaling_the_loss_is_not_scaling_the_rate():
+    """With weight decay (eq. 8), a rate four times as high and a loss four times as high give other weights."""
+    inputs, targets = samples(8)
+    scaled_rate, scaled_loss = small_model(), small_model()
+    make_step(scaled_rate, minibatch_size=8, n=4, lr=0.4)(blocks_of(4, inputs, targets), iteration=0)
+    step = make_step(scaled_loss, minibatch_size=8, n=4, loss=lambda out, y: 4 * LOSS(out, y), lr=0.1)
+    step(blocks_of(4, inputs, targets), iteration=0)
+    assert not torch.allclose(scaled_rate[0].weight, scaled_loss[0].weight, rtol=1e-4)
+
+
+def test_precaution_3_the_loss_is_divided_by_the_minibatch_size_not_by_the_workers():
+    """With 1/n for each worker the sum is k times too large; keeping the rate then breaks weight decay."""
+    inputs, targets = samples(12)
+    model, wrong = small_model(), small_model()
+    make_step(model, minibatch_size=12, n=4).backward(blocks_of(4, inputs, targets), iteration=0)
+    for x, y in blocks_of(4, inputs, targets):
+        nn.functional.cross_entropy(wrong(x), y).backward()
+    for got, by_n in zip(gradients(model), gradients(wrong), strict=True):
+        torch.testing.assert_close(3 * got, by_n, rtol=1e-4, atol=1e-6)
+
+
+def test_a_mean_loss_is_refused_and_a_sum_is_taken():
+    inputs, targets = samples(8)
+    mean = make_step(small_model(), minibatch_size=8, n=4, loss=nn.CrossEntropyLoss())
+    with pytest.raises(InputError, match="the loss is no sum over its samples"):
+        mean(blocks_of(4, inputs, targets), iteration=0)
+    model, summed = small_model(), small_model()
+    make_step(model, minibatch_size=8, n=4)(blocks_of(4, inputs, targets), iteration=0)
+    make_step(summed, minibatch_size=8, n=4, loss=nn.CrossEntropyLoss(reduction="sum"))(
+        blocks_of(4, inputs, targets), iteration=0
+    )
+    assert torch.equal(model[0].weight, summed[0].weight)
+
+
+def test_dropout_is_keyed_by_seed_iteration_and_worker_not_by_history():
+    inputs, targets = samples(8)
+
+    def gradient(*, seed, iteration):
+        torch.randn(torch.randint(1, 50, ()))  # whatever happened before must not matter
+        model = small_model(dropout=0.5)
+        torch.manual_seed(torch.seed())
+        make_step(model, minibatch_size=8, n=4, seed=seed).backward(blocks_of(4, inputs, targets), iteration=iteration)
+        return model[0].weight.grad
+
+    assert torch.equal(gradient(seed=0, iteration=7), gradient(seed=0, iteration=7))
+    assert not torch.equal(gradient(seed=0, iteration=7), gradient(seed=0, iteration=8))
+    assert not torch.equal(gradient(seed=0, iteration=7), gradient(seed=1, iteration=7))
+    same = [(inputs[:4], targets[:4])] * 2
+    model = small_model(dropout=0.5)
+    step = make_step(model, minibatch_size=8, n=4)
+    losses = []
+    step.reduction.add = lambda _worker, leaf: losses.append(leaf[-1])
+    step.reduction.all_reduce = lambda: [*(p.detach() for p in model.parameters()), torch.zeros(())]
+    step.backward(same, iteration=0)
+    assert losses[0] != losses[1], "two workers with the same samples drop other features"
+
+
+def test_steps_repeat_bit_for_bit_and_the_reductions_differ():
+    inputs, targets = samples(40)
+
+    def weights(reduction):
+        model = small_model(norm=True, dropout=0.2)
+        step = make_step(model, minibatch_size=40, n=4, reduction=reduction)
+        for iteration in range(5):
+            step(blocks_of(4, inputs, targets), iteration=iteration)
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    assert torch.equal(weights("exact"), weights("exact"))
+    assert not torch.equal(weights("exact"), weights("native"))
+    torch.testing.assert_close(weights("exact"), weights("native"), rtol=1e-3, atol=1e-5)
+
+
+class TwoHeads(nn.Module):
+    """The second head is never used; the frozen layer has no gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.unused, self.frozen = (
+            nn.Linear(5, 3),
+            nn.Linear(5, 3),
+            nn.Linear(5, 5).requires_grad_(requires_grad=False),
+        )
+
+    def forward(self, x):
+        return self.used(self.frozen(x))
+
+
+def test_an_unused_parameter_has_a_zero_gradient_and_a_frozen_one_stays():
+    model = TwoHeads()
+    before = copy.deepcopy(model.state_dict())
+    make_step(model, minibatch_size=4, n=2)(blocks_of(2, *samples(4)), iteration=0)
+    assert not model.unused.weight.grad.any()
+    assert model.frozen.weight.grad is None
+    assert torch.equal(model.frozen.weight, before["frozen.weight"])
+    assert not torch.equal(model.used.weight, before["used.weight"])
+
+
+class Counting(nn.Linear):
+    """An integer buffer that depends on the data."""
+
+    def __init__(self) -> None:
+        super().__init__(5, 3)
+        self.register_buffer("seen", torch.zeros(1, dtype=torch.long))
+
+    def forward(self, x):
+        self.seen += (x > 0).sum()
+        return super().forward(x)
+
+
+def test_integer_state_that_depends_on_the_samples_is_refused():
+    step = make_step(Counting(), minibatch_size=4, n=2)
+    with pytest.raises(InputError, match="buffer 'seen' is no float and changes"):
+        step(blocks_of(2, *samples(4)), iteration=0)
+
+
+def test_a_minibatch_of_the_wrong_size_is_refused():
+    step = make_step(small_model(), minibatch_size=8, n=4)
+    inputs, targets = samples(12)
+    for blocks in (blocks_of(4, inputs[:4], targets[:4]), blocks_of(4, inputs, targets)):
+        with pytest.raises(InputError, match="blocks for the 2 workers of this process"):
+            step(blocks, iteration=0)
+    with pytest.raises(InputError, match="a block has 6 samples, but worker_minibatch_size is 4"):
+        make_step(small_model(), minibatch_size=8, n=4)(blocks_of(6, inputs, targets), iteration=0)
+
+
+def test_channels_last_and_bfloat16_autocast():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(32, 3))
+    model.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    step = Step(model, LOSS, optimizer, minibatch_size=4, worker_minibatch_size=2, precision="bfloat16")
+    images = torch.randn(4, 3, 4, 4).contiguous(memory_format=torch.channels_last)
+    loss = step([(images[:2], torch.tensor([0, 1])), (images[2:], torch.tensor([1, 2]))], iteration=0)
+    assert loss.dtype == torch.float32
+    assert model[0].weight.grad.stride() == model[0].weight.stride()
+    assert loss.isfinite()
+
+
+def test_an_optimizer_that_absorbs_the_rate_is_refused_unless_corrected():
+    model = small_model()
+    optimizer = RateAbsorbedSGD(model.parameters(), lr=0.1)
+    sizes = {"minibatch_size": 4, "worker_minibatch_size": 2}
+    with pytest.raises(InputError, match="RateAbsorbedSGD absorbs the learning rate"):
+        Step(model, LOSS, optimizer, **sizes)
+    Step(model, LOSS, optimizer, momentum_correction=True, **sizes)(blocks_of(2, *samples(4)), iteration=0)

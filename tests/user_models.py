@@ -1,0 +1,51 @@
+"""Models, data sets and optimizers as a user of the command would bring them."""
+
+import os
+import signal
+
+import torch
+from torch import nn
+
+from bigbatch.optim import RateAbsorbedSGD
+
+
+def net(hidden=16):
+    """Return a model of one's own."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, hidden), nn.ReLU(), nn.Dropout(0.2), nn.Linear(hidden, 10))
+
+
+def blobs(num_train=96):
+    """Return training and validation datasets whose images are noisy."""
+
+    class Blobs(torch.utils.data.Dataset):
+        def __init__(self, size):
+            self.size = size
+
+        def __len__(self):
+            return self.size
+
+        def __getitem__(self, index):
+            return torch.randn(1, 8, 8) + index % 10, index % 10
+
+    return Blobs(num_train), Blobs(40)
+
+
+class FailsOnRank(nn.Module):
+    """Fails in one process, in its own way."""
+
+    def __init__(self, rank, how):
+        super().__init__()
+        self.net, self.rank, self.how = net(), rank, how
+
+    def forward(self, x):
+        if int(os.environ.get("RANK", "0")) == self.rank:
+            if self.how == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            msg = "the model is broken on purpose"
+            raise RuntimeError(msg)
+        return self.net(x)
+
+
+def absorbing(groups, lr):
+    """Return an optimizer that absorbs the rate."""
+    return RateAbsorbedSGD(groups, lr=lr, momentum=0.9)
