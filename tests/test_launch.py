@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from bigbatch.errors import InputError
-from bigbatch.launch import Place, default_process_count, find_place
+from bigbatch.launch import default_process_count
+from bigbatch.place import Place, find_place
 
 HERE = {"PYTHONPATH": str(Path(__file__).parent)}
 FAILS = ("train", "digits", "--minibatch-size", 64, "--output", "run", "--set", "model.name=user_models:FailsOnRank")
@@ -50,9 +51,14 @@ def test_torchruns_processes_are_recognised(tmp_path):
 
 
 def test_a_place_is_found_in_the_environment():
-    slurm = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_NTASKS_PER_NODE": "4"}
-    assert find_place(slurm | {"MASTER_ADDR": "node1"}) == Place(5, 8, 1, 4)
-    assert find_place(slurm) is None, "a batch script has these variables too"
+    batch = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_NTASKS_PER_NODE": "4"}
+    step = batch | {"SLURM_STEP_ID": "0"}
+    meeting = {"MASTER_ADDR": "node1", "MASTER_PORT": "29500"}
+    assert find_place(step | meeting) == Place(5, 8, 1, 4)
+    assert find_place(batch | meeting) is None, "a batch script is one process, with these variables too"
+    assert find_place(step | meeting | {"SLURM_NTASKS": "1"}) is None
+    with pytest.raises(InputError, match="export MASTER_ADDR"):
+        find_place(step)
     assert find_place({"RANK": "0", "WORLD_SIZE": "2"}) == Place(0, 2, 0, 2)
     with pytest.raises(InputError, match="must be whole numbers"):
         find_place({"RANK": "x", "WORLD_SIZE": "2"})

@@ -1,4 +1,4 @@
-"""Processes: find this one's place among them, join the group, or start them through torch's elastic launcher."""
+"""Processes: join the group of them, or start them through torch's elastic launcher."""
 
 import ctypes
 import json
@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,29 +23,13 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from bigbatch.errors import InputError, PeerLostError, ProcessFailedError
+from bigbatch.place import Place
 from bigbatch.reduction import Processes
 
 STORE: Final = "BIGBATCH_STORE"  # the file through which the processes of one machine find each other
 LOOPBACK: Final = "lo"
 TIMEOUT: Final = timedelta(seconds=120)
 PR_SET_PDEATHSIG: Final = 1
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a process stands among those that somebody has started.
-
-    Attributes:
-        rank: among all processes.
-        world_size: how many there are.
-        local_rank: among the processes of this machine.
-        local_world_size: how many of them are on this machine.
-    """
-
-    rank: int = 0
-    world_size: int = 1
-    local_rank: int = 0
-    local_world_size: int = 1
 
 
 @dataclass(frozen=True)
@@ -61,28 +45,6 @@ class Machine:
     processes: Processes
     device: torch.device
     threads: int
-
-
-def find_place(environment: Mapping[str, str]) -> Place | None:
-    """Return this process's place if torchrun, or srun with MASTER_ADDR set, has started it; otherwise None.
-
-    >>> find_place({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"})
-    Place(rank=3, world_size=4, local_rank=1, local_world_size=2)
-    >>> find_place({}) is None
-    True
-    """
-    if "RANK" in environment and "WORLD_SIZE" in environment:
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    elif "SLURM_PROCID" in environment and "SLURM_NTASKS" in environment and "MASTER_ADDR" in environment:
-        names = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE")
-    else:
-        return None
-    try:
-        rank, world_size = int(environment[names[0]]), int(environment[names[1]])
-        return Place(rank, world_size, int(environment.get(names[2], rank)), int(environment.get(names[3], world_size)))
-    except ValueError as error:
-        msg = f"the environment's {', '.join(names)} must be whole numbers ({error})"
-        raise InputError(msg) from error
 
 
 def default_process_count(worker_count: int) -> int:

@@ -20,6 +20,7 @@ from bigbatch.launch import Machine
 from bigbatch.learning_rate import LearningRate
 from bigbatch.models import build_model
 from bigbatch.optim import build_optimizer, set_learning_rate
+from bigbatch.plan import Plan
 from bigbatch.progress import ProgressDisplay
 from bigbatch.recipe import Recipe
 from bigbatch.reduction.base import communicating
@@ -191,6 +192,8 @@ def run_epochs(training: Training, folder: RunFolder, *, last: int) -> None:
         is_shown=training.is_writer,
     )
     with display:
+        for line in introduce(training):
+            display.say(line)
         if dropped := training.minibatches.sampling.num_dropped:
             display.say(f"each epoch leaves out the last {dropped} of its {len(training.data.train)} shuffled samples")
         for epoch in range(first // per_epoch, last):
@@ -200,6 +203,18 @@ def run_epochs(training: Training, folder: RunFolder, *, last: int) -> None:
             error = evaluate_training(training)
             training.seconds += time.monotonic() - start
             finish_epoch(training, folder, display, epoch=epoch, loss=loss, error=error, seconds=training_seconds)
+
+
+def introduce(training: Training) -> list[str]:
+    """Return what a person should know before the first iteration."""
+    recipe, p = training.recipe, training.machine.processes.world_size
+    warmup = f"{recipe.warmup.kind} warmup of {recipe.warmup_epochs:g} epochs" if recipe.warmup_epochs else "no warmup"
+    sizes = f"minibatch {recipe.minibatch_size} = {recipe.worker_count} workers of {recipe.worker_minibatch_size}"
+    rate = f"rate {recipe.reference.learning_rate:g} -> {recipe.base_learning_rate:g} ({recipe.scaling.rule})"
+    warnings = Plan(recipe, len(training.data.train)).warnings
+    return [f"{recipe.name}: {sizes}, {p} process{'es' if p > 1 else ''}, {rate}, {warmup}"] + [
+        f"warning: {warning}" for warning in warnings
+    ]
 
 
 def run_minibatches(training: Training, folder: RunFolder, display: ProgressDisplay, epoch: int) -> float:

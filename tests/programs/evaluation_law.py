@@ -8,7 +8,8 @@ from torch import nn
 
 from bigbatch.data.in_memory import InMemoryImages
 from bigbatch.evaluation import BLOCK_SIZE, evaluate
-from bigbatch.launch import find_place, joined
+from bigbatch.launch import joined
+from bigbatch.place import find_place
 from bigbatch.reduction import Processes
 
 

@@ -4,7 +4,8 @@ import os
 
 import torch
 
-from bigbatch.launch import find_place, joined
+from bigbatch.launch import joined
+from bigbatch.place import find_place
 from bigbatch.reduction import Processes, make_reduction
 from bigbatch.sampling import worker_block
 

@@ -6,25 +6,27 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from bigbatch.cli.processes import processes_to_launch
 from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.errors import InputError
+from bigbatch.place import find_place
 
 
 def bench_step_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     """Time the step here if this is one process of several or the only one, otherwise start the processes."""
     recipe = resolve_recipe(options)
     from bigbatch.benchmark import INPUTS, bench_step
-    from bigbatch.launch import default_process_count, find_place, joined, launch
+    from bigbatch.launch import joined, launch
 
     place = find_place(os.environ)
-    processes = options.processes or (place.world_size if place else default_process_count(recipe.worker_count))
-    if recipe.worker_count % processes:
+    processes = processes_to_launch(options, place, worker_count=recipe.worker_count)
+    if recipe.worker_count % (processes or 1):
         msg = f"the plain loop needs equal shares: {recipe.worker_count} workers among {processes} processes"
         raise InputError(msg)
     if recipe.data.name not in INPUTS:
         msg = f"bench step knows the image sizes of {', '.join(INPUTS)} only, not of '{recipe.data.name}'"
         raise InputError(msg)
-    if place is None and processes > 1:
+    if processes:
         launch([*arguments, "--processes", str(processes)], processes)
         return
     with joined(place, threads=options.threads_per_process) as machine:

@@ -5,12 +5,13 @@ import json
 import os
 from collections.abc import Sequence
 
+from bigbatch.place import find_place
 from bigbatch.runs import RunFolder
 
 
 def evaluate_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     """Evaluate here if this is one process of several or the only one asked for, otherwise start the processes."""
-    from bigbatch.launch import find_place, joined, launch
+    from bigbatch.launch import joined, launch
     from bigbatch.trainer import evaluate_run
 
     place = find_place(os.environ)

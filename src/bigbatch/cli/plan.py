@@ -4,10 +4,13 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.data import count_train_samples
 from bigbatch.plan import Plan, process_blocks
+
+WIDTH_OF_A_FILE: Final = 160
 
 
 def plan_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
@@ -30,13 +33,16 @@ def plan_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
 
 
 def _print_table(plan: Plan, at: Sequence[int]) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     reference = plan.recipe.reference.minibatch_size
     table = Table(
-        title=escape(f"{plan.recipe.name}: {reference} -> {plan.recipe.minibatch_size}"), title_justify="left"
+        title=escape(f"{plan.recipe.name}: minibatch {reference} -> {plan.recipe.minibatch_size}"),
+        title_justify="left",
+        box=SIMPLE_HEAD,
     )
     for heading in ("", "reference", "planned", "rule and source"):
         table.add_column(heading, overflow="fold")
@@ -44,4 +50,6 @@ def _print_table(plan: Plan, at: Sequence[int]) -> None:
         style = "bold" if row.before and row.before != row.after else None
         table.add_row(row.name.replace("_", " "), row.before, row.after, row.rule, style=style)
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH_OF_A_FILE  # lines that a file or a pipe can search
     console.print(table)

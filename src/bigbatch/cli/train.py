@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bigbatch.cli.processes import processes_to_launch
 from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.data import count_train_samples
-from bigbatch.errors import InputError
+from bigbatch.place import find_place
 from bigbatch.recipe import Recipe
 from bigbatch.runs import RunFolder, default_folder
 from bigbatch.sampling import worker_block
@@ -19,18 +20,15 @@ def train_command(options: argparse.Namespace, arguments: Sequence[str]) -> None
     """Train here if this is one process of several or the only one, otherwise start the processes."""
     recipe = resolve_recipe(options)
     check_sizes(recipe, options.processes)
+    place = find_place(os.environ)
     folder = RunFolder(options.output or default_folder(recipe, resume=options.resume))
-    if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
+    if place is None or place.rank == 0:
         folder.check(recipe, resume=options.resume)
 
-    from bigbatch.launch import default_process_count, find_place, joined, launch
+    from bigbatch.launch import joined, launch
 
-    place = find_place(os.environ)
-    processes = options.processes or (place.world_size if place else default_process_count(recipe.worker_count))
-    if place and place.world_size != processes:
-        msg = f"--processes {processes} within a group of {place.world_size} processes; leave it out"
-        raise InputError(msg)
-    if place is None and processes > 1:
+    processes = processes_to_launch(options, place, worker_count=recipe.worker_count)
+    if processes:
         launch([*arguments, "--output", str(folder.path), "--processes", str(processes)], processes)
         return
     from bigbatch.trainer import train

@@ -1,0 +1,45 @@
+"""The card of a measurement: what was run, on which commit and machine, and what came of it."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def write_card(name: str, title: str, result: Any, table: str) -> None:  # noqa: ANN401 - any JSON
+    """Write benchmarks/results/NAME.json and NAME.md, and print the latter."""
+    card = {
+        "command": "python " + " ".join([os.path.relpath(sys.argv[0]), *sys.argv[1:]]),
+        "commit": COMMIT,
+        "date": datetime.now(UTC).date().isoformat(),
+        "hardware": f"{_processor()}, {os.cpu_count()} cores, torch {torch.__version__}, {platform.system()}",
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps({**card, "result": result}, indent=2) + "\n")
+    lines = "\n".join(f"- {key}: {value}" for key, value in card.items())
+    text = f"# {title}\n\n{table}\n\n{lines}\n"
+    (RESULTS / f"{name}.md").write_text(text)
+    print(text)
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+
+
+COMMIT = _commit()  # of what the measurement started with
+
+
+def _processor() -> str:
+    if torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return models[0].split(":")[1].strip() if models else platform.processor()
