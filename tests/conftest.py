@@ -15,7 +15,7 @@ TIMEOUT_SECONDS = 240
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
     """Tests compute as the command does."""
     torch.set_num_threads(1)

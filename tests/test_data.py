@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 def test_digits_are_all_there():
     data = load_data(Data("digits"))
     assert (len(data.train), len(data.validation), data.num_classes, data.in_channels) == (1280, 517, 10, 1)
-    images, labels = data.train.read(np.arange(1280), 0)
+    images, labels = data.train.read_block(np.arange(1280), 0)
     assert images.shape == (1280, 1, 8, 8)
     assert abs(images.mean()) < 0.001
     assert abs(images.std() - 1) < 0.001
@@ -43,7 +43,7 @@ def test_fashion_mnist_is_read_from_debians_package():
     assert DEBIAN_FOLDER.is_dir(), "install Debian's package dataset-fashion-mnist for this test"
     data = load_data(Data("fashion-mnist", augmentation=("flip",)))
     assert (len(data.train), len(data.validation), data.num_classes) == (60_000, 10_000, 10)
-    images, labels = data.validation.read(np.arange(10_000), 0)
+    images, labels = data.validation.read_block(np.arange(10_000), 0)
     assert np.bincount(labels).tolist() == [1000] * 10
     assert abs(images.mean()) < 0.01
 
@@ -116,14 +116,14 @@ def test_an_image_folder_has_sorted_classes_and_files(tmp_path):
     assert data.train.listing.classes == ("ant", "bee")
     assert [label for _, label in data.train.listing.samples] == [0, 0, 0, 1, 1, 1]
     assert count_train_samples(recipe) == 6
-    images, labels = data.train.read(np.array([5, 0]), 7)
+    images, labels = data.train.read_block(np.array([5, 0]), 7)
     assert images.shape == (2, 3, 16, 16)
     assert labels.tolist() == [1, 0]
-    again, _ = data.train.read(np.array([0]), 7)
+    again, _ = data.train.read_block(np.array([0]), 7)
     assert torch.equal(again[0], images[1])
-    assert not torch.equal(data.train.read(np.array([0]), 8)[0][0], images[1])
-    central = data.validation.read(np.array([0]), 1)[0]
-    assert torch.equal(central, data.validation.read(np.array([0]), 2)[0])
+    assert not torch.equal(data.train.read_block(np.array([0]), 8)[0][0], images[1])
+    central = data.validation.read_block(np.array([0]), 1)[0]
+    assert torch.equal(central, data.validation.read_block(np.array([0]), 2)[0])
 
 
 def test_folders_that_cannot_be_used_are_refused(tmp_path):

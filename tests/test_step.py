@@ -118,6 +118,7 @@ def test_dropout_is_keyed_by_seed_iteration_and_worker_not_by_history():
     same = [(inputs[:4], targets[:4])] * 2
     model = small_model(dropout=0.5)
     step = make_step(model, minibatch_size=8, n=4)
+    step.backward(same, iteration=0)
     losses = []
     step.reduction.add = lambda _worker, leaf: losses.append(leaf[-1])
     step.reduction.all_reduce = lambda: [*(p.detach() for p in model.parameters()), torch.zeros(())]
@@ -181,6 +182,62 @@ def test_integer_state_that_depends_on_the_samples_is_refused():
     step = make_step(Counting(), minibatch_size=4, n=2)
     with pytest.raises(InputError, match="buffer 'seen' is no float and changes"):
         step(blocks_of(2, *samples(4)), iteration=0)
+
+
+class Rarely(nn.Linear):
+    """A buffer that changes only when a worker sees a large value."""
+
+    def __init__(self) -> None:
+        super().__init__(5, 3)
+        self.register_buffer("seen", torch.zeros(1))
+
+    def forward(self, x):
+        self.seen += (x > 100).sum()
+        return super().forward(x)
+
+
+def test_state_that_changes_in_some_steps_only_is_refused():
+    step = make_step(Rarely(), minibatch_size=4, n=2)
+    inputs, targets = samples(4)
+    step(blocks_of(2, inputs, targets), iteration=0)
+    inputs[3] = 1000.0
+    with pytest.raises(InputError, match="buffer 'seen' changes in some steps only"):
+        step(blocks_of(2, inputs, targets), iteration=1)
+
+
+class Masked(nn.Linear):
+    """Constant buffers: their mean over the workers would not be the same to the bit, or not a number."""
+
+    def __init__(self) -> None:
+        super().__init__(5, 3)
+        self.register_buffer("tenth", torch.full((3,), 0.1))
+        self.register_buffer("mask", torch.tensor([0.0, -torch.inf, torch.nan]), persistent=False)
+
+    def forward(self, x):
+        return super().forward(x) + self.tenth
+
+
+def test_constant_buffers_stay_to_the_bit():
+    model = Masked()
+    step = make_step(model, minibatch_size=26, n=2)
+    for iteration in range(3):
+        step(blocks_of(2, *samples(26)), iteration=iteration)
+    assert model.tenth.tolist() == torch.full((3,), 0.1).tolist()
+    assert str(model.mask.tolist()) == "[0.0, -inf, nan]"
+
+
+def test_frozen_batch_normalisation_stays_frozen():
+    model = small_model(norm=True)
+    model[1].eval()
+    before = model[1].running_mean.clone()
+    make_step(model, minibatch_size=8, n=4)(blocks_of(4, *samples(8)), iteration=0)
+    assert torch.equal(model[1].running_mean, before)
+    assert not model[1].training
+
+
+def test_batch_normalisation_over_processes_is_refused():
+    with pytest.raises(InputError, match="'1' is SyncBatchNorm, which normalises over processes"):
+        make_step(nn.SyncBatchNorm.convert_sync_batchnorm(small_model(norm=True)), minibatch_size=8, n=4)
 
 
 def test_a_minibatch_of_the_wrong_size_is_refused():

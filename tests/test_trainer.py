@@ -53,6 +53,15 @@ def test_interrupted_and_resumed_it_gives_the_same_bits(run, tmp_path):
     assert again["iterations"] == 15
 
 
+def test_a_resumption_that_changes_the_bits_is_refused_or_said(tmp_path, capsys):
+    folder = RunFolder(tmp_path / "run")
+    train(SMALL, folder, MACHINE, stop_after_epoch=1)
+    with pytest.raises(InputError, match="was trained with --reduction exact; resume it with the same"):
+        train(SMALL, folder, MACHINE, reduction="native")
+    train(SMALL, folder, replace(MACHINE, threads=2), stop_after_epoch=2)
+    assert "warning: threads_per_process was 1 and is 2: the bits can differ" in capsys.readouterr().out
+
+
 def test_the_recipe_in_the_folder_repeats_the_run(run, tmp_path):
     assert train(run[0].recipe, RunFolder(tmp_path / "again"), MACHINE)["weights_sha256"] == run[1]["weights_sha256"]
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from bigbatch.data.minibatches import Minibatches
     from bigbatch.errors import InputError
+    from bigbatch.launch import joined
     from bigbatch.learning_rate import LearningRate, linear_scaling, no_scaling, square_root_scaling
     from bigbatch.optim import MomentumCorrection, set_learning_rate
     from bigbatch.presets import find_recipe
     from bigbatch.recipe import Recipe
+    from bigbatch.runs import RunFolder
     from bigbatch.sampling import Sampling
     from bigbatch.step import Step
     from bigbatch.trainer import train
@@ -26,9 +28,11 @@ MODULE_OF: Final = {
     "Minibatches": "data.minibatches",
     "MomentumCorrection": "optim",
     "Recipe": "recipe",
+    "RunFolder": "runs",
     "Sampling": "sampling",
     "Step": "step",
     "find_recipe": "presets",
+    "joined": "launch",
     "linear_scaling": "learning_rate",
     "no_scaling": "learning_rate",
     "set_learning_rate": "optim",
@@ -42,9 +46,11 @@ __all__ = [
     "Minibatches",
     "MomentumCorrection",
     "Recipe",
+    "RunFolder",
     "Sampling",
     "Step",
     "find_recipe",
+    "joined",
     "linear_scaling",
     "no_scaling",
     "set_learning_rate",

@@ -168,7 +168,9 @@ def _environment(folder: str) -> Iterator[None]:
 
 def _cause(error: ChildFailedError, folder: Path) -> Exception:
     """Return the error of the process that failed first; those that only lost their peers come last."""
-    records = [(path.stat().st_mtime_ns, _read_record(path)) for path in folder.rglob("error.json")]
+    records = [
+        (path.stat().st_mtime_ns, record) for path in folder.rglob("error.json") if (record := _read_record(path))
+    ]
     own = [(time, record) for time, record in records if not record["message"].startswith(PeerLostError.__name__)]
     killed = [f for f in error.failures.values() if f.exitcode < 0 and f.exitcode != -signal.SIGTERM]
     if not own and killed:
@@ -185,6 +187,9 @@ def _cause(error: ChildFailedError, folder: Path) -> Exception:
     return ProcessFailedError(first["extraInfo"]["py_callstack"])
 
 
-def _read_record(path: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(path.read_text())["message"]
+def _read_record(path: Path) -> dict[str, Any] | None:
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())["message"]
+    except ValueError:  # the process was killed while it wrote
+        return None
     return record

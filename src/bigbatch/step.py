@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from bigbatch.errors import InputError
 from bigbatch.keyed_random import fold
 from bigbatch.optim import MomentumCorrection
-from bigbatch.reduction import Processes, make_reduction
+from bigbatch.reduction import Processes, Reduction, make_reduction
 from bigbatch.reduction.base import communicating
+from bigbatch.running_state import RunningState
 from bigbatch.sampling import check_minibatch_size, worker_block
 from bigbatch.seeding import seed_torch
 
 LossFunction = Callable[[Any, Any], Tensor]
 
-# Counters of steps, equal on every worker; other integer state that changes cannot be averaged.
-STEP_COUNTERS: Final = ("num_batches_tracked",)
+HALF: Final = (torch.float16, torch.bfloat16)
 
 
 class Step:
@@ -33,7 +33,8 @@ class Step:
     before.
 
     Args:
-        model: on its device; put into training mode by every step. A parameter that no worker used has a zero gradient.
+        model: on its device, in the mode (`train()`) that you leave it in. A parameter that no worker used has a zero
+            gradient.
         loss_function: maps (model output, targets) to one loss a sample (reduction="none"; any shape, summed), or to
             their sum. A mean is refused: it cannot be divided by the minibatch size.
         optimizer: any of torch's or your own that does not absorb the rate (see `momentum_correction`).
@@ -74,20 +75,19 @@ class Step:
         self.minibatch_size, self.worker_minibatch_size, self.seed = minibatch_size, worker_minibatch_size, seed
         self.autocast = precision == "bfloat16"
         self.correction = MomentumCorrection(optimizer, is_requested=momentum_correction)
-        processes = Processes.current(group)
-        worker_count = minibatch_size // worker_minibatch_size
-        self.workers = worker_block(worker_count, rank=processes.rank, world_size=processes.world_size)
-        self.worker_count = worker_count
+        self.processes = Processes.current(group)
+        self.worker_count = minibatch_size // worker_minibatch_size
+        rank, world_size = self.processes.rank, self.processes.world_size
+        self.workers = worker_block(self.worker_count, rank=rank, world_size=world_size)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.statistics = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
-        self.counters = [buffer for buffer in model.buffers() if not buffer.is_floating_point()]
-        self.counter_names = [name for name, buffer in model.named_buffers() if not buffer.is_floating_point()]
         self.device = self.parameters[0].device
-        loss = torch.zeros((), device=self.device)
-        leaf = [*self.parameters, *self.statistics, loss]
-        self.reduction = make_reduction(reduction, leaf, worker_count=worker_count, processes=processes)
-        self.is_loss_checked = False
-        broadcast_model(model, processes)
+        self.reduction_kind = reduction
+        self.reduction: Reduction | None = (
+            None  # made with the first minibatch, which shows what a forward pass changes
+        )
+        self.state: RunningState | None = None
+        check_modules(model)
+        broadcast_model(model, self.processes)
 
     def __call__(self, minibatch: Iterable[tuple[Any, Any]], *, iteration: int) -> Tensor:
         """Take the step: `backward`, then the optimizer's update.
@@ -109,80 +109,101 @@ class Step:
 
         For loops that do more before the update, such as clipping; arguments and result as `__call__`.
         """
-        self.model.train()
-        start = [buffer.clone() for buffer in (*self.statistics, *self.counters)]
         if isinstance(minibatch, Sized) and len(minibatch) > len(self.workers):
             raise InputError(self._wrong_number(len(minibatch)))
         num_blocks = 0
         for worker, (inputs, targets) in zip(self.workers, minibatch, strict=False):
-            self._restore(start)
+            self._check_block(inputs)
+            state, reduction = self._prepare(inputs, targets)
+            if num_blocks == 0:
+                state.begin()
+            state.restore()
             seed_torch(fold("worker", self.seed, iteration, worker), self.device)
             loss = self._worker_backward(inputs, targets)
-            self.reduction.add(worker, [*(p.grad for p in self.parameters), *self.statistics, loss])
+            reduction.add(worker, [*(p.grad for p in self.parameters), *state.statistics, loss])
             num_blocks += 1
         if num_blocks != len(self.workers):
             raise InputError(self._wrong_number(num_blocks))
-        self._check_counters(start[len(self.statistics) :])
         # Every process leaves the step with its generators in the same state, whichever workers it ran.
         seed_torch(fold("after the step", self.seed, iteration), self.device)
-        return self._finish(self.reduction.all_reduce())
+        state.check()
+        return self._finish(state, reduction.all_reduce())
 
-    def _wrong_number(self, num_blocks: int) -> str:
-        return f"the minibatch has {num_blocks} blocks for the {len(self.workers)} workers of this process"
+    def _prepare(self, inputs: Any, targets: Any) -> tuple[RunningState, Reduction]:  # noqa: ANN401 - any batch
+        """With the first block, check the loss, find the running statistics, and lay out the leaves."""
+        if self.state is None or self.reduction is None:
+            outputs: list[Any] = []
+            self.state = RunningState(self.model, lambda: outputs.append(self._forward(inputs)), self.processes)
+            check_loss(self.loss_function, outputs[0], targets)
+            leaf = [*self.parameters, *self.state.statistics, torch.zeros((), device=self.device)]
+            self.reduction = make_reduction(
+                self.reduction_kind, leaf, worker_count=self.worker_count, processes=self.processes
+            )
+        return self.state, self.reduction
+
+    def _forward(self, inputs: Any) -> Any:  # noqa: ANN401 - whatever the model takes and returns
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            return self.model(inputs)
 
     def _worker_backward(self, inputs: Any, targets: Any) -> Tensor:  # noqa: ANN401 - whatever the model takes
         for parameter in self.parameters:
             parameter.grad = None
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            outputs = self.model(inputs)
-            losses = self.loss_function(outputs, targets)
-        if not self.is_loss_checked:
-            self._check_loss(losses, outputs, targets)
-        loss = losses.float().sum() / self.minibatch_size
+            losses = self.loss_function(self.model(inputs), targets)
+        loss = (losses.float() if losses.dtype in HALF else losses).sum() / self.minibatch_size
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
-    @torch.no_grad()
-    def _finish(self, total: list[Tensor]) -> Tensor:
-        num_parameters = len(self.parameters)
-        for parameter, gradient in zip(self.parameters, total[:num_parameters], strict=True):
+    def _finish(self, state: RunningState, total: list[Tensor]) -> Tensor:
+        *sums, loss = total
+        for parameter, gradient in zip(self.parameters, sums, strict=False):
             parameter.grad = gradient
-        for buffer, summed in zip(self.statistics, total[num_parameters:-1], strict=True):
-            torch.div(summed, self.worker_count, out=buffer)
-        return total[-1].clone()
+        state.finish(sums[len(self.parameters) :], self.worker_count)
+        return loss.clone()
 
-    @torch.no_grad()
-    def _restore(self, start: list[Tensor]) -> None:
-        for buffer, value in zip((*self.statistics, *self.counters), start, strict=True):
-            buffer.copy_(value)
-
-    @torch.no_grad()
-    def _check_loss(self, losses: Tensor, outputs: Any, targets: Any) -> None:  # noqa: ANN401 - whatever the loss takes
-        """Refuse a loss that takes the mean: over two halves of a block a sum adds up, a mean does not."""
-        self.is_loss_checked = True
-        if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
-            return
-        num_samples = len(outputs)
-        if num_samples != self.worker_minibatch_size:
-            msg = f"a block has {num_samples} samples, but worker_minibatch_size is {self.worker_minibatch_size}"
+    def _check_block(self, inputs: Any) -> None:  # noqa: ANN401 - whatever the model takes
+        if isinstance(inputs, Tensor) and len(inputs) != self.worker_minibatch_size:
+            msg = f"a block has {len(inputs)} samples, but worker_minibatch_size is {self.worker_minibatch_size}"
             raise InputError(msg)
-        half = num_samples // 2
-        if losses.ndim > 0 or half == 0:
-            return
-        parts = self.loss_function(outputs[:half], targets[:half]) + self.loss_function(outputs[half:], targets[half:])
-        if not torch.isclose(parts, losses, rtol=1e-2):
+
+    def _wrong_number(self, num_blocks: int) -> str:
+        return f"the minibatch has {num_blocks} blocks for the {len(self.workers)} workers of this process"
+
+
+@torch.no_grad()
+def check_loss(loss_function: LossFunction, outputs: Any, targets: Any) -> None:  # noqa: ANN401 - whatever the loss takes
+    """Refuse a loss that takes the mean: over two halves of a block a sum adds up, a mean does not.
+
+    Raises:
+        InputError: says what to return instead.
+    """
+    losses = loss_function(outputs, targets)
+    if losses.ndim > 0 or not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)) or len(outputs) < 2:  # noqa: PLR2004
+        return
+    half = len(outputs) // 2
+    parts = loss_function(outputs[:half], targets[:half]) + loss_function(outputs[half:], targets[half:])
+    if not torch.isclose(parts, losses, rtol=1e-2):
+        msg = (
+            f"the loss is no sum over its samples ({losses.item():.4g}, but {parts.item():.4g} over its two halves); "
+            'return one loss a sample (reduction="none"), which is divided by the minibatch size '
+            "(arXiv 1706.02677, section 3)"
+        )
+        raise InputError(msg)
+
+
+def check_modules(model: nn.Module) -> None:
+    """Refuse modules that couple the samples of different workers.
+
+    Raises:
+        InputError: names the module.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.SyncBatchNorm):
             msg = (
-                f"the loss is no sum over its samples ({losses.item():.4g} for a block, {parts.item():.4g} for its "
-                'halves); return one loss a sample (reduction="none"), which is divided by the minibatch size '
-                "(arXiv 1706.02677, section 3)"
+                f"the model's '{name}' is SyncBatchNorm, which normalises over processes; use BatchNorm: "
+                "its statistics are over the samples of one worker (arXiv 1706.02677, section 2.3)"
             )
             raise InputError(msg)
-
-    def _check_counters(self, start: list[Tensor]) -> None:
-        for name, buffer, before in zip(self.counter_names, self.counters, start, strict=True):
-            if not name.endswith(STEP_COUNTERS) and not torch.equal(buffer, before):
-                msg = f"the model's buffer '{name}' is no float and changes in a step: it would depend on the processes"
-                raise InputError(msg)
 
 
 def broadcast_model(model: nn.Module, processes: Processes) -> None:
@@ -190,7 +211,7 @@ def broadcast_model(model: nn.Module, processes: Processes) -> None:
     if processes.world_size == 1:
         return
     with communicating(), torch.no_grad():
-        for tensor in model.state_dict().values():
-            source = tensor.contiguous()
+        for tensor in (*model.parameters(), *model.buffers()):
+            source = tensor.detach().contiguous()
             dist.broadcast(source, group=processes.group, group_src=0)
             tensor.copy_(source)

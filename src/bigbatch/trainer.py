@@ -28,6 +28,7 @@ from bigbatch.runs import RunFolder, describe_run, run_error
 from bigbatch.seeding import seed_torch
 from bigbatch.step import Step
 
+BITS_DEPEND_ON: Final = ("torch", "device", "threads_per_process")
 LOSSES_A_LINE: Final = 20  # iterations between two looks at the losses: a look waits for the device
 
 
@@ -71,6 +72,9 @@ def train(
 ) -> dict[str, Any]:
     """Train the recipe, from the folder's last checkpoint if it has one, and return the run's summary (run.json).
 
+        with bigbatch.joined(None, threads=1) as machine:
+            summary = bigbatch.train(recipe, bigbatch.RunFolder(Path("my-run")), machine)
+
     Args:
         recipe: what to train.
         folder: where rank 0 writes; created if need be. `RunFolder.check` says whether it may be used.
@@ -88,10 +92,11 @@ def train(
         restore(training, load_checkpoint(checkpoint, machine.device))
     check_agreement(training, folder)
     summary = describe_training(training, folder, reduction=reduction)
+    notes = introduce(training) + (compare_with_before(folder, summary) if training.samples_consumed else [])
     if training.is_writer:
         folder.create(recipe)
         folder.write_summary(summary)
-    run_epochs(training, folder, last=min(stop_after_epoch or recipe.epochs, recipe.epochs))
+    run_epochs(training, folder, last=min(stop_after_epoch or recipe.epochs, recipe.epochs), notes=notes)
     summary |= conclude(training)
     if training.is_writer:
         folder.write_summary(summary)
@@ -181,7 +186,26 @@ def describe_training(training: Training, folder: RunFolder, *, reduction: str) 
     }
 
 
-def run_epochs(training: Training, folder: RunFolder, *, last: int) -> None:
+def compare_with_before(folder: RunFolder, summary: dict[str, Any]) -> list[str]:
+    """Return a warning for each difference to the run's last attempt that changes the bits of what follows.
+
+    Raises:
+        InputError: the reduction differs: exact steps are not to be mixed with others.
+    """
+    before = folder.read_summary()
+    if before["reduction"] != summary["reduction"]:
+        msg = f"{folder.path} was trained with --reduction {before['reduction']}; resume it with the same"
+        raise InputError(msg)
+    old = {**before["versions"], "device": before["device"], "threads_per_process": before["threads_per_process"]}
+    new = {**summary["versions"], "device": summary["device"], "threads_per_process": summary["threads_per_process"]}
+    return [
+        f"warning: {key} was {old[key]} and is {new[key]}: the bits can differ from those of an uninterrupted run"
+        for key in BITS_DEPEND_ON
+        if old[key] != new[key]
+    ]
+
+
+def run_epochs(training: Training, folder: RunFolder, *, last: int, notes: Sequence[str]) -> None:
     """Train, evaluate and save, epoch by epoch, from the training's position to the end of epoch `last`."""
     per_epoch = len(training.minibatches)
     first = training.samples_consumed // training.recipe.minibatch_size
@@ -192,8 +216,8 @@ def run_epochs(training: Training, folder: RunFolder, *, last: int) -> None:
         is_shown=training.is_writer,
     )
     with display:
-        for line in introduce(training):
-            display.say(line)
+        for note in notes:
+            display.say(note)
         if dropped := training.minibatches.sampling.num_dropped:
             display.say(f"each epoch leaves out the last {dropped} of its {len(training.data.train)} shuffled samples")
         for epoch in range(first // per_epoch, last):
@@ -222,6 +246,7 @@ def run_minibatches(training: Training, folder: RunFolder, display: ProgressDisp
     per_epoch = len(training.minibatches)
     losses: list[float] = []
     pending: list[Tensor] = []
+    training.model.train()
     start = time.monotonic()
     for minibatch in training.minibatches.epoch(epoch):
         iteration = epoch * per_epoch + len(losses) + len(pending)

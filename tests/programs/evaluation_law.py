@@ -16,10 +16,10 @@ from bigbatch.reduction import Processes
 class Recording(InMemoryImages):
     """Counts how often each sample is read."""
 
-    def read(self, indices, key):
+    def read_block(self, indices, key):
         """Count, then read."""
         self.counts[indices] += 1
-        return super().read(indices, key)
+        return super().read_block(indices, key)
 
 
 with joined(find_place(os.environ), threads=1) as machine:

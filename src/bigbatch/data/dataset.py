@@ -23,7 +23,7 @@ class BlockDataset(Protocol):
         """Return the number of samples."""
         ...
 
-    def read(self, indices: NDArray[np.int64], key: int) -> Batch:
+    def read_block(self, indices: NDArray[np.int64], key: int) -> Batch:
         """Return the samples `indices` as one batch, its randomness a function of (key, sample) alone."""
         ...
 
@@ -59,7 +59,7 @@ class MapDataset:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def read(self, indices: NDArray[np.int64], key: int) -> Batch:
+    def read_block(self, indices: NDArray[np.int64], key: int) -> Batch:
         """Read sample by sample, then collate as torch's DataLoader does."""
         samples = []
         for index, word in zip(indices.tolist(), random_words(key, indices)[:, 0].tolist(), strict=True):

@@ -47,7 +47,7 @@ class InMemoryImages:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def read(self, indices: NDArray[np.int64], key: int) -> tuple[Tensor, Tensor]:
+    def read_block(self, indices: NDArray[np.int64], key: int) -> tuple[Tensor, Tensor]:
         """Return float images (n, channels, height, width) and labels (n,)."""
         chosen = torch.from_numpy(indices)
         images = self.images[chosen]

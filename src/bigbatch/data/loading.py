@@ -65,7 +65,7 @@ class _Reader(Dataset[Any]):
 
     def __getitem__(self, block: WorkerBlock) -> Batch | InputError:
         try:
-            return self.dataset.read(block.indices, fold("augmentation", self.seed, block.epoch))
+            return self.dataset.read_block(block.indices, fold("augmentation", self.seed, block.epoch))
         except InputError as error:
             return error
 

@@ -44,7 +44,7 @@ class Minibatches:
         num_workers: int = 0,
         processes: Processes | None = None,
     ) -> None:
-        self.dataset: BlockDataset = dataset if hasattr(dataset, "read") else MapDataset(dataset)
+        self.dataset: BlockDataset = dataset if hasattr(dataset, "read_block") else MapDataset(dataset)
         self.sampling = Sampling(len(dataset), minibatch_size, worker_minibatch_size, seed)
         self.device = torch.device(device)
         self.num_workers = num_workers

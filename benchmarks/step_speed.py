@@ -1,0 +1,48 @@
+"""How fast is the exact step beside a plain DDP loop? `bigbatch bench step` for several recipes, on a quiet machine.
+
+Run from the repository's root: python benchmarks/step_speed.py.
+"""
+
+import json
+import subprocess
+import sys
+
+from card import write_card
+
+CASES = [
+    ("digits", "256", "1"),
+    ("digits", "256", "2"),
+    ("fashion-mnist", "256", "1"),
+    ("fashion-mnist", "256", "2"),
+    ("cifar10", "256", "2"),
+]
+
+
+def bench(recipe: str, minibatch_size: str, processes: str) -> dict[str, float | int | str]:
+    """Run one case."""
+    command = [sys.executable, "-m", "bigbatch", "bench", "step", recipe, "--json", "--rounds", "15"]
+    command += ["--minibatch-size", minibatch_size, "--processes", processes]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own command
+    result: dict[str, float | int | str] = json.loads(done.stdout)
+    return result
+
+
+def main() -> None:
+    """Run every case and write the card."""
+    results = [bench(*case) for case in CASES]
+    rows = [
+        f"| {r['recipe']}, {r['model']} | {r['minibatch_size']} / {r['worker_minibatch_size']} | {r['processes']} | "
+        f"{r['images_per_second']:,.0f} | {r['plain_images_per_second']:,.0f} | **{r['ratio']:.3f}** "
+        f"({r['ratio_least']:.3f} to {r['ratio_largest']:.3f}) |"
+        for r in results
+    ]
+    header = (
+        "Medians over 15 pairs of turns of about 2 s each, in turn within one run; the ratio is taken pair by pair.\n\n"
+        "| recipe, model | minibatch / worker | processes | exact, images/s | plain DDP, images/s | ratio |\n"
+        "|---|---|---|---|---|---|\n"
+    )
+    write_card("step_speed", "Exact step against a plain DDP loop", results, header + "\n".join(rows))
+
+
+if __name__ == "__main__":
+    main()
