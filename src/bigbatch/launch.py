@@ -89,7 +89,9 @@ def launch(arguments: Sequence[str], processes: int) -> None:
         ProcessFailedError: another failure; its text is the traceback of the process that failed first.
         KeyboardInterrupt: the user interrupted.
     """
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # we report failures ourselves, once
+    for name in logging.root.manager.loggerDict:
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # we report failures ourselves, once
     with tempfile.TemporaryDirectory(prefix="bigbatch-") as folder, _environment(folder):
         config = LaunchConfig(
             min_nodes=1,
