@@ -1,14 +1,19 @@
 """What several tests need: run the command, run a program as a group of processes."""
 
+import gzip
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from bigbatch.data.fashion_mnist import FILES
+
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tests' promises are about processes, of which one GPU allows one
 PROGRAMS = Path(__file__).parent / "programs"
 TIMEOUT_SECONDS = 240
 
@@ -37,6 +42,31 @@ def bigbatch(tmp_path: Path) -> Run:
         )
 
     return run
+
+
+@pytest.fixture
+def idx() -> Callable[[np.ndarray], bytes]:
+    """Return a function that writes an array of bytes in the idx format, gzipped."""
+
+    def encode(array: np.ndarray) -> bytes:
+        header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+        return gzip.compress(header + array.astype(np.uint8).tobytes())
+
+    return encode
+
+
+@pytest.fixture
+def write_fashion(idx) -> Callable[..., Path]:
+    """Return a function that writes a small Fashion-MNIST into a folder."""
+
+    def write(folder: Path, num_train: int = 6) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, count in zip(FILES, (num_train, num_train, 4, 4), strict=True):
+            content = np.arange(count) % 2 if "labels" in name else np.zeros((count, 28, 28))
+            (folder / name).write_bytes(idx(content))
+        return folder
+
+    return write
 
 
 @pytest.fixture

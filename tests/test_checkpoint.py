@@ -20,6 +20,16 @@ def test_the_last_two_are_kept_and_the_newest_is_found(tmp_path):
     state = load_checkpoint(latest_checkpoint(tmp_path))
     assert state["epoch"] == 11
     assert state["weights"].tolist() == [11.0] * 3
+    for epoch in (9999, 10_000):
+        save_checkpoint(tmp_path, {"epoch": epoch}, epoch=epoch)
+    assert load_checkpoint(latest_checkpoint(tmp_path))["epoch"] == 10_000
+
+
+def test_state_that_could_never_be_loaded_is_refused_when_it_is_saved(tmp_path):
+    save_checkpoint(tmp_path, {"epoch": 1}, epoch=1)
+    with pytest.raises(InputError, match="cannot be saved safely"):
+        save_checkpoint(tmp_path, {"optimizer": Payload()}, epoch=2)
+    assert load_checkpoint(latest_checkpoint(tmp_path))["epoch"] == 1
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
@@ -33,6 +43,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         write_atomically(target, b"new")
     assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
 
 
 class Payload:

@@ -19,6 +19,7 @@ from bigbatch.data.dataset import MapDataset
 from bigbatch.data.fashion_mnist import DEBIAN_FOLDER, FILES, download, find_folder, read_idx
 from bigbatch.data.image_folder import open_image
 from bigbatch.data.loading import load_blocks
+from bigbatch.data.minibatches import Minibatches
 from bigbatch.errors import InputError
 from bigbatch.keyed_random import random_words
 from bigbatch.recipe import Data
@@ -48,20 +49,7 @@ def test_fashion_mnist_is_read_from_debians_package():
     assert abs(images.mean()) < 0.01
 
 
-def idx(array: np.ndarray) -> bytes:
-    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
-    return gzip.compress(header + array.astype(np.uint8).tobytes())
-
-
-def write_fashion(folder: Path, num_train: int = 6) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, count in zip(FILES, (num_train, num_train, 4, 4), strict=True):
-        content = np.arange(count) % 2 if "labels" in name else np.zeros((count, 28, 28))
-        (folder / name).write_bytes(idx(content))
-    return folder
-
-
-def test_fashion_mnist_from_a_folder_and_its_damage(tmp_path):
+def test_fashion_mnist_from_a_folder_and_its_damage(tmp_path, write_fashion, idx):
     folder = write_fashion(tmp_path / "f")
     assert len(load_data(Data("fashion-mnist", path=str(folder))).train) == 6
     images = folder / "train-images-idx3-ubyte.gz"
@@ -83,7 +71,7 @@ def test_fashion_mnist_from_a_folder_and_its_damage(tmp_path):
         find_folder(str(folder))
 
 
-def test_a_download_is_checked_and_appears_whole_or_not_at_all(tmp_path):
+def test_a_download_is_checked_and_appears_whole_or_not_at_all(tmp_path, write_fashion):
     source = write_fashion(tmp_path / "source")
     name, digest = next(iter(FILES.items()))
     target = tmp_path / "cache" / name
@@ -162,7 +150,7 @@ def test_images_that_cannot_be_decoded_are_named(tmp_path):
             open_image(path)
     bomb = tmp_path / "bomb.png"
     Image.new("1", (10_000, 5_001)).save(bomb)
-    with pytest.raises(InputError, match="10000x5001 pixels, more than 50000000"):
+    with pytest.raises(InputError, match="has 50,010,000 pixels, more than 50,000,000"):
         open_image(bomb)
     for mode in ("L", "RGBA", "P", "1", "I;16"):
         png = tmp_path / f"{mode[0]}.png"
@@ -239,6 +227,9 @@ def test_cifar10_that_is_not_there_or_damaged_or_hostile(tmp_path):
     assert "does not hold CIFAR-10" in message(tmp_path)
     (tmp_path / "junk.tar.gz").write_bytes(b"junk")
     assert "cannot read the archive" in message(tmp_path / "junk.tar.gz")
+    whole = gzip.compress(bytes(10_000) + b"tail")
+    (tmp_path / "junk.tar.gz").write_bytes(whole[:30] + b"\xff" + whole[31:])
+    assert "cannot read the archive" in message(tmp_path / "junk.tar.gz")
     for name, content in cifar_files("binary").items():
         (tmp_path / name).write_bytes(content[:-1])
     assert "is damaged" in message(tmp_path)
@@ -283,6 +274,51 @@ def test_a_users_dataset_is_keyed_by_sample_not_by_order_or_loader(num_workers):
     assert read(range(6), seed=1)[3] != first[3]
     torch.manual_seed(12345)
     assert read([4]) == {4: first[4]}
+
+
+def test_blocks_that_a_caller_leaves_do_not_slip_into_the_next_minibatch():
+    minibatches = Minibatches(Drawing(), minibatch_size=4, worker_minibatch_size=1)
+    whole = [[int(block[1][0]) for block in part] for part in minibatches.epoch(0)]
+    minibatches = Minibatches(Drawing(), minibatch_size=2, worker_minibatch_size=1)
+    every = [[int(block[1][0]) for block in part] for part in minibatches.epoch(0)]
+    assert [int(next(part)[1][0]) for part in minibatches.epoch(0)] == [part[0] for part in every]
+    assert whole[0] == every[0] + every[1]
+    assert [[int(b[1][0]) for b in part] for part in minibatches.epoch(0, first=2)] == every[2:]
+
+
+def test_a_users_random_split_is_the_same_everywhere_and_other_randomness_is_refused(monkeypatch):
+    def split(how):
+        def make():
+            order = {"torch": torch.randperm, "numpy": np.random.permutation}[how](20).tolist()
+            return [(torch.tensor([float(i)]), i % 2) for i in order[:15]], [(torch.zeros(1), 0)]
+
+        monkeypatch.setattr("statistics.split", make, raising=False)
+        return load_data(Data("statistics:split"))
+
+    for how in ("torch", "numpy"):
+        fingerprints = set()
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            np.random.seed(seed)  # noqa: NPY002 - whatever happened before must not matter
+            fingerprints.add(split(how).fingerprint)
+        assert len(fingerprints) == 1
+    generator = np.random.default_rng()
+    monkeypatch.setattr("statistics.split", lambda: (Noise(generator), [(torch.zeros(1), 0)]), raising=False)
+    with pytest.raises(InputError, match="differs when it is read again"):
+        load_data(Data("statistics:split"))
+
+
+class Noise:
+    """Samples from a generator of their own."""
+
+    def __init__(self, generator):
+        self.generator = generator
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index):
+        return torch.from_numpy(self.generator.standard_normal(2)), index
 
 
 @given(st.integers(0, 2**63), st.permutations(range(8)))

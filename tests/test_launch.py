@@ -59,7 +59,10 @@ def test_a_place_is_found_in_the_environment():
     assert find_place(step | meeting | {"SLURM_NTASKS": "1"}) is None
     with pytest.raises(InputError, match="export MASTER_ADDR"):
         find_place(step)
-    assert find_place({"RANK": "0", "WORLD_SIZE": "2"}) == Place(0, 2, 0, 2)
+    assert find_place({"RANK": "1", "WORLD_SIZE": "2"}) == Place(1, 2, 0, 1), "one process a machine"
+    del step["SLURM_NTASKS_PER_NODE"]
+    assert find_place(step | meeting) == Place(5, 8, 1, 1), "unknown: then not one machine's loopback interface"
+    assert find_place(step | meeting | {"SLURM_NNODES": "1"}) == Place(5, 8, 1, 8)
     with pytest.raises(InputError, match="must be whole numbers"):
         find_place({"RANK": "x", "WORLD_SIZE": "2"})
 

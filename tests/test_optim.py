@@ -9,10 +9,10 @@ from torch import nn
 from bigbatch.errors import InputError
 from bigbatch.models.resnet import cifar_resnet
 from bigbatch.optim import (
-    MomentumCorrection,
     RateAbsorbedSGD,
     absorbed_state,
     build_optimizer,
+    correct_momentum,
     set_learning_rate,
     weight_decay_groups,
 )
@@ -23,12 +23,11 @@ def run(make, rates, *, correct=False):
     """Return the parameter after one update for each rate, with gradients that depend on it."""
     parameter = nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
     optimizer = make([parameter])
-    correction = MomentumCorrection(optimizer, is_requested=correct) if correct else None
+    if correct:
+        correct_momentum(optimizer, is_requested=True)
     for rate in rates:
         set_learning_rate(optimizer, rate)
         parameter.grad = parameter.detach().cos()
-        if correction:
-            correction.apply()
         optimizer.step()
     return parameter.detach()
 
@@ -92,12 +91,30 @@ def test_the_absorbed_form_is_recognised_by_behaviour_and_the_probe_leaves_no_tr
     assert not optimizer.state
     assert optimizer.param_groups[0]["lr"] == 0.05
     with pytest.raises(InputError, match="momentum_correction=true"):
-        MomentumCorrection(optimizer, is_requested=False)
+        correct_momentum(optimizer, is_requested=False)
 
 
 def test_an_optimizer_that_needs_a_closure_is_refused():
-    with pytest.raises(InputError, match=r"LBFGS.step\(\) must work without arguments"):
+    with pytest.raises(InputError, match=r"LBFGS.step\(\) does not work with one dense gradient and no closure"):
         absorbed_state(torch.optim.LBFGS([nn.Parameter(torch.zeros(2))]))
+
+
+def test_every_group_is_tried_and_a_rate_of_zero_does_no_harm():
+    first, second = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    groups = [{"params": [first], "momentum": 0.0}, {"params": [second], "momentum": 0.9}]
+    assert absorbed_state(RateAbsorbedSGD(groups, lr=0.1)) == {"momentum_buffer"}
+    assert run(absorbed_form, [0.1, 0.0, 0.1], correct=True).isfinite().all()
+
+
+def test_the_correction_acts_in_any_loop_that_steps_the_optimizer():
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = RateAbsorbedSGD([parameter], lr=1.0, momentum=0.5)
+    correct_momentum(optimizer, is_requested=True)
+    for rate in (1.0, 0.5):
+        set_learning_rate(optimizer, rate)
+        parameter.grad = torch.ones(1)
+        optimizer.step()
+    assert parameter.item() == -(1.0 + 0.5 * (0.5 * 1.0 + 1.0))
 
 
 def test_the_last_rate_survives_a_resumption():
@@ -107,11 +124,10 @@ def test_the_last_rate_survives_a_resumption():
     optimizer = absorbed_form([parameter])
     for rate in rates:
         resumed = absorbed_form([parameter])
-        correction = MomentumCorrection(resumed, is_requested=True)
+        correct_momentum(resumed, is_requested=True)
         resumed.load_state_dict(optimizer.state_dict())
         set_learning_rate(resumed, rate)
         parameter.grad = parameter.detach().cos()
-        correction.apply()
         resumed.step()
         optimizer = resumed
     assert torch.equal(parameter.detach(), expected)

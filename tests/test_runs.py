@@ -18,6 +18,9 @@ def test_a_new_folder_is_made_and_holds_the_recipe(tmp_path):
     assert RunFolder(folder.path).recipe == digits()
     assert folder.checkpoints.is_dir()
     assert {path.name for path in folder.path.iterdir()} == {"recipe.toml", "checkpoints"}
+    folder.create(digits())
+    with pytest.raises(InputError, match="the recipe differs in seed: 0 -> 1"):
+        folder.create(replace(digits(), seed=1))  # as a second run that was started at the same time would
 
 
 def test_folders_that_must_not_be_written_are_refused_and_nothing_changes(tmp_path):
@@ -51,6 +54,9 @@ def test_the_default_folder_never_takes_a_used_one(tmp_path, monkeypatch):
     first.mkdir(parents=True)
     assert str(default_folder(digits(), resume=False)) == "runs/digits-16-seed0-2"
     assert default_folder(digits(), resume=True) == first
+    default_folder(digits(), resume=False).mkdir()
+    assert str(default_folder(digits(), resume=False)) == "runs/digits-16-seed0-3"
+    assert str(default_folder(digits(), resume=True)) == "runs/digits-16-seed0-2"
 
 
 def test_metrics_survive_a_killed_writer_and_repeated_epochs(tmp_path):
@@ -59,7 +65,7 @@ def test_metrics_survive_a_killed_writer_and_repeated_epochs(tmp_path):
     folder.append_metrics({"iteration": 0, "loss": 1.0}, {"epoch": 1, "validation_error": 9.0})
     folder.append_metrics({"epoch": 2, "validation_error": 8.0})
     with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"epoch": 3, "valid\n')
+        file.write('{"epoch": 3, "valid')
     folder.append_metrics({"epoch": 2, "validation_error": 7.0})
     assert [(line["epoch"], line["validation_error"]) for line in folder.read_epochs()] == [(1, 9.0), (2, 7.0)]
 
@@ -71,10 +77,10 @@ def test_the_error_of_a_run_is_the_median_of_its_last_five_epochs():
 
 def test_run_json_says_what_a_result_might_be_asked_about(tmp_path):
     folder = RunFolder(tmp_path)
-    folder.write_summary(describe_run(digits(), threads=1, reduction="exact"))
+    folder.write_summary(describe_run(is_writer=True))
     summary = json.loads((tmp_path / "run.json").read_text())
     assert summary["versions"].keys() == {"python", "bigbatch", "torch", "numpy"}
-    assert summary["recipe"]["reference"]["learning_rate"] == digits().reference.learning_rate
+    assert summary["argv"]
     assert folder.read_summary() == summary
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(InputError, match="is damaged"):

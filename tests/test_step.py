@@ -1,7 +1,9 @@
 """The exact step, and the four precautions with the wrong variant of each (arXiv 1706.02677, section 3)."""
 
 import copy
+import random
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -226,6 +228,124 @@ def test_constant_buffers_stay_to_the_bit():
     assert str(model.mask.tolist()) == "[0.0, -inf, nan]"
 
 
+class Replaces(nn.Linear):
+    """A buffer that is replaced instead of written to would escape the sum."""
+
+    def __init__(self) -> None:
+        super().__init__(5, 3)
+        self.register_buffer("average", torch.zeros(5))
+
+    def forward(self, x):
+        self.average = 0.9 * self.average + 0.1 * x.detach().mean(0)
+        return super().forward(x)
+
+
+class Momentum(nn.Linear):
+    """A frozen copy of the weight that each forward pass moves."""
+
+    def __init__(self) -> None:
+        super().__init__(5, 3)
+        self.copy = nn.Parameter(torch.zeros(3, 5), requires_grad=False)
+
+    def forward(self, x):
+        with torch.no_grad():
+            self.copy.lerp_(self.weight, 0.1)
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [(Replaces, "buffer 'average' is replaced in a forward pass"), (Momentum, "writes to the model's parameters")],
+)
+def test_state_that_would_escape_the_sum_is_refused(model, message):
+    with pytest.raises(InputError, match=message):
+        make_step(model(), minibatch_size=4, n=2)(blocks_of(2, *samples(4)), iteration=0)
+
+
+def test_parameters_that_would_escape_the_sum_are_refused():
+    model = TwoHeads()
+    step = make_step(model, minibatch_size=4, n=2)
+    model.frozen.requires_grad_()
+    with pytest.raises(InputError, match="frozen, unfrozen or replaced after Step was made"):
+        step(blocks_of(2, *samples(4)), iteration=0)
+    model, temperature = small_model(), nn.Parameter(torch.ones(()))
+    optimizer = torch.optim.SGD([*model.parameters(), temperature], lr=0.1)
+    with pytest.raises(InputError, match="the optimizer has parameters that are not the model's"):
+        Step(model, LOSS, optimizer, minibatch_size=4, worker_minibatch_size=2)
+    with pytest.raises(InputError, match="wrapped in DataParallel; pass the module inside"):
+        make_step(nn.DataParallel(small_model()), minibatch_size=4, n=2)
+
+
+def test_a_step_that_failed_leaves_nothing_behind():
+    inputs, targets = samples(8)
+    model, untouched = small_model(), small_model()
+    step = make_step(model, minibatch_size=8, n=4)
+    with pytest.raises(InputError, match="fewer blocks"):
+        step.backward(blocks_of(4, inputs[:4], targets[:4]), iteration=0)
+    loss = step.backward(iter(blocks_of(4, inputs, targets)), iteration=0)
+    assert loss == make_step(untouched, minibatch_size=8, n=4).backward(blocks_of(4, inputs, targets), iteration=0)
+    assert torch.equal(model[0].weight.grad, untouched[0].weight.grad)
+    with pytest.raises(InputError, match="more blocks"):
+        step.backward(iter(blocks_of(4, *samples(12))), iteration=0)
+
+
+def test_words_that_step_does_not_know_are_refused():
+    for options in ({"reduction": "nativ"}, {"precision": "bf16"}):
+        with pytest.raises(InputError, match="is unknown"):
+            make_step(small_model(), minibatch_size=4, n=2, **options)
+
+
+def test_a_mean_over_outputs_that_are_no_tensor_is_refused():
+    class Wrapped(nn.Linear):
+        def forward(self, x):
+            return {"logits": super().forward(x)}
+
+    step = make_step(
+        Wrapped(5, 3), minibatch_size=4, n=2, loss=lambda out, y: nn.functional.cross_entropy(out["logits"], y)
+    )
+    with pytest.raises(InputError, match="one number for the whole block"):
+        step(blocks_of(2, *samples(4)), iteration=0)
+
+
+def test_the_generators_after_a_step_depend_on_nothing_but_the_iteration():
+    def draws(blocks):
+        step = make_step(small_model(), minibatch_size=4 * blocks, n=4)
+        step(blocks_of(4, *samples(4 * blocks)), iteration=3)
+        return torch.rand(1).item(), np.random.rand(), random.random()  # noqa: NPY002 - the global generator is meant
+
+    assert draws(1) == draws(5)
+
+
+def test_a_worker_that_leaves_a_parameter_out_adds_zeros_also_in_a_used_buffer():
+    class Sometimes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.always, self.seldom = nn.Linear(5, 3), nn.Linear(5, 3)
+
+        def forward(self, x):
+            return self.always(x) + (self.seldom(x) if x[0, 0] > 0 else 0)
+
+    torch.manual_seed(0)
+    model = Sometimes()
+    inputs, targets = samples(8)
+    inputs[:, 0] = torch.tensor([1.0, 1, -1, -1, 1, 1, -1, -1])
+    step = make_step(model, minibatch_size=8, n=2)
+    for _ in range(2):
+        step.backward(blocks_of(2, inputs, targets), iteration=0)
+    whole = copy.deepcopy(model)
+    whole.zero_grad()
+    for x, y in blocks_of(2, inputs, targets):
+        (nn.functional.cross_entropy(whole(x), y, reduction="sum") / 8).backward()
+    torch.testing.assert_close(model.seldom.weight.grad, whole.seldom.weight.grad)
+
+
+def test_the_reduction_reuses_a_logarithm_of_buffers():
+    step = make_step(small_model(), minibatch_size=64, n=2)
+    for iteration in range(3):
+        step(blocks_of(2, *samples(64)), iteration=iteration)
+    assert len(step.reduction.free) <= 6  # log2(32 workers) + 1
+
+
 def test_frozen_batch_normalisation_stays_frozen():
     model = small_model(norm=True)
     model[1].eval()
@@ -244,7 +364,7 @@ def test_a_minibatch_of_the_wrong_size_is_refused():
     step = make_step(small_model(), minibatch_size=8, n=4)
     inputs, targets = samples(12)
     for blocks in (blocks_of(4, inputs[:4], targets[:4]), blocks_of(4, inputs, targets)):
-        with pytest.raises(InputError, match="blocks for the 2 workers of this process"):
+        with pytest.raises(InputError, match="blocks than this process has workers: 2"):
             step(blocks, iteration=0)
     with pytest.raises(InputError, match="a block has 6 samples, but worker_minibatch_size is 4"):
         make_step(small_model(), minibatch_size=8, n=4)(blocks_of(6, inputs, targets), iteration=0)

@@ -48,9 +48,11 @@ def test_interrupted_and_resumed_it_gives_the_same_bits(run, tmp_path):
     assert resumed["weights_sha256"] == run[1]["weights_sha256"]
     assert resumed["validation_error"] == run[1]["validation_error"]
     assert [attempt["from_sample"] for attempt in resumed["attempts"]] == [0, 1280]
-    again = train(SMALL, folder, MACHINE)
-    assert again["weights_sha256"] == resumed["weights_sha256"]
-    assert again["iterations"] == 15
+    before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+    assert train(SMALL, folder, replace(MACHINE, threads=2)) == json.loads(json.dumps(resumed))
+    assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
+    with pytest.raises(InputError, match="the recipe differs in epochs: 3 -> 4"):
+        train(replace(SMALL, epochs=4), folder, MACHINE)
 
 
 def test_a_resumption_that_changes_the_bits_is_refused_or_said(tmp_path, capsys):
@@ -60,6 +62,19 @@ def test_a_resumption_that_changes_the_bits_is_refused_or_said(tmp_path, capsys)
         train(SMALL, folder, MACHINE, reduction="native")
     train(SMALL, folder, replace(MACHINE, threads=2), stop_after_epoch=2)
     assert "warning: threads_per_process was 1 and is 2: the bits can differ" in capsys.readouterr().out
+
+
+def test_data_that_has_changed_is_refused_but_may_move(tmp_path, write_fashion):
+    recipe = with_settings(SMALL, ["data.name=fashion-mnist", f"data.path={tmp_path / 'a'}", "minibatch_size=16"])
+    write_fashion(tmp_path / "a", num_train=32)
+    folder = RunFolder(tmp_path / "run")
+    train(recipe, folder, MACHINE, stop_after_epoch=1)
+    write_fashion(tmp_path / "b", num_train=33)
+    with pytest.raises(InputError, match="the data has changed since"):
+        train(with_settings(recipe, [f"data.path={tmp_path / 'b'}"]), folder, MACHINE)
+    (tmp_path / "a").rename(tmp_path / "c")
+    moved = with_settings(recipe, [f"data.path={tmp_path / 'c'}"])
+    assert train(moved, folder, MACHINE)["status"] == "finished"
 
 
 def test_the_recipe_in_the_folder_repeats_the_run(run, tmp_path):

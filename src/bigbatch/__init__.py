@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bigbatch.errors import InputError
     from bigbatch.launch import joined
     from bigbatch.learning_rate import LearningRate, linear_scaling, no_scaling, square_root_scaling
-    from bigbatch.optim import MomentumCorrection, set_learning_rate
+    from bigbatch.optim import correct_momentum, set_learning_rate
     from bigbatch.presets import find_recipe
     from bigbatch.recipe import Recipe
     from bigbatch.runs import RunFolder
@@ -26,11 +26,11 @@ MODULE_OF: Final = {
     "InputError": "errors",
     "LearningRate": "learning_rate",
     "Minibatches": "data.minibatches",
-    "MomentumCorrection": "optim",
     "Recipe": "recipe",
     "RunFolder": "runs",
     "Sampling": "sampling",
     "Step": "step",
+    "correct_momentum": "optim",
     "find_recipe": "presets",
     "joined": "launch",
     "linear_scaling": "learning_rate",
@@ -44,11 +44,11 @@ __all__ = [
     "InputError",
     "LearningRate",
     "Minibatches",
-    "MomentumCorrection",
     "Recipe",
     "RunFolder",
     "Sampling",
     "Step",
+    "correct_momentum",
     "find_recipe",
     "joined",
     "linear_scaling",

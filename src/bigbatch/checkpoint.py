@@ -28,9 +28,10 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], *, epoch: int) -> Pa
     """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
+    _check_loadable(buffer)
     target = folder / f"epoch-{epoch:04d}.pt"
     write_atomically(target, buffer.getbuffer())
-    for old in sorted(folder.glob(PATTERN))[:-KEPT]:
+    for old in sorted(folder.glob(PATTERN), key=_epoch)[:-KEPT]:
         old.unlink()
     return target
 
@@ -38,11 +39,14 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], *, epoch: int) -> Pa
 def write_atomically(target: Path, content: bytes | memoryview) -> None:
     """Write a file so that a reader, or a crash, finds the old content or the new, never a part."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(target)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
     descriptor = os.open(target.parent, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -52,7 +56,22 @@ def write_atomically(target: Path, content: bytes | memoryview) -> None:
 
 def latest_checkpoint(folder: Path) -> Path | None:
     """Return the newest checkpoint of a folder, or None."""
-    return max(folder.glob(PATTERN), default=None)
+    return max(folder.glob(PATTERN), key=_epoch, default=None)
+
+
+def _epoch(path: Path) -> int:
+    return int(path.stem.rpartition("-")[2])
+
+
+def _check_loadable(buffer: io.BytesIO) -> None:
+    """Refuse state that could be saved but never loaded again without running code, before it replaces anything."""
+    buffer.seek(0)
+    try:
+        torch.load(buffer, weights_only=True)
+    except UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        msg = f"the state of the model or optimizer cannot be saved safely; keep plain values in it ({reason})"
+        raise InputError(msg) from error
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Evaluation:
         return 100 * (1 - self.num_correct / self.num_samples)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def evaluate(
     model: nn.Module,
     dataset: BlockDataset,

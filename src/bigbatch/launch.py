@@ -23,7 +23,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from bigbatch.errors import InputError, PeerLostError, ProcessFailedError
-from bigbatch.place import Place
+from bigbatch.place import Place, find_place
 from bigbatch.reduction import Processes
 
 STORE: Final = "BIGBATCH_STORE"  # the file through which the processes of one machine find each other
@@ -54,14 +54,19 @@ def default_process_count(worker_count: int) -> int:
 
 
 @contextmanager
-def joined(place: Place | None, *, threads: int) -> Iterator[Machine]:
-    """Join the group of processes for the time of a training, or run alone if `place` is None.
+def joined(*, threads: int = 1) -> Iterator[Machine]:
+    """Join the processes that torchrun or srun has started for the time of a training, or run alone.
+
+    Sets what the bits depend on: the number of threads, and deterministic algorithms.
+
+    Args:
+        threads: of each process on the CPU; other threads, other bits.
 
     Raises:
         InputError: more processes on this machine than GPUs.
         PeerLostError: another process did not come.
     """
-    place = place or Place()
+    place = find_place(os.environ) or Place()
     device = _prepare_device(place, threads)
     if place.world_size == 1:
         yield Machine(Processes(), device, threads)
@@ -123,15 +128,15 @@ def die_with_parent() -> None:
 
 def _prepare_device(place: Place, threads: int) -> torch.device:
     torch.set_num_threads(threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(mode=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a debugging aid, slow
+    torch.backends.cudnn.benchmark = False
     if not torch.cuda.is_available():
         return torch.device("cpu")
     if place.local_rank >= torch.cuda.device_count():
         msg = f"{place.local_world_size} processes need as many GPUs, but this machine has {torch.cuda.device_count()}"
         raise InputError(msg)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(mode=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a debugging aid that costs time
-    torch.backends.cudnn.benchmark = False
     device = torch.device("cuda", place.local_rank)
     torch.cuda.set_device(device)
     return device

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bigbatch.errors import InputError
 from bigbatch.recipe import Optimizer
-from bigbatch.user_code import is_user_code, load_callable
+from bigbatch.user_code import call_user_code, is_user_code
 
 Norms: Final = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)  # noqa: SLF001 - no public base class
 PROBE_RATE: Final = 0.125
@@ -29,7 +29,7 @@ def build_optimizer(recipe: Optimizer, model: nn.Module, learning_rate: float) -
     if not is_user_code(recipe.name):
         msg = f"unknown optimizer '{recipe.name}'; known is: sgd (or package.module:callable)"
         raise InputError(msg)
-    optimizer = load_callable(recipe.name)(groups, lr=learning_rate, **recipe.arguments)
+    optimizer = call_user_code(recipe.name, groups, lr=learning_rate, **recipe.arguments)
     if not isinstance(optimizer, torch.optim.Optimizer):
         msg = f"'{recipe.name}' must return a torch.optim.Optimizer, not {type(optimizer).__name__}"
         raise InputError(msg)
@@ -78,10 +78,11 @@ class RateAbsorbedSGD(torch.optim.Optimizer):
                 parameter.sub_(velocity)
 
 
-class MomentumCorrection:
+def correct_momentum(optimizer: torch.optim.Optimizer, *, is_requested: bool) -> None:
     """Keep a rate-absorbing optimizer right when the rate changes: v becomes (eta'/eta) * v (arXiv 1706.02677, eq. 10).
 
-    For torch's own form there is nothing to correct, and adding the factor would be the bug that it removes here.
+    From now on the factor is applied before each of its steps. For torch's own form there is nothing to correct, and
+    adding the factor would be the bug that it removes here.
 
     Args:
         optimizer: recognised by behaviour (`absorbed_state`).
@@ -90,28 +91,26 @@ class MomentumCorrection:
     Raises:
         InputError: the optimizer absorbs the rate and no correction is requested, or it cannot be stepped.
     """
+    keys = absorbed_state(optimizer)
+    if keys and not is_requested:
+        msg = (
+            f"{type(optimizer).__name__} absorbs the learning rate into its momentum (arXiv 1706.02677, eq. 10), "
+            "which is wrong while the rate changes; use torch.optim.SGD, or set optimizer.momentum_correction=true"
+        )
+        raise InputError(msg)
+    if keys:
+        optimizer.register_step_pre_hook(lambda *_: _correct(optimizer, keys))
 
-    def __init__(self, optimizer: torch.optim.Optimizer, *, is_requested: bool) -> None:
-        self.optimizer = optimizer
-        self.keys = absorbed_state(optimizer)
-        if self.keys and not is_requested:
-            msg = (
-                f"{type(optimizer).__name__} absorbs the learning rate into its momentum (arXiv 1706.02677, eq. 10), "
-                "which is wrong while the rate changes; use torch.optim.SGD, or set optimizer.momentum_correction=true"
-            )
-            raise InputError(msg)
 
-    def apply(self) -> None:
-        """Correct the momentum for the rate of the coming update; call it before every `optimizer.step()`."""
-        if not self.keys:
-            return
-        for group in self.optimizer.param_groups:
-            # The last rate lies in the group, so that the optimizer's state_dict carries it over a resumption.
-            factor = group["lr"] / group.get("last_lr", group["lr"])
-            group["last_lr"] = group["lr"]
-            for parameter in group["params"]:
-                for key in self.keys & self.optimizer.state[parameter].keys():
-                    self.optimizer.state[parameter][key].mul_(factor)
+def _correct(optimizer: torch.optim.Optimizer, keys: frozenset[str]) -> None:
+    for group in optimizer.param_groups:
+        # The last rate lies in the group, so that the optimizer's state_dict carries it over a resumption.
+        last = group.get("last_lr", group["lr"])
+        factor = group["lr"] / last if last else 1.0  # at rate 0 the momentum is 0 as well
+        group["last_lr"] = group["lr"]
+        for parameter in group["params"]:
+            for key in keys & optimizer.state[parameter].keys():
+                optimizer.state[parameter][key].mul_(factor)
 
 
 def absorbed_state(optimizer: torch.optim.Optimizer) -> frozenset[str]:
@@ -121,12 +120,17 @@ def absorbed_state(optimizer: torch.optim.Optimizer) -> frozenset[str]:
     parameter by its momentum alone. If doubling the rate in between does not double that move, the rate was absorbed
     before; and the state that absorbed it is that which doubles when the first rate is doubled.
     """
-    once, twice = _trial(optimizer, PROBE_RATE), _trial(optimizer, 2 * PROBE_RATE)
-    if not once.move or once.move_at_double_rate / once.move > SCALES_WITH_RATE:
-        return frozenset()
-    return frozenset(
-        key for key, value in once.state.items() if value != 0 and twice.state.get(key, 0.0) / value > SCALES_WITH_RATE
-    )
+    absorbed: set[str] = set()
+    for group in range(len(optimizer.param_groups)):
+        once, twice = _trial(optimizer, group, PROBE_RATE), _trial(optimizer, group, 2 * PROBE_RATE)
+        if once.move and once.move_at_double_rate / once.move <= SCALES_WITH_RATE:
+            doubled = {
+                key
+                for key, value in once.state.items()
+                if value and twice.state.get(key, 0.0) / value > SCALES_WITH_RATE
+            }
+            absorbed |= doubled
+    return frozenset(absorbed)
 
 
 class _Trial:
@@ -138,12 +142,13 @@ class _Trial:
         self.state = state
 
 
-def _trial(optimizer: torch.optim.Optimizer, rate: float) -> _Trial:
+def _trial(optimizer: torch.optim.Optimizer, group: int, rate: float) -> _Trial:
     moves = []
     state: dict[str, float] = {}
     for second_rate in (rate, 2 * rate):
-        scratch = nn.Parameter(torch.ones_like(optimizer.param_groups[0]["params"][0].detach().flatten()[:1]))
-        clone = _clone_onto(optimizer, scratch)
+        like = optimizer.param_groups[group]["params"][0]
+        scratch = nn.Parameter(like.new_ones((1,) * like.ndim))
+        clone = _clone_onto(optimizer, group, scratch)
         _step(clone, scratch, torch.ones_like(scratch), rate)
         state = {key: float(v) for key, v in clone.state[scratch].items() if isinstance(v, Tensor) and v.numel() == 1}
         before = scratch.item()
@@ -152,11 +157,11 @@ def _trial(optimizer: torch.optim.Optimizer, rate: float) -> _Trial:
     return _Trial(moves[0], moves[1], state)
 
 
-def _clone_onto(optimizer: torch.optim.Optimizer, scratch: nn.Parameter) -> torch.optim.Optimizer:
-    """Copy an optimizer's rule and first group's settings, but none of its parameters and state."""
+def _clone_onto(optimizer: torch.optim.Optimizer, number: int, scratch: nn.Parameter) -> torch.optim.Optimizer:
+    """Copy an optimizer's rule and one group's settings, but none of its parameters and state."""
     memo = {id(p): scratch for group in optimizer.param_groups for p in group["params"]}
     clone = copy.deepcopy(optimizer, memo)
-    group = {**clone.param_groups[0], "params": [scratch]}
+    group = {**clone.param_groups[number], "params": [scratch]}
     if "weight_decay" in group:
         group["weight_decay"] = 0.0
     clone.param_groups = [group]
@@ -169,6 +174,7 @@ def _step(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, gradient: T
     parameter.grad = gradient
     try:
         optimizer.step()
-    except TypeError as error:
-        msg = f"{type(optimizer).__name__}.step() must work without arguments ({error})"
+    except (TypeError, ValueError, RuntimeError) as error:
+        name, reason = type(optimizer).__name__, str(error).splitlines()[0]
+        msg = f"{name}.step() does not work with one dense gradient and no closure ({reason}); use another optimizer"
         raise InputError(msg) from error

@@ -35,9 +35,11 @@ def find_place(environment: Mapping[str, str]) -> Place | None:
     True
     """
     if "RANK" in environment and "WORLD_SIZE" in environment:
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")  # without the last two: one a machine
     elif "SLURM_STEP_ID" in environment and environment.get("SLURM_NTASKS", "1") != "1":  # a batch script has no step
         names = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE")
+        if environment.get("SLURM_NNODES") == "1":
+            environment = {**environment, names[3]: environment["SLURM_NTASKS"]}
         if "MASTER_ADDR" not in environment or "MASTER_PORT" not in environment:
             msg = "under srun, export MASTER_ADDR (the first node's name) and MASTER_PORT (a free port) before"
             raise InputError(msg)
@@ -45,7 +47,7 @@ def find_place(environment: Mapping[str, str]) -> Place | None:
         return None
     try:
         rank, world_size = int(environment[names[0]]), int(environment[names[1]])
-        return Place(rank, world_size, int(environment.get(names[2], rank)), int(environment.get(names[3], world_size)))
+        return Place(rank, world_size, int(environment.get(names[2], 0)), int(environment.get(names[3], 1)))
     except ValueError as error:
         msg = f"the environment's {', '.join(names)} must be whole numbers ({error})"
         raise InputError(msg) from error

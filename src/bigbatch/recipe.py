@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from bigbatch.errors import InputError, nearest
 from bigbatch.learning_rate import SCALING_RULES, SCHEDULES, WARMUPS, LearningRate
@@ -180,6 +180,10 @@ class Recipe:
         scaled_up = self.minibatch_size > self.reference.minibatch_size
         return self.warmup.epochs if scaled_up and self.warmup.kind != "none" else 0.0
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return every field, sections as dictionaries."""
+        return asdict(self)
+
     def sampling(self, num_samples: int) -> Sampling:
         """Return how `num_samples` training samples are cut into minibatches."""
         return Sampling(num_samples, self.minibatch_size, self.worker_minibatch_size, self.seed)
@@ -201,16 +205,26 @@ class Recipe:
 def differences(old: Recipe, new: Recipe) -> list[str]:
     """Return one `section.field: old -> new` for each field in which the two recipes differ.
 
+    Where the data lies is left out: what it is, its fingerprint says.
+
     >>> from dataclasses import replace
     >>> small = Recipe("a", Reference(16, 0.1), Model("resnet18"), Data("digits"), 16, 16, 30)
     >>> differences(small, replace(small, minibatch_size=32))
     ['minibatch_size: 16 -> 32']
     """
-    before, after = _flatten(asdict(old)), _flatten(asdict(new))
-    keys = sorted(before.keys() | after.keys())
+    before, after = _flatten(old.to_dict()), _flatten(new.to_dict())
+    keys = sorted((before.keys() | after.keys()) - {"data.path"})
     return [
         f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if repr(before.get(key)) != repr(after.get(key))
     ]
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, int | float | str)
 
 
 def _flatten(table: Mapping[str, object], prefix: str = "") -> dict[str, object]:
@@ -271,6 +285,9 @@ def _check_choices(recipe: Recipe) -> None:
     for section, part in (("model", recipe.model), ("data", recipe.data), ("optimizer", recipe.optimizer)):
         if part.arguments and not is_user_code(part.name):
             msg = f"{section}.arguments is for package.module:callable; '{part.name}' takes none"
+            raise InputError(msg)
+        if not _is_plain(part.arguments):
+            msg = f"{section}.arguments must be plain values: numbers, strings, true or false, lists and tables of them"
             raise InputError(msg)
     if not NAME.fullmatch(recipe.name):
         msg = f"name '{recipe.name}' must be letters, digits, dots and dashes: it names the run's folder"

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
@@ -17,7 +17,7 @@ WORDS: Final = {int: "a whole number", float: "a number", str: "a string", bool:
 
 def to_toml(recipe: Recipe) -> str:
     """Return the resolved recipe as TOML: every field, so that it means the same under later defaults."""
-    return tomli_w.dumps(asdict(recipe))
+    return tomli_w.dumps(recipe.to_dict())
 
 
 def from_toml(text: str, *, source: str = "recipe") -> Recipe:
@@ -68,7 +68,7 @@ def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     >>> with_settings(digits(), ["warmup.epochs=2", "model.name=cifar-resnet14"]).model.name
     'cifar-resnet14'
     """
-    table = asdict(recipe)
+    table = recipe.to_dict()
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():

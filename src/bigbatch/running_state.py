@@ -1,4 +1,4 @@
-"""What a forward pass changes besides its output: running statistics and step counters, found by trying it once."""
+"""What a forward pass changes besides its output: running statistics and step counters."""
 
 from collections.abc import Callable
 from typing import Final
@@ -13,13 +13,15 @@ from bigbatch.reduction.base import communicating
 
 # Counts of forward passes, equal on every worker: restored like a statistic, they need no average.
 STEP_COUNTERS: Final = ("num_batches_tracked",)
+Norms: Final = nn.modules.batchnorm._NormBase  # noqa: SLF001 - no public base class
 
 
 class RunningState:
     """The buffers of a model, divided by what a forward pass does to them.
 
-    Floats that it changes are running statistics: every worker starts from the step's values, and the step ends with
-    the mean over the workers. What it leaves alone stays as it is, to the bit.
+    Running statistics are the floats of batch normalisation, and any other float that a trial forward pass changes.
+    Every worker starts from the step's values; the step ends with those plus the mean over the workers of what they
+    changed, so that what nobody changes stays as it is, to the bit.
 
     Args:
         model: whose buffers they are.
@@ -27,67 +29,79 @@ class RunningState:
         processes: who takes part; they agree on what changes.
 
     Raises:
-        InputError: a buffer that is no float and no step counter changes: it cannot be averaged.
+        InputError: a buffer that is no float and no step counter changes, or one is replaced instead of written to.
     """
 
     def __init__(self, model: nn.Module, forward: Callable[[], object], processes: Processes) -> None:
-        buffers = dict(model.named_buffers())
-        changes = _changes(list(buffers.values()), forward, processes)
-        changing = {name: buffer for (name, buffer), changed in zip(buffers.items(), changes, strict=True) if changed}
-        self.statistics = [buffer for buffer in changing.values() if buffer.is_floating_point()]
-        self.counters = [buffer for buffer in changing.values() if not buffer.is_floating_point()]
-        self.constants = {name: buffer for name, buffer in buffers.items() if name not in changing}
-        self.start: list[Tensor] = []
-        self.start_constants: list[Tensor] = []
-        for name, buffer in changing.items():
-            if not (buffer.is_floating_point() or name.endswith(STEP_COUNTERS)):
+        self.model = model
+        self.buffers = dict(model.named_buffers())
+        self.start = {name: buffer.clone() for name, buffer in self.buffers.items()}
+        with torch.no_grad():
+            forward()
+        self._check_identity()
+        changed = _agree([not self._is_as_at_start(name) for name in self.buffers], processes)
+        norms = {id(b) for m in model.modules() if isinstance(m, Norms) for b in m.buffers()}
+        changing = [name for name, change in zip(self.buffers, changed, strict=True) if change]
+        candidates = [name for name, b in self.buffers.items() if name in changing or id(b) in norms]
+        self.statistics = [name for name in candidates if self.buffers[name].is_floating_point()]
+        self.counters = [name for name in candidates if name not in self.statistics]
+        self.constants = [name for name in self.buffers if name not in candidates]
+        for name in self.counters:
+            if not name.endswith(STEP_COUNTERS):
                 msg = f"the model's buffer '{name}' is no float and changes in a step: it would depend on the processes"
                 raise InputError(msg)
+        self.restore()
 
     def begin(self) -> None:
         """Remember the values that every worker of the step starts from."""
-        self.start = [buffer.clone() for buffer in (*self.statistics, *self.counters)]
-        self.start_constants = [buffer.clone() for buffer in self.constants.values()]
+        self.start = {name: buffer.clone() for name, buffer in self.buffers.items()}
 
     @torch.no_grad()
     def restore(self) -> None:
         """Put the values of the step's start back."""
-        for buffer, value in zip((*self.statistics, *self.counters), self.start, strict=True):
-            buffer.copy_(value)
+        for name in (*self.statistics, *self.counters):
+            self.buffers[name].copy_(self.start[name])
 
-    def check(self) -> None:
-        """Refuse a buffer that seemed constant and has changed in this step.
-
-        Raises:
-            InputError: names it.
-        """
-        for (name, buffer), value in zip(self.constants.items(), self.start_constants, strict=True):
-            if not _same(buffer, value):
-                msg = f"the model's buffer '{name}' changes in some steps only: it would depend on the processes"
-                raise InputError(msg)
+    @torch.no_grad()
+    def changes(self) -> list[Tensor]:
+        """Return what a worker has added to each of the running statistics."""
+        return [self.buffers[name] - self.start[name] for name in self.statistics]
 
     @torch.no_grad()
     def finish(self, sums: list[Tensor], worker_count: int) -> None:
-        """Set the running statistics to the mean over the workers, by one division of their sum."""
-        for buffer, summed in zip(self.statistics, sums, strict=True):
-            torch.div(summed, worker_count, out=buffer)
+        """Add the mean of the workers' changes, by one division of their sum.
+
+        Raises:
+            InputError: a buffer that seemed constant has changed, or was replaced.
+        """
+        self._check_identity()
+        for name in self.constants:
+            if not self._is_as_at_start(name):
+                msg = f"the model's buffer '{name}' changes in some steps only: it would depend on the processes"
+                raise InputError(msg)
+        for name, summed in zip(self.statistics, sums, strict=True):
+            torch.add(self.start[name], summed / worker_count, out=self.buffers[name])
+
+    def _check_identity(self) -> None:
+        """Refuse `self.buffer = ...` in a forward pass: the new tensor would escape."""
+        for name, buffer in self.model.named_buffers():
+            if buffer is not self.buffers.get(name):
+                msg = f"the model's buffer '{name}' is replaced in a forward pass; write to it in place (as copy_ does)"
+                raise InputError(msg)
+
+    def _is_as_at_start(self, name: str) -> bool:
+        now, before = self.buffers[name], self.start[name]
+        if now.is_floating_point():
+            return bool(((now == before) | (now.isnan() & before.isnan())).all())
+        return torch.equal(now, before)
 
 
-@torch.no_grad()
-def _changes(buffers: list[Tensor], forward: Callable[[], object], processes: Processes) -> list[bool]:
-    """Run forward once, put the buffers back, and return which of them changed on any process."""
-    before = [buffer.clone() for buffer in buffers]
-    forward()
-    changed = [not _same(buffer, value) for buffer, value in zip(buffers, before, strict=True)]
-    for buffer, value in zip(buffers, before, strict=True):
-        buffer.copy_(value)
-    if processes.world_size == 1 or not buffers:
-        return changed
-    flags = torch.tensor(changed, dtype=torch.int32, device=buffers[0].device)
+def _agree(flags: list[bool], processes: Processes) -> list[bool]:
+    """Return the flags that are set on any process."""
+    if processes.world_size == 1 or not flags:
+        return flags
+    device = torch.device("cuda") if dist.get_backend(processes.group) == "nccl" else torch.device("cpu")
+    agreed = torch.tensor(flags, dtype=torch.int32, device=device)
     with communicating():
-        dist.all_reduce(flags, dist.ReduceOp.MAX, group=processes.group)
-    return [bool(flag) for flag in flags.tolist()]
-
-
-def _same(a: Tensor, b: Tensor) -> bool:
-    return torch.equal(a.nan_to_num(), b.nan_to_num()) if a.is_floating_point() else torch.equal(a, b)
+        dist.all_reduce(agreed, dist.ReduceOp.MAX, group=processes.group)
+    return [bool(flag) for flag in agreed.tolist()]

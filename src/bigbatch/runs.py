@@ -6,11 +6,11 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
-from itertools import count
+from itertools import takewhile
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -22,6 +22,7 @@ from bigbatch.recipe_file import read_recipe, to_toml
 LAST_EPOCHS: Final = 5
 PACKAGES: Final = ("bigbatch", "torch", "numpy")
 RUNS_FOLDER: Final = Path("runs")
+MAX_RUNS: Final = 10_000
 GIT_SECONDS: Final = 10
 
 
@@ -68,15 +69,17 @@ class RunFolder:
             raise InputError(msg)
 
     def create(self, recipe: Recipe) -> None:
-        """Make the folder and write the recipe, unless they are there.
+        """Make the folder and write the recipe, unless this recipe's run is there.
 
         Raises:
-            InputError: the folder cannot be written.
+            InputError: the folder cannot be written, or holds another recipe's run.
         """
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            if not self.exists():
-                self._write("recipe.toml", to_toml(recipe))
+            with (self.path / "recipe.toml").open("x") as file:  # of two runs started at once, one gets the folder
+                file.write(to_toml(recipe))
+        except FileExistsError:
+            self.check(recipe, resume=True)
         except OSError as error:
             msg = f"cannot write the run to {self.path} ({error.strerror}); choose another --output"
             raise InputError(msg) from error
@@ -100,8 +103,10 @@ class RunFolder:
 
     def append_metrics(self, *lines: Mapping[str, Any]) -> None:
         """Append lines to metrics.jsonl."""
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
+        with (self.path / "metrics.jsonl").open("ab+") as file:
+            if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+                file.write(b"\n")  # the last writer was killed within a line
+            file.writelines(json.dumps(line).encode() + b"\n" for line in lines)
 
     def read_epochs(self) -> list[dict[str, Any]]:
         """Return the epochs' lines of metrics.jsonl in order; one that was repeated after a resumption counts once."""
@@ -129,11 +134,12 @@ class RunFolder:
 
 
 def default_folder(recipe: Recipe, *, resume: bool) -> Path:
-    """Return runs/NAME-MINIBATCH-seedSEED, with -2, -3, ... behind it where that is taken and not to be resumed."""
+    """Return runs/NAME-MINIBATCH-seedSEED; with -2, -3, ... behind it, the next that is free, or the last to resume."""
     first = RUNS_FOLDER / f"{recipe.name}-{recipe.minibatch_size}-seed{recipe.seed}"
-    if resume or not first.exists():
-        return first
-    return next(path for number in count(2) if not (path := Path(f"{first}-{number}")).exists())
+    taken = list(takewhile(Path.exists, (first, *(Path(f"{first}-{number}") for number in range(2, MAX_RUNS)))))
+    if resume:
+        return taken[-1] if taken else first
+    return first if not taken else Path(f"{first}-{len(taken) + 1}")
 
 
 def run_error(validation_errors: list[float]) -> float:
@@ -145,19 +151,14 @@ def run_error(validation_errors: list[float]) -> float:
     return median(validation_errors[-LAST_EPOCHS:])
 
 
-def describe_run(recipe: Recipe, *, threads: int, reduction: str) -> dict[str, Any]:
-    """Return what run.json says of a run when it starts: everything that its result might be asked about."""
+def describe_run(*, is_writer: bool) -> dict[str, Any]:
+    """Return how, when, where and with what this process was started; the state of git only for the one that writes."""
     return {
-        "recipe": asdict(recipe),
-        "argv": sys.argv,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "threads_per_process": threads,
-        "reduction": reduction,
-        "seed": recipe.seed,
+        "argv": sys.argv,
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
-        "git": _git_state(),
+        "git": _git_state() if is_writer else None,
         "host": {"machine": platform.machine(), "system": platform.platform(), "cores": os.cpu_count()},
-        "status": "running",
     }
 
 

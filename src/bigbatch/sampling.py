@@ -85,10 +85,6 @@ class Sampling:
         """Samples that an epoch leaves out."""
         return self.num_samples - self.iterations_per_epoch * self.minibatch_size
 
-    def iteration(self, samples_consumed: int) -> int:
-        """Return the number of the iteration that follows after `samples_consumed` samples of training."""
-        return samples_consumed // self.minibatch_size
-
     def epoch(self, epoch: int, workers: range, *, first: int = 0) -> Iterator[WorkerBlock]:
         """Yield the blocks of `workers` for every iteration of the epoch, from its iteration `first` on.
 

@@ -1,24 +1,27 @@
 """One exact step: a function of its minibatch, never of the processes that compute it."""
 
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from bigbatch.errors import InputError
+from bigbatch.errors import InputError, nearest
 from bigbatch.keyed_random import fold
-from bigbatch.optim import MomentumCorrection
-from bigbatch.reduction import Processes, Reduction, make_reduction
+from bigbatch.optim import correct_momentum
+from bigbatch.recipe import PRECISIONS
+from bigbatch.reduction import REDUCTIONS, Processes, Reduction, make_reduction
 from bigbatch.reduction.base import communicating
 from bigbatch.running_state import RunningState
 from bigbatch.sampling import check_minibatch_size, worker_block
-from bigbatch.seeding import seed_torch
+from bigbatch.seeding import seed_generators
 
 LossFunction = Callable[[Any, Any], Tensor]
 
 HALF: Final = (torch.float16, torch.bfloat16)
+WRAPPERS: Final = ("DistributedDataParallel", "DataParallel", "FullyShardedDataParallel")
+DEVICES: Final = ("cpu", "cuda")
 
 
 class Step:
@@ -74,7 +77,7 @@ class Step:
         self.model, self.loss_function, self.optimizer = model, loss_function, optimizer
         self.minibatch_size, self.worker_minibatch_size, self.seed = minibatch_size, worker_minibatch_size, seed
         self.autocast = precision == "bfloat16"
-        self.correction = MomentumCorrection(optimizer, is_requested=momentum_correction)
+        correct_momentum(optimizer, is_requested=momentum_correction)
         self.processes = Processes.current(group)
         self.worker_count = minibatch_size // worker_minibatch_size
         rank, world_size = self.processes.rank, self.processes.world_size
@@ -86,7 +89,8 @@ class Step:
             None  # made with the first minibatch, which shows what a forward pass changes
         )
         self.state: RunningState | None = None
-        check_modules(model)
+        check_model(model, optimizer)
+        check_choices(self.device, reduction, precision)
         broadcast_model(model, self.processes)
 
     def __call__(self, minibatch: Iterable[tuple[Any, Any]], *, iteration: int) -> Tensor:
@@ -100,7 +104,6 @@ class Step:
             The mean loss over the whole minibatch, a scalar on the model's device.
         """
         loss = self.backward(minibatch, iteration=iteration)
-        self.correction.apply()
         self.optimizer.step()
         return loss
 
@@ -109,25 +112,33 @@ class Step:
 
         For loops that do more before the update, such as clipping; arguments and result as `__call__`.
         """
-        if isinstance(minibatch, Sized) and len(minibatch) > len(self.workers):
-            raise InputError(self._wrong_number(len(minibatch)))
-        num_blocks = 0
-        for worker, (inputs, targets) in zip(self.workers, minibatch, strict=False):
-            self._check_block(inputs)
-            state, reduction = self._prepare(inputs, targets)
-            if num_blocks == 0:
-                state.begin()
-            state.restore()
-            seed_torch(fold("worker", self.seed, iteration, worker), self.device)
-            loss = self._worker_backward(inputs, targets)
-            reduction.add(worker, [*(p.grad for p in self.parameters), *state.statistics, loss])
-            num_blocks += 1
-        if num_blocks != len(self.workers):
-            raise InputError(self._wrong_number(num_blocks))
+        versions = self._parameter_versions()
+        blocks = iter(minibatch)
+        for worker in self.workers:
+            self._add_worker(worker, next(blocks, None), iteration)
+        if next(blocks, None) is not None:
+            raise InputError(self._wrong_number("more"))
+        if self._parameter_versions() != versions:
+            msg = "a forward pass writes to the model's parameters: that would depend on the processes; use buffers"
+            raise InputError(msg)
         # Every process leaves the step with its generators in the same state, whichever workers it ran.
-        seed_torch(fold("after the step", self.seed, iteration), self.device)
-        state.check()
-        return self._finish(state, reduction.all_reduce())
+        seed_generators(fold("after the step", self.seed, iteration), self.device)
+        return self._finish()
+
+    def _add_worker(self, worker: int, block: tuple[Any, Any] | None, iteration: int) -> None:
+        """Run one worker, and add its leaf to the sum."""
+        if block is None:
+            raise InputError(self._wrong_number("fewer"))
+        inputs, targets = block
+        self._check_block(inputs)
+        state, reduction = self._prepare(inputs, targets)
+        if worker == self.workers.start:
+            state.begin()
+            reduction.clear()  # what an earlier step that failed may have left
+        state.restore()
+        seed_generators(fold("worker", self.seed, iteration, worker), self.device)
+        loss = self._worker_backward(inputs, targets)
+        reduction.add(worker, [*(p.grad for p in self.parameters), *state.changes(), loss])
 
     def _prepare(self, inputs: Any, targets: Any) -> tuple[RunningState, Reduction]:  # noqa: ANN401 - any batch
         """With the first block, check the loss, find the running statistics, and lay out the leaves."""
@@ -135,7 +146,7 @@ class Step:
             outputs: list[Any] = []
             self.state = RunningState(self.model, lambda: outputs.append(self._forward(inputs)), self.processes)
             check_loss(self.loss_function, outputs[0], targets)
-            leaf = [*self.parameters, *self.state.statistics, torch.zeros((), device=self.device)]
+            leaf = [*self.parameters, *self.state.changes(), torch.zeros((), device=self.device)]
             self.reduction = make_reduction(
                 self.reduction_kind, leaf, worker_count=self.worker_count, processes=self.processes
             )
@@ -154,20 +165,30 @@ class Step:
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
-    def _finish(self, state: RunningState, total: list[Tensor]) -> Tensor:
-        *sums, loss = total
+    def _finish(self) -> Tensor:
+        assert self.reduction is not None
+        assert self.state is not None
+        *sums, loss = self.reduction.all_reduce()
+        self.state.finish(sums[len(self.parameters) :], self.worker_count)
         for parameter, gradient in zip(self.parameters, sums, strict=False):
             parameter.grad = gradient
-        state.finish(sums[len(self.parameters) :], self.worker_count)
         return loss.clone()
+
+    def _parameter_versions(self) -> list[int]:
+        """Return torch's count of writes to each parameter; refuse if others train than when the step was made."""
+        parameters = list(self.model.parameters())
+        if [id(p) for p in parameters if p.requires_grad] != [id(p) for p in self.parameters]:
+            msg = "parameters were frozen, unfrozen or replaced after Step was made; make a new Step"
+            raise InputError(msg)
+        return [parameter._version for parameter in parameters]  # noqa: SLF001 - torch's documented way to see writes
 
     def _check_block(self, inputs: Any) -> None:  # noqa: ANN401 - whatever the model takes
         if isinstance(inputs, Tensor) and len(inputs) != self.worker_minibatch_size:
             msg = f"a block has {len(inputs)} samples, but worker_minibatch_size is {self.worker_minibatch_size}"
             raise InputError(msg)
 
-    def _wrong_number(self, num_blocks: int) -> str:
-        return f"the minibatch has {num_blocks} blocks for the {len(self.workers)} workers of this process"
+    def _wrong_number(self, fewer_or_more: str) -> str:
+        return f"the minibatch has {fewer_or_more} blocks than this process has workers: {len(self.workers)}"
 
 
 @torch.no_grad()
@@ -178,7 +199,12 @@ def check_loss(loss_function: LossFunction, outputs: Any, targets: Any) -> None:
         InputError: says what to return instead.
     """
     losses = loss_function(outputs, targets)
-    if losses.ndim > 0 or not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)) or len(outputs) < 2:  # noqa: PLR2004
+    if losses.ndim > 0:
+        return
+    if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
+        msg = 'the loss is one number for the whole block; return one loss a sample (reduction="none")'
+        raise InputError(msg)
+    if len(outputs) < 2:  # noqa: PLR2004 - the mean of one sample is its sum
         return
     half = len(outputs) // 2
     parts = loss_function(outputs[:half], targets[:half]) + loss_function(outputs[half:], targets[half:])
@@ -191,18 +217,40 @@ def check_loss(loss_function: LossFunction, outputs: Any, targets: Any) -> None:
         raise InputError(msg)
 
 
-def check_modules(model: nn.Module) -> None:
-    """Refuse modules that couple the samples of different workers.
+def check_model(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Refuse what couples the workers, and parameters that no sum would reach.
 
     Raises:
-        InputError: names the module.
+        InputError: names it, and says what to do.
     """
+    if type(model).__name__ in WRAPPERS:
+        msg = f"the model is wrapped in {type(model).__name__}; pass the module inside: Step does the exchange itself"
+        raise InputError(msg)
     for name, module in model.named_modules():
         if isinstance(module, nn.SyncBatchNorm):
             msg = (
                 f"the model's '{name}' is SyncBatchNorm, which normalises over processes; use BatchNorm: "
                 "its statistics are over the samples of one worker (arXiv 1706.02677, section 2.3)"
             )
+            raise InputError(msg)
+    known = {id(parameter) for parameter in model.parameters()}
+    if any(id(parameter) not in known for group in optimizer.param_groups for parameter in group["params"]):
+        msg = (
+            "the optimizer has parameters that are not the model's; a loss with parameters must be a part of the model"
+        )
+        raise InputError(msg)
+
+
+def check_choices(device: torch.device, reduction: str, precision: str) -> None:
+    """Refuse words that Step does not know.
+
+    Raises:
+        InputError: lists those that it knows.
+    """
+    choices = {"device": DEVICES, "reduction": REDUCTIONS, "precision": PRECISIONS}
+    for (name, known), value in zip(choices.items(), (device.type, reduction, precision), strict=True):
+        if value not in known:
+            msg = f"{name} '{value}' is unknown; {nearest(value, list(known))}"
             raise InputError(msg)
 
 

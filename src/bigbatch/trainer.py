@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
+from bigbatch.attempts import check_agreement, compare_with_before, describe_attempt
 from bigbatch.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint, weights_sha256
 from bigbatch.data import load_data
 from bigbatch.data.dataset import Splits
@@ -23,12 +23,10 @@ from bigbatch.optim import build_optimizer, set_learning_rate
 from bigbatch.plan import Plan
 from bigbatch.progress import ProgressDisplay
 from bigbatch.recipe import Recipe
-from bigbatch.reduction.base import communicating
-from bigbatch.runs import RunFolder, describe_run, run_error
-from bigbatch.seeding import seed_torch
+from bigbatch.runs import RunFolder, run_error
+from bigbatch.seeding import seed_generators
 from bigbatch.step import Step
 
-BITS_DEPEND_ON: Final = ("torch", "device", "threads_per_process")
 LOSSES_A_LINE: Final = 20  # iterations between two looks at the losses: a look waits for the device
 
 
@@ -72,27 +70,39 @@ def train(
 ) -> dict[str, Any]:
     """Train the recipe, from the folder's last checkpoint if it has one, and return the run's summary (run.json).
 
-        with bigbatch.joined(None, threads=1) as machine:
+        with bigbatch.joined() as machine:
             summary = bigbatch.train(recipe, bigbatch.RunFolder(Path("my-run")), machine)
 
     Args:
         recipe: what to train.
-        folder: where rank 0 writes; created if need be. `RunFolder.check` says whether it may be used.
+        folder: where rank 0 writes; created if need be. A finished run is left as it is.
         machine: this process and its device.
         reduction: "exact", or "native" for the backend's all-reduce.
         num_workers: processes that read ahead, for each process.
         stop_after_epoch: end after this epoch (counted from 1) as an interruption would, to be resumed.
 
     Raises:
-        InputError: the data cannot be used, the sizes do not fit it, or a checkpoint cannot be loaded.
+        InputError: the data cannot be used, the sizes do not fit it, the folder holds another recipe's run or one on
+            other data, a checkpoint cannot be loaded, or the processes disagree.
     """
+    if folder.exists():
+        folder.check(recipe, resume=True)
     training = build(recipe, machine, reduction=reduction, num_workers=num_workers)
     checkpoint = latest_checkpoint(folder.checkpoints)
     if checkpoint:
         restore(training, load_checkpoint(checkpoint, machine.device))
-    check_agreement(training, folder)
-    summary = describe_training(training, folder, reduction=reduction)
-    notes = introduce(training) + (compare_with_before(folder, summary) if training.samples_consumed else [])
+    summary = describe_attempt(
+        recipe,
+        folder,
+        machine,
+        reduction=reduction,
+        fingerprint=training.data.fingerprint,
+        samples_consumed=training.samples_consumed,
+    )
+    check_agreement(summary, recipe, folder, machine)
+    notes = introduce(training) + (compare_with_before(folder, summary) if checkpoint else [])
+    if checkpoint and folder.read_summary()["status"] == "finished":
+        return folder.read_summary()
     if training.is_writer:
         folder.create(recipe)
         folder.write_summary(summary)
@@ -113,7 +123,6 @@ def build(recipe: Recipe, machine: Machine, *, reduction: str, num_workers: int)
         seed=recipe.seed,
         device=machine.device,
         num_workers=num_workers,
-        processes=machine.processes,
     )
     model = build_recipe_model(recipe, num_classes=data.num_classes, in_channels=data.in_channels).to(machine.device)
     optimizer = build_optimizer(recipe.optimizer, model, recipe.reference.learning_rate)
@@ -134,7 +143,7 @@ def build(recipe: Recipe, machine: Machine, *, reduction: str, num_workers: int)
 
 def build_recipe_model(recipe: Recipe, *, num_classes: int, in_channels: int) -> nn.Module:
     """Build the recipe's model in channels-last layout, initialised from its seed."""
-    seed_torch(fold("initialisation", recipe.seed))
+    seed_generators(fold("initialisation", recipe.seed))
     model = recipe.model
     built: nn.Module = build_model(
         model.name,
@@ -156,53 +165,6 @@ def restore(training: Training, state: dict[str, Any]) -> None:
     training.samples_consumed = state["samples_consumed"]
     training.validation_errors = list(state["validation_errors"])
     training.seconds = state["seconds"]
-
-
-def check_agreement(training: Training, folder: RunFolder) -> None:
-    """Refuse to start if the processes do not all see the same checkpoint."""
-    processes = training.machine.processes
-    if processes.world_size == 1:
-        return
-    positions = torch.zeros(processes.world_size, dtype=torch.int64, device=training.machine.device)
-    positions[processes.rank] = training.samples_consumed
-    with communicating():
-        dist.all_reduce(positions, group=processes.group)
-    if len(set(positions.tolist())) > 1:
-        msg = f"the processes see different checkpoints in {folder.path}; all must share the file system of --output"
-        raise InputError(msg)
-
-
-def describe_training(training: Training, folder: RunFolder, *, reduction: str) -> dict[str, Any]:
-    """Return what run.json says of a run when it starts; a resumed run keeps the list of its attempts."""
-    machine = training.machine
-    attempt = {"processes": machine.processes.world_size, "from_sample": training.samples_consumed}
-    attempts = folder.read_summary().get("attempts", []) if training.samples_consumed else []
-    return {
-        **describe_run(training.recipe, threads=machine.threads, reduction=reduction),
-        "processes": machine.processes.world_size,
-        "attempts": [*attempts, attempt],
-        "device": device_name(machine.device),
-        "data_fingerprint": training.data.fingerprint,
-    }
-
-
-def compare_with_before(folder: RunFolder, summary: dict[str, Any]) -> list[str]:
-    """Return a warning for each difference to the run's last attempt that changes the bits of what follows.
-
-    Raises:
-        InputError: the reduction differs: exact steps are not to be mixed with others.
-    """
-    before = folder.read_summary()
-    if before["reduction"] != summary["reduction"]:
-        msg = f"{folder.path} was trained with --reduction {before['reduction']}; resume it with the same"
-        raise InputError(msg)
-    old = {**before["versions"], "device": before["device"], "threads_per_process": before["threads_per_process"]}
-    new = {**summary["versions"], "device": summary["device"], "threads_per_process": summary["threads_per_process"]}
-    return [
-        f"warning: {key} was {old[key]} and is {new[key]}: the bits can differ from those of an uninterrupted run"
-        for key in BITS_DEPEND_ON
-        if old[key] != new[key]
-    ]
 
 
 def run_epochs(training: Training, folder: RunFolder, *, last: int, notes: Sequence[str]) -> None:
@@ -329,13 +291,6 @@ def conclude(training: Training) -> dict[str, Any]:
         "final_validation_error": errors[-1],
         "weights_sha256": weights_sha256(training.model.state_dict()),
     }
-
-
-def device_name(device: torch.device) -> str:
-    """Return what the bits depend on: the GPU's name, or the CPU's instruction set."""
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    return f"cpu {torch.backends.cpu.get_cpu_capability()}"
 
 
 def evaluate_run(folder: RunFolder, machine: Machine, *, num_workers: int = 0) -> dict[str, Any]:

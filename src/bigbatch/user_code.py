@@ -1,6 +1,7 @@
 """The user's own models, data sets and optimizers, named as `package.module:callable`."""
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,9 @@ def load_callable(name: str) -> Callable[..., Any]:
         InputError: no such module, or no such callable in it.
     """
     module_name, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), *attribute.split("."))):
+        msg = f"'{name}' is not of the form package.module:callable"
+        raise InputError(msg)
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
@@ -37,3 +41,20 @@ def load_callable(name: str) -> Callable[..., Any]:
         raise InputError(msg)
     loaded: Callable[..., Any] = found
     return loaded
+
+
+def call_user_code(name: str, *positional: object, **named: object) -> Any:  # noqa: ANN401 - whatever it returns
+    """Call the callable that `package.module:callable` names.
+
+    Raises:
+        InputError: there is none, or it does not take these arguments; its own errors come through as they are.
+    """
+    function = load_callable(name)
+    try:
+        inspect.signature(function).bind(*positional, **named)
+    except TypeError as error:
+        msg = f"'{name}' does not take these arguments: {error}"
+        raise InputError(msg) from error
+    except ValueError:  # some callables written in C have no signature
+        pass
+    return function(*positional, **named)

@@ -9,7 +9,6 @@ from torch import nn
 from bigbatch.data.in_memory import InMemoryImages
 from bigbatch.evaluation import BLOCK_SIZE, evaluate
 from bigbatch.launch import joined
-from bigbatch.place import find_place
 from bigbatch.reduction import Processes
 
 
@@ -22,7 +21,7 @@ class Recording(InMemoryImages):
         return super().read_block(indices, key)
 
 
-with joined(find_place(os.environ), threads=1) as machine:
+with joined() as machine:
     generator = np.random.default_rng(0)
     for num_samples in (1, BLOCK_SIZE - 1, BLOCK_SIZE, 3 * BLOCK_SIZE + 1, 1234):
         images = generator.integers(0, 256, (num_samples, 1, 4, 4), dtype=np.uint8)

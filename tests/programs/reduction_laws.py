@@ -5,7 +5,6 @@ import os
 import torch
 
 from bigbatch.launch import joined
-from bigbatch.place import find_place
 from bigbatch.reduction import Processes, make_reduction
 from bigbatch.sampling import worker_block
 
@@ -33,7 +32,7 @@ def reduce(kind: str, all_leaves: list[list[torch.Tensor]], processes: Processes
     return total
 
 
-with joined(find_place(os.environ), threads=1) as machine:
+with joined() as machine:
     num_native_differs = 0
     for case in range(24):
         for worker_count in (machine.processes.world_size, machine.processes.world_size + 1, 13, 16):

@@ -1,6 +1,7 @@
 """What the command line takes."""
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
@@ -122,7 +123,7 @@ def _add_bench(commands: "Commands") -> None:
     parser.add_argument("--reduction", choices=("exact", "native"), default="exact", help="of our step")
     parser.add_argument("--rounds", type=_positive, default=11, metavar="N", help="pairs of turns (default 11)")
     parser.add_argument(
-        "--seconds", type=float, default=2.0, metavar="S", help="about how long a turn lasts (default 2)"
+        "--seconds", type=_seconds, default=2.0, metavar="S", help="about how long a turn lasts (default 2)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=bench_step_command)
@@ -170,23 +171,37 @@ def _add_machine(parser: Parser) -> None:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        msg = f"must be at least 1, not {text}"
+    return _whole_number(text, least=1)
+
+
+def _not_negative(text: str) -> int:
+    return _whole_number(text, least=0)
+
+
+def _whole_number(text: str, *, least: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        msg = f"must be a whole number of at least {least}, not '{text}'"
         raise argparse.ArgumentTypeError(msg)
     return number
 
 
-def _not_negative(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        msg = f"must be at least 0, not {text}"
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        msg = f"must be a number of seconds above 0, not '{text}'"
         raise argparse.ArgumentTypeError(msg)
     return number
 
 
 def _iterations(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
+    return tuple(_not_negative(part) for part in text.split(","))
 
 
 def _all_options(parser: argparse.ArgumentParser) -> list[str]:

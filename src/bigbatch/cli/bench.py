@@ -20,8 +20,9 @@ def bench_step_command(options: argparse.Namespace, arguments: Sequence[str]) ->
 
     place = find_place(os.environ)
     processes = processes_to_launch(options, place, worker_count=recipe.worker_count)
-    if recipe.worker_count % (processes or 1):
-        msg = f"the plain loop needs equal shares: {recipe.worker_count} workers among {processes} processes"
+    num_processes = processes or (place.world_size if place else 1)
+    if recipe.worker_count % num_processes:
+        msg = f"the plain loop needs equal shares: {recipe.worker_count} workers among {num_processes} processes"
         raise InputError(msg)
     if recipe.data.name not in INPUTS:
         msg = f"bench step knows the image sizes of {', '.join(INPUTS)} only, not of '{recipe.data.name}'"
@@ -29,7 +30,7 @@ def bench_step_command(options: argparse.Namespace, arguments: Sequence[str]) ->
     if processes:
         launch([*arguments, "--processes", str(processes)], processes)
         return
-    with joined(place, threads=options.threads_per_process) as machine:
+    with joined(threads=options.threads_per_process) as machine:
         result = bench_step(
             recipe, machine, rounds=options.rounds, seconds_per_turn=options.seconds, reduction=options.reduction
         )

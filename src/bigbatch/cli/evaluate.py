@@ -4,9 +4,13 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
+from typing import Final
 
+from bigbatch.cli.processes import processes_to_launch
 from bigbatch.place import find_place
 from bigbatch.runs import RunFolder
+
+MOST_PROCESSES: Final = 1  # unless more are asked for: starting them takes longer than a small evaluation
 
 
 def evaluate_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
@@ -15,10 +19,10 @@ def evaluate_command(options: argparse.Namespace, arguments: Sequence[str]) -> N
     from bigbatch.trainer import evaluate_run
 
     place = find_place(os.environ)
-    if place is None and (options.processes or 1) > 1:
-        launch(arguments, options.processes)
+    if processes := processes_to_launch(options, place, worker_count=MOST_PROCESSES):
+        launch([*arguments, "--processes", str(processes)], processes)
         return
-    with joined(place, threads=options.threads_per_process) as machine:
+    with joined(threads=options.threads_per_process) as machine:
         result = evaluate_run(RunFolder(options.folder), machine, num_workers=options.loader_workers)
     if machine.processes.rank:
         return

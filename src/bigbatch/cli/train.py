@@ -19,8 +19,9 @@ from bigbatch.user_code import is_user_code
 def train_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     """Train here if this is one process of several or the only one, otherwise start the processes."""
     recipe = resolve_recipe(options)
-    check_sizes(recipe, options.processes)
     place = find_place(os.environ)
+    if place is None:
+        check_sizes(recipe, options.processes)
     folder = RunFolder(options.output or default_folder(recipe, resume=options.resume))
     if place is None or place.rank == 0:
         folder.check(recipe, resume=options.resume)
@@ -33,7 +34,7 @@ def train_command(options: argparse.Namespace, arguments: Sequence[str]) -> None
         return
     from bigbatch.trainer import train
 
-    with joined(place, threads=options.threads_per_process) as machine:
+    with joined(threads=options.threads_per_process) as machine:
         summary = train(
             recipe,
             folder,

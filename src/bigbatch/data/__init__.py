@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 from bigbatch.data.listing import find_split, list_split
 from bigbatch.data.names import NUM_TRAIN_SAMPLES, check_data_name
 from bigbatch.errors import InputError
+from bigbatch.keyed_random import fold
 from bigbatch.recipe import Data
-from bigbatch.user_code import is_user_code, load_callable
+from bigbatch.user_code import call_user_code, is_user_code
 
 if TYPE_CHECKING:
     from bigbatch.data.dataset import Splits
@@ -61,9 +62,11 @@ def _loader(name: str) -> Callable[[Data], "Splits"]:
 
 def _load_user_data(recipe: Data) -> "Splits":
     """Call the user's callable, which returns (training dataset, validation dataset) of (image, label) samples."""
-    from bigbatch.data.dataset import MapDataset, Splits
+    from bigbatch.data.dataset import MapDataset, Splits, sample_fingerprint
+    from bigbatch.seeding import seed_generators
 
-    datasets = load_callable(recipe.name)(**recipe.arguments)
+    seed_generators(fold("data"))  # a random split must be the same on every process and in every run
+    datasets = call_user_code(recipe.name, **recipe.arguments)
     if not (isinstance(datasets, tuple | list) and len(datasets) == NUM_SPLITS and all(map(_is_dataset, datasets))):
         msg = f"'{recipe.name}' must return (training dataset, validation dataset), each with len() and [index]"
         raise InputError(msg)
@@ -72,12 +75,13 @@ def _load_user_data(recipe: Data) -> "Splits":
         msg = f"'{recipe.name}' returned an empty dataset"
         raise InputError(msg)
     first = train[0][0]
+    splits = MapDataset(train), MapDataset(validation)
     return Splits(
-        train=MapDataset(train),
-        validation=MapDataset(validation),
+        train=splits[0],
+        validation=splits[1],
         num_classes=len(getattr(train, "classes", ())),
         in_channels=first.shape[0] if getattr(first, "ndim", 0) > 1 else 0,
-        fingerprint=f"{recipe.name} {len(train)} {len(validation)}",
+        fingerprint=sample_fingerprint(*splits),
     )
 
 

@@ -1,8 +1,10 @@
 """CIFAR-10 (Krizhevsky 2009): the original archives, packed or not, or a folder of images by class."""
 
+import gzip
 import io
 import pickle
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -86,12 +88,13 @@ def _tar_reader(path: Path) -> ReadFile:
     wanted = {*BINARY_TRAIN, "test_batch.bin", *PYTHON_TRAIN, "test_batch"}
     members: dict[str, bytes] = {}
     try:
-        with tarfile.open(path) as archive:
+        # Unpacked to its end first: only there does gzip check what it has read.
+        with tarfile.open(fileobj=io.BytesIO(gzip.decompress(path.read_bytes()))) as archive:
             for member in archive:
                 name = Path(member.name).name
                 if name in wanted and member.isfile() and (file := archive.extractfile(member)):
                     members[name] = file.read()
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         msg = f"cannot read the archive {path} ({error}); {HOW_TO_GET_IT}"
         raise InputError(msg) from error
     return members.get

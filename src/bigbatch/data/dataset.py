@@ -1,19 +1,22 @@
 """What the trainer asks of a data set: a whole worker's block at a time, its randomness keyed by sample."""
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from hashlib import sha256
+from typing import Any, Final, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch.utils.data import default_collate
 
+from bigbatch.errors import InputError
 from bigbatch.keyed_random import random_words
-from bigbatch.seeding import seed_torch
+from bigbatch.seeding import seed_generators
+
+NUM_FINGERPRINTED: Final = 16
 
 Batch = Any  # what default_collate makes of samples; (inputs, targets) for classification
-NUMPY_SEEDS = 2**32
 
 
 class BlockDataset(Protocol):
@@ -37,7 +40,7 @@ class Splits:
         validation: what the error is measured on.
         num_classes: labels are 0 to num_classes - 1.
         in_channels: of the images.
-        fingerprint: SHA-256 of the content (of names and sizes for a folder of images).
+        fingerprint: SHA-256 of the content; of names and sizes for a folder of images, of some samples for user data.
     """
 
     train: BlockDataset
@@ -63,8 +66,32 @@ class MapDataset:
         """Read sample by sample, then collate as torch's DataLoader does."""
         samples = []
         for index, word in zip(indices.tolist(), random_words(key, indices)[:, 0].tolist(), strict=True):
-            seed_torch(word)
-            np.random.seed(word % NUMPY_SEEDS)  # noqa: NPY002 - the user's transforms may draw from the global generator
-            random.seed(word)
+            seed_generators(word)
             samples.append(self.dataset[index])
         return default_collate(samples)
+
+
+def sample_fingerprint(*datasets: MapDataset) -> str:
+    """Return the SHA-256 over each dataset's length and up to 16 of its samples, evenly spread.
+
+    Raises:
+        InputError: a sample is not the same when it is read again: its randomness is beyond torch, numpy and `random`.
+    """
+    digest = sha256()
+    for dataset in datasets:
+        indices = np.unique(np.linspace(0, len(dataset) - 1, NUM_FINGERPRINTED).astype(np.int64))
+        first, again = (_digest(dataset.read_block(indices, key=0)) for _ in range(2))
+        if first != again:
+            msg = "a sample of the data differs when it is read again: draw from torch's, numpy's or random's generator"
+            raise InputError(msg)
+        digest.update(f"{len(dataset)}\0".encode() + first)
+    return digest.hexdigest()
+
+
+def _digest(batch: Batch) -> bytes:
+    if isinstance(batch, dict):
+        batch = [part for _, part in sorted(batch.items())]
+    if isinstance(batch, list | tuple):
+        return sha256(b"".join(map(_digest, batch))).digest()
+    content = batch.numpy().tobytes() if isinstance(batch, torch.Tensor) else repr(batch).encode()
+    return sha256(content).digest()

@@ -5,6 +5,7 @@ import math
 import os
 import zlib
 from hashlib import sha256
+from http.client import HTTPException
 from pathlib import Path
 from typing import Final
 from urllib.error import URLError
@@ -90,7 +91,7 @@ def download(url: str, target: Path, digest: str) -> None:
         partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
         partial.write_bytes(content)
         partial.replace(target)
-    except (URLError, OSError, EOFError, zlib.error) as error:
+    except (URLError, HTTPException, OSError, EOFError, zlib.error) as error:
         msg = f"cannot download {url} ({getattr(error, 'reason', error)}); {HOW_TO_GET_IT}"
         raise InputError(msg) from error
 

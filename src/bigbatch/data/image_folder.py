@@ -136,13 +136,14 @@ def open_image(path: Path) -> "Image":
     try:
         # The limit is ours and stricter than Pillow's: the size is known before a pixel is decoded.
         with Image.open(path, formats=("JPEG", "PNG")) as image:
-            if image.width * image.height > MAX_PIXELS:
-                msg = f"{path} has {image.width}x{image.height} pixels, more than {MAX_PIXELS}; remove or shrink it"
-                raise InputError(msg)
-            return image.convert("RGB")
-    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            num_pixels = image.width * image.height
+            if num_pixels <= MAX_PIXELS:
+                return image.convert("RGB")
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         msg = f"cannot decode the image {path} ({error}); replace or remove it"
         raise InputError(msg) from error
+    msg = f"{path} has {num_pixels:,} pixels, more than {MAX_PIXELS:,}; remove or shrink it"
+    raise InputError(msg)
 
 
 def _centre(width: int, height: int, side: int) -> tuple[int, int, int, int]:

@@ -1,6 +1,7 @@
 """Feed blocks of samples to a process through torch's DataLoader."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,6 +39,7 @@ def load_blocks(
         batch_size=None,  # a block already is a batch
         num_workers=num_workers,
         pin_memory=device.type == "cuda",
+        worker_init_fn=partial(_use_threads, torch.get_num_threads()),
     )
     for batch in loader:
         if isinstance(batch, InputError):
@@ -54,6 +56,11 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     if isinstance(batch, tuple | list):
         return [to_device(value, device) for value in batch]
     return batch
+
+
+def _use_threads(threads: int, _worker: int) -> None:
+    """Compute in a loader's process with as many threads as in the process itself: the bits may depend on it."""
+    torch.set_num_threads(threads)
 
 
 class _Reader(Dataset[Any]):

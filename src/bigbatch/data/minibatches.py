@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from bigbatch.data.dataset import Batch, BlockDataset, MapDataset
 from bigbatch.data.loading import load_blocks
@@ -23,7 +24,7 @@ class Minibatches:
         seed: of the order and of the augmentation.
         device: where the batches go.
         num_workers: processes that read ahead, for each process of the training; 0 reads in the process itself.
-        processes: who takes part; by default torch's initialised group, or this process alone.
+        group: torch's process group; None for the default one, or this process alone if there is none.
 
     Raises:
         InputError: sizes that do not divide, or more processes than workers.
@@ -42,13 +43,13 @@ class Minibatches:
         seed: int = 0,
         device: torch.device | str = "cpu",
         num_workers: int = 0,
-        processes: Processes | None = None,
+        group: dist.ProcessGroup | None = None,
     ) -> None:
         self.dataset: BlockDataset = dataset if hasattr(dataset, "read_block") else MapDataset(dataset)
         self.sampling = Sampling(len(dataset), minibatch_size, worker_minibatch_size, seed)
         self.device = torch.device(device)
         self.num_workers = num_workers
-        processes = processes or Processes.current()
+        processes = Processes.current(group)
         self.workers = worker_block(self.sampling.worker_count, rank=processes.rank, world_size=processes.world_size)
 
     def __len__(self) -> int:

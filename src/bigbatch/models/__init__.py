@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from bigbatch.errors import InputError
 from bigbatch.models.names import CIFAR, IMAGENET, check_model_name
-from bigbatch.user_code import is_user_code, load_callable
+from bigbatch.user_code import call_user_code, is_user_code
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,7 +53,7 @@ def build_model(
 def _build_user_model(name: str, arguments: Mapping[str, object]) -> "nn.Module":
     from torch import nn
 
-    model = load_callable(name)(**arguments)
+    model = call_user_code(name, **arguments)
     if not isinstance(model, nn.Module):
         msg = f"'{name}' must return a torch.nn.Module, not {type(model).__name__}"
         raise InputError(msg)

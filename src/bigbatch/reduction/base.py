@@ -43,6 +43,10 @@ class Reduction(Protocol):
         """
         ...
 
+    def clear(self) -> None:
+        """Forget the leaves that were added since the last sum."""
+        ...
+
     def all_reduce(self) -> list[Tensor]:
         """Return the sum over the workers of all processes, and start anew.
 

@@ -39,6 +39,10 @@ class ExactReduction:
         flat.copy_(leaf)
         self.counter.push(Node(worker, 1, flat))
 
+    def clear(self) -> None:
+        """Forget the leaves that were added since the last sum."""
+        self.free += [node.value for node in self.counter.take()]
+
     def all_reduce(self) -> list[Tensor]:
         """Fold what this process holds, or exchange it with the others."""
         if self.exchange is None:

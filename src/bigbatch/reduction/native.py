@@ -33,6 +33,10 @@ class NativeReduction:
             self.total.add_(self.leaf)
         self.is_empty = False
 
+    def clear(self) -> None:
+        """Forget the leaves that were added since the last sum."""
+        self.is_empty = True
+
     def all_reduce(self) -> list[Tensor]:
         """Sum over the processes in whatever order the backend likes."""
         if self.processes.world_size > 1:
