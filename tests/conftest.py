@@ -14,6 +14,7 @@ import torch
 from bigbatch.data.fashion_mnist import FILES
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tests' promises are about processes, of which one GPU allows one
+collect_ignore = ["programs", "user_models.py"]  # run as processes and imported by the command, not collected
 PROGRAMS = Path(__file__).parent / "programs"
 TIMEOUT_SECONDS = 240
 
