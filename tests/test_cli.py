@@ -134,11 +134,12 @@ def test_an_image_folder_trains_and_a_broken_image_is_named_by_one_line(bigbatch
         "model.width=4",
     )
     options = ("--set", "data.image_size=8", "--set", "worker_minibatch_size=4", "--minibatch-size", 8, "--epochs", 1)
+    plain = ("--set", "data.augmentation=[]")
     augmented = ("--set", 'data.augmentation=["random-resized-crop", "flip"]')
     done = bigbatch(*train, *options, *augmented, "--processes", 2, "--loader-workers", 1, "--output", "good")
     assert done.returncode == 0, done.stderr
     (tmp_path / "images" / "val" / "bee" / "3.png").write_bytes(b"broken")
-    done = bigbatch(*train, *options, "--processes", 2, "--output", "bad")
+    done = bigbatch(*train, *options, *plain, "--processes", 2, "--output", "bad")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "cannot decode the image images/val/bee/3.png" in done.stderr
