@@ -272,6 +272,8 @@ def test_parameters_that_would_escape_the_sum_are_refused():
     optimizer = torch.optim.SGD([*model.parameters(), temperature], lr=0.1)
     with pytest.raises(InputError, match="the optimizer has parameters that are not the model's"):
         Step(model, LOSS, optimizer, minibatch_size=4, worker_minibatch_size=2)
+    with pytest.raises(InputError, match="no parameter to train"):
+        make_step(small_model().requires_grad_(requires_grad=False), minibatch_size=4, n=2)
     with pytest.raises(InputError, match="wrapped in DataParallel; pass the module inside"):
         make_step(nn.DataParallel(small_model()), minibatch_size=4, n=2)
 

@@ -83,11 +83,13 @@ class Step:
         rank, world_size = self.processes.rank, self.processes.world_size
         self.workers = worker_block(self.worker_count, rank=rank, world_size=world_size)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        if not self.parameters:
+            msg = "the model has no parameter to train: requires_grad is off for all"
+            raise InputError(msg)
         self.device = self.parameters[0].device
         self.reduction_kind = reduction
-        self.reduction: Reduction | None = (
-            None  # made with the first minibatch, which shows what a forward pass changes
-        )
+        # Both are made with the first minibatch, which shows what a forward pass changes.
+        self.reduction: Reduction | None = None
         self.state: RunningState | None = None
         check_model(model, optimizer)
         check_choices(self.device, reduction, precision)

@@ -4,13 +4,10 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
-from typing import Final
 
 from bigbatch.cli.processes import processes_to_launch
 from bigbatch.place import find_place
 from bigbatch.runs import RunFolder
-
-MOST_PROCESSES: Final = 1  # unless more are asked for: starting them takes longer than a small evaluation
 
 
 def evaluate_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
@@ -19,7 +16,8 @@ def evaluate_command(options: argparse.Namespace, arguments: Sequence[str]) -> N
     from bigbatch.trainer import evaluate_run
 
     place = find_place(os.environ)
-    if processes := processes_to_launch(options, place, worker_count=MOST_PROCESSES):
+    # One process unless more are asked for: starting them takes longer than a small evaluation.
+    if processes := processes_to_launch(options, place, worker_count=1):
         launch([*arguments, "--processes", str(processes)], processes)
         return
     with joined(threads=options.threads_per_process) as machine:
