@@ -7,7 +7,7 @@ from typing import Any, Final
 from bigbatch.errors import InputError
 from bigbatch.runs import RunFolder
 
-HASH_DIGITS: Final = 12
+HASH_DIGITS: Final = 8
 # Okabe and Ito 2008: told apart by colour-blind readers too.
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
@@ -24,16 +24,14 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
         msg = f"{folder.path} has no result yet (status: {summary.get('status', 'unknown')})"
         raise InputError(msg)
     return {
-        "run": str(folder.path),
+        "run": folder.path.name if summary["status"] == "finished" else f"{folder.path.name} ({summary['status']})",
         "minibatch": recipe.minibatch_size,
         "workers": recipe.worker_count,
-        "processes": summary["processes"],
         "rate": recipe.base_learning_rate,
         "iterations": summary["iterations"],
         "error %": summary["validation_error"],
         "seconds": summary["seconds"],
         "weights": summary["weights_sha256"][:HASH_DIGITS],
-        "status": summary["status"],
     }
 
 

@@ -4,13 +4,11 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from typing import Final
 
 from bigbatch.cli.recipe_options import resolve_recipe
+from bigbatch.cli.tables import print_table
 from bigbatch.data import count_train_samples
 from bigbatch.plan import Plan, process_blocks
-
-WIDTH_OF_A_FILE: Final = 160
 
 
 def plan_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
@@ -33,8 +31,6 @@ def plan_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
 
 
 def _print_table(plan: Plan, at: Sequence[int]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -42,14 +38,10 @@ def _print_table(plan: Plan, at: Sequence[int]) -> None:
     table = Table(
         title=escape(f"{plan.recipe.name}: minibatch {reference} -> {plan.recipe.minibatch_size}"),
         title_justify="left",
-        box=SIMPLE_HEAD,
     )
     for heading in ("", "reference", "planned", "rule and source"):
         table.add_column(heading, overflow="fold")
     for row in plan.rows(at):
         style = "bold" if row.before and row.before != row.after else None
         table.add_row(row.name.replace("_", " "), row.before, row.after, row.rule, style=style)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = WIDTH_OF_A_FILE  # lines that a file or a pipe can search
-    console.print(table)
+    print_table(table)

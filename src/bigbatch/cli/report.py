@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
+from bigbatch.cli.tables import print_table
 from bigbatch.report import draw_error_curves, summarise
 from bigbatch.runs import RunFolder
 
@@ -10,7 +11,6 @@ from bigbatch.runs import RunFolder
 def report_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     """Print the table of the runs, and write the figure if one is asked for."""
     del arguments
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -18,12 +18,10 @@ def report_command(options: argparse.Namespace, arguments: Sequence[str]) -> Non
     rows = [summarise(folder) for folder in folders]
     table = Table()
     for heading in rows[0]:
-        table.add_column(
-            heading, overflow="fold", justify="left" if heading in {"run", "weights", "status"} else "right"
-        )
+        table.add_column(heading, overflow="fold", justify="left" if heading in {"run", "weights"} else "right")
     for row in rows:
         table.add_row(*(escape(f"{value:.4g}" if isinstance(value, float) else str(value)) for value in row.values()))
-    Console(highlight=False).print(table)
+    print_table(table)
     if options.figure:
         draw_error_curves(folders, options.figure)
         print(f"figure: {options.figure}")
