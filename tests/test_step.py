@@ -12,6 +12,7 @@ from torch import nn
 
 from bigbatch.errors import InputError
 from bigbatch.optim import RateAbsorbedSGD
+from bigbatch.reduction.flat import FlatLayout
 from bigbatch.step import Step
 
 LOSS = nn.CrossEntropyLoss(reduction="none")
@@ -341,11 +342,16 @@ def test_a_worker_that_leaves_a_parameter_out_adds_zeros_also_in_a_used_buffer()
     torch.testing.assert_close(model.seldom.weight.grad, whole.seldom.weight.grad)
 
 
-def test_the_reduction_reuses_a_logarithm_of_buffers():
+def test_the_reduction_allocates_a_logarithm_of_buffers_and_none_after_the_first_step(monkeypatch):
+    allocated = []
+    zeros = FlatLayout.zeros
+    monkeypatch.setattr(FlatLayout, "zeros", lambda layout: allocated.append(layout) or zeros(layout))
     step = make_step(small_model(), minibatch_size=64, n=2)
+    counts = []
     for iteration in range(3):
         step(blocks_of(2, *samples(64)), iteration=iteration)
-    assert len(step.reduction.free) <= 6  # log2(32 workers) + 1
+        counts.append(len(allocated))
+    assert counts == [6] * 3  # log2(32 workers) + 1
 
 
 def test_frozen_batch_normalisation_stays_frozen():
