@@ -19,6 +19,10 @@ def test_evaluation_is_that_of_one_process_and_counts_every_sample_once(group, w
     group("evaluation_law.py", world_size)
 
 
+def test_processes_that_differ_are_refused_by_all_and_told_why(group):
+    group("agreement_law.py", 3)
+
+
 def test_a_loop_of_ones_own_gives_the_same_bits_for_any_number_of_processes(group, tmp_path: Path):
     subprocess.run([sys.executable, PROGRAMS / "library_loop.py", tmp_path / "1"], check=True)
     for world_size in (2, 3, 7):

@@ -72,13 +72,20 @@ def test_batch_normalisation_is_over_one_worker_and_running_statistics_are_the_m
 
 
 def test_precaution_1_scaling_the_loss_is_not_scaling_the_rate():
-    """With weight decay (eq. 8), a rate four times as high and a loss four times as high give other weights."""
+    """A first Nesterov step is 1.9 * rate * (gradient + decay * weight), eq. 8: the loss scales one of the two terms."""
     inputs, targets = samples(8)
+    plain = small_model()
+    nn.functional.cross_entropy(plain(inputs), targets).backward()
+    weight, gradient = plain[0].weight.detach(), plain[0].weight.grad
     scaled_rate, scaled_loss = small_model(), small_model()
     make_step(scaled_rate, minibatch_size=8, n=4, lr=0.4)(blocks_of(4, inputs, targets), iteration=0)
     step = make_step(scaled_loss, minibatch_size=8, n=4, loss=lambda out, y: 4 * LOSS(out, y), lr=0.1)
     step(blocks_of(4, inputs, targets), iteration=0)
-    assert not torch.allclose(scaled_rate[0].weight, scaled_loss[0].weight, rtol=1e-4)
+    right = weight - 0.4 * 1.9 * (gradient + 0.01 * weight)
+    wrong = weight - 0.1 * 1.9 * (4 * gradient + 0.01 * weight)
+    torch.testing.assert_close(scaled_rate[0].weight.detach(), right, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(scaled_loss[0].weight.detach(), wrong, rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(right, wrong, rtol=1e-4)
 
 
 def test_precaution_3_the_loss_is_divided_by_the_minibatch_size_not_by_the_workers():

@@ -3,6 +3,7 @@
 import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
@@ -124,22 +125,21 @@ def absorbed_state(optimizer: torch.optim.Optimizer) -> frozenset[str]:
     for group in range(len(optimizer.param_groups)):
         once, twice = _trial(optimizer, group, PROBE_RATE), _trial(optimizer, group, 2 * PROBE_RATE)
         if once.move and once.move_at_double_rate / once.move <= SCALES_WITH_RATE:
-            doubled = {
+            absorbed |= {
                 key
                 for key, value in once.state.items()
                 if value and twice.state.get(key, 0.0) / value > SCALES_WITH_RATE
             }
-            absorbed |= doubled
     return frozenset(absorbed)
 
 
+@dataclass(frozen=True)
 class _Trial:
     """What two steps did: the move of the second at the same and at the doubled rate, and the state after the first."""
 
-    def __init__(self, move: float, move_at_double_rate: float, state: dict[str, float]) -> None:
-        self.move = move
-        self.move_at_double_rate = move_at_double_rate
-        self.state = state
+    move: float
+    move_at_double_rate: float
+    state: dict[str, float]
 
 
 def _trial(optimizer: torch.optim.Optimizer, group: int, rate: float) -> _Trial:

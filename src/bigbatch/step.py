@@ -76,7 +76,7 @@ class Step:
         check_minibatch_size(minibatch_size, worker_minibatch_size)
         self.model, self.loss_function, self.optimizer = model, loss_function, optimizer
         self.minibatch_size, self.worker_minibatch_size, self.seed = minibatch_size, worker_minibatch_size, seed
-        self.autocast = precision == "bfloat16"
+        self.is_bfloat16 = precision == "bfloat16"
         correct_momentum(optimizer, is_requested=momentum_correction)
         self.processes = Processes.current(group)
         self.worker_count = minibatch_size // worker_minibatch_size
@@ -155,13 +155,16 @@ class Step:
         return self.state, self.reduction
 
     def _forward(self, inputs: Any) -> Any:  # noqa: ANN401 - whatever the model takes and returns
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+        with self._autocast():
             return self.model(inputs)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_bfloat16)
 
     def _worker_backward(self, inputs: Any, targets: Any) -> Tensor:  # noqa: ANN401 - whatever the model takes
         for parameter in self.parameters:
             parameter.grad = None
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+        with self._autocast():
             losses = self.loss_function(self.model(inputs), targets)
         loss = (losses.float() if losses.dtype in HALF else losses).sum() / self.minibatch_size
         loss.backward()  # type: ignore[no-untyped-call]
