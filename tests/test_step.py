@@ -72,7 +72,7 @@ def test_batch_normalisation_is_over_one_worker_and_running_statistics_are_the_m
 
 
 def test_precaution_1_scaling_the_loss_is_not_scaling_the_rate():
-    """A first Nesterov step is 1.9 * rate * (gradient + decay * weight), eq. 8: the loss scales one of the two terms."""
+    """A Nesterov step begins as 1.9 * rate * (gradient + decay * weight), eq. 8: the loss scales one term."""
     inputs, targets = samples(8)
     plain = small_model()
     nn.functional.cross_entropy(plain(inputs), targets).backward()
