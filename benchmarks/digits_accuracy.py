@@ -29,7 +29,7 @@ def run(job: tuple[int, str, int]) -> float:
     folder = RunFolder(Path(f"runs/digits-accuracy/{number}-{seed}"))
     command = [sys.executable, "-m", "bigbatch", "train", "digits", *VARIANTS[variant], "--seed", str(seed)]
     command += ["--processes", "1", "--resume", "--output", str(folder.path)]
-    subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - our own command
+    subprocess.run(command, check=True, capture_output=True)
     return float(folder.read_summary()["validation_error"])
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from bigbatch.benchmark import bench_step
+from bigbatch.benchmark.step import bench_step
 from bigbatch.launch import Machine, joined
 from bigbatch.presets import digits, imagenet_resnet50
 from bigbatch.recipe import Model

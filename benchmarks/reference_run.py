@@ -17,7 +17,7 @@ def main() -> None:
     name = sys.argv[1]
     folder = RunFolder(Path(f"runs/{name}-reference-{time.strftime('%Y%m%d-%H%M%S')}"))
     start = time.monotonic()
-    subprocess.run([sys.executable, "-m", "bigbatch", "train", name, "--output", str(folder.path)], check=True)  # noqa: S603
+    subprocess.run([sys.executable, "-m", "bigbatch", "train", name, "--output", str(folder.path)], check=True)
     seconds = time.monotonic() - start
     summary, recipe = folder.read_summary(), folder.recipe
     errors = [epoch["validation_error"] for epoch in folder.read_epochs()]

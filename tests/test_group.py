@@ -10,8 +10,13 @@ PROGRAMS = Path(__file__).parent / "programs"
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 5])
-def test_exact_reduction_equals_the_tree_over_one_process(group, world_size):
-    group("reduction_laws.py", world_size)
+def test_every_exact_all_reduce_equals_the_tree_over_one_process(group, world_size):
+    group("all_reduce_law.py", world_size)
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_a_step_has_the_bits_of_one_process_however_its_sum_travels(group, world_size):
+    group("step_law.py", world_size)
 
 
 @pytest.mark.parametrize("world_size", [2, 3])

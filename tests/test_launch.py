@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,29 @@ def test_a_killed_rank_is_named(bigbatch):
     done = bigbatch(*FAILS, "--set", "model.arguments={rank = 1, how = 'kill'}", "--processes", 2, **HERE)
     assert done.returncode == 1
     assert "rank 1 was killed by SIGKILL" in done.stderr
+
+
+@pytest.mark.parametrize("after", [0, 1, 20])
+def test_a_silent_rank_ends_all_within_the_timeout_and_is_named(bigbatch, after):
+    """In its first pass, while torch arranges its buckets, or in the middle of the training."""
+    arguments = f"model.arguments={{rank = 1, how = 'hang', after = {after}}}"
+    start = time.monotonic()
+    done = bigbatch(*FAILS, "--set", arguments, "--processes", 3, "--timeout", 3, **HERE)
+    assert time.monotonic() - start < 30
+    assert done.returncode == 1
+    assert "bigbatch: rank 1 did not answer within the timeout" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("how", ["kill", "raise"])
+def test_a_rank_that_fails_in_the_middle_ends_all_at_once(bigbatch, how):
+    arguments = f"model.arguments={{rank = 1, how = '{how}', after = 20}}"
+    start = time.monotonic()
+    done = bigbatch(*FAILS, "--set", arguments, "--processes", 3, **HERE)
+    assert time.monotonic() - start < 30  # the timeout is 120
+    assert done.returncode == 1
+    assert {"kill": "rank 1 was killed by SIGKILL", "raise": "the model is broken on purpose"}[how] in done.stderr
+    assert "has ended" not in done.stderr
 
 
 def test_torchruns_processes_are_recognised(tmp_path):

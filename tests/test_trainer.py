@@ -10,7 +10,8 @@ from bigbatch.errors import InputError
 from bigbatch.launch import Machine
 from bigbatch.presets import digits
 from bigbatch.recipe_file import with_settings
-from bigbatch.reduction import Processes
+from bigbatch.reduction.options import AggregationOptions
+from bigbatch.reduction.processes import Processes
 from bigbatch.runs import RunFolder
 from bigbatch.trainer import evaluate_run, train
 
@@ -59,7 +60,7 @@ def test_a_resumption_that_changes_the_bits_is_refused_or_said(tmp_path, capsys)
     folder = RunFolder(tmp_path / "run")
     train(SMALL, folder, MACHINE, stop_after_epoch=1)
     with pytest.raises(InputError, match="was trained with --reduction exact; resume it with the same"):
-        train(SMALL, folder, MACHINE, reduction="native")
+        train(SMALL, folder, MACHINE, aggregation=AggregationOptions("native"))
     train(SMALL, folder, replace(MACHINE, threads=2), stop_after_epoch=2)
     assert "warning: threads_per_process was 1 and is 2: the bits can differ" in capsys.readouterr().out
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import torch
 from torch import nn
@@ -31,16 +32,19 @@ def blobs(num_train=96):
 
 
 class FailsOnRank(nn.Module):
-    """Fails in one process, in its own way."""
+    """Fails in one process, in its own way, after some forward passes."""
 
-    def __init__(self, rank, how):
+    def __init__(self, rank, how, after=0):
         super().__init__()
-        self.net, self.rank, self.how = net(), rank, how
+        self.net, self.rank, self.how, self.passes_left = net(), rank, how, after
 
     def forward(self, x):
-        if int(os.environ.get("RANK", "0")) == self.rank:
+        self.passes_left -= 1
+        if int(os.environ.get("RANK", "0")) == self.rank and self.passes_left < 0:
             if self.how == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if self.how == "hang":
+                time.sleep(600)
             msg = "the model is broken on purpose"
             raise RuntimeError(msg)
         return self.net(x)

@@ -1,23 +1,28 @@
 """The attempts of a run: what each says of itself, what its processes agree on, and what may change between two."""
 
-from hashlib import sha256
 from typing import Any, Final
 
 import torch
-import torch.distributed as dist
 
 from bigbatch.errors import InputError
 from bigbatch.launch import Machine
 from bigbatch.recipe import Recipe
 from bigbatch.recipe_file import to_toml
-from bigbatch.reduction.base import communicating
+from bigbatch.reduction.agreement import check_agreement
+from bigbatch.reduction.options import NATIVE
 from bigbatch.runs import RunFolder, describe_run
 
 BITS_DEPEND_ON: Final = ("torch", "device", "threads_per_process")
 
 
 def describe_attempt(
-    recipe: Recipe, folder: RunFolder, machine: Machine, *, reduction: str, fingerprint: str, samples_consumed: int
+    recipe: Recipe,
+    folder: RunFolder,
+    machine: Machine,
+    *,
+    all_reduce: dict[str, Any],
+    fingerprint: str,
+    samples_consumed: int,
 ) -> dict[str, Any]:
     """Return what run.json says when an attempt starts; that of a resumed run keeps the list of its attempts."""
     attempt = {
@@ -25,6 +30,7 @@ def describe_attempt(
         "processes": machine.processes.world_size,
         "threads_per_process": machine.threads,
         "device": device_name(machine.device),
+        "all_reduce": all_reduce,
         "from_sample": samples_consumed,
     }
     attempts = folder.read_summary()["attempts"] if samples_consumed else []
@@ -32,37 +38,33 @@ def describe_attempt(
         "status": "running",
         "recipe": recipe.to_dict(),
         "seed": recipe.seed,
-        "reduction": reduction,
+        "reduction": NATIVE if all_reduce["algorithm"] == NATIVE else "exact",
         "data_fingerprint": fingerprint,
         **attempt,
         "attempts": [*attempts, attempt],
     }
 
 
-def check_agreement(summary: dict[str, Any], recipe: Recipe, folder: RunFolder, machine: Machine) -> None:
+def check_attempts(summary: dict[str, Any], recipe: Recipe, folder: RunFolder, machine: Machine) -> None:
     """Refuse to start unless all processes have the same recipe, data, checkpoint and engine.
 
     Raises:
-        InputError: names what differs.
+        InputError: names the rank and what differs.
     """
-    processes = machine.processes
-    if processes.world_size == 1:
-        return
-    engine = [summary["versions"]["torch"], summary["device"], summary["threads_per_process"], summary["reduction"]]
-    must_agree = {
-        "have different recipes; give all of them the same": to_toml(recipe),
-        "read different data; each must read the same data set": summary["data_fingerprint"],
-        f"see different checkpoints in {folder.path}; all must share its file system": summary["from_sample"],
-        "differ in torch's version, device, threads or --reduction; make them equal": engine,
+    facts = {
+        "its recipe": to_toml(recipe).splitlines(),
+        "its data": [f"fingerprint {summary['data_fingerprint']}"],
+        f"the checkpoint it sees in {folder.path} (all must share its file system)": [
+            f"at sample {summary['from_sample']}"
+        ],
+        "its engine": [
+            f"torch {summary['versions']['torch']}",
+            f"device {summary['device']}",
+            f"threads_per_process {summary['threads_per_process']}",
+            f"reduction {summary['reduction']}",
+        ],
     }
-    table = torch.zeros(processes.world_size, len(must_agree), dtype=torch.int64, device=machine.device)
-    table[processes.rank] = torch.tensor([_short_hash(value) for value in must_agree.values()])
-    with communicating():
-        dist.all_reduce(table, group=processes.group)
-    for column, complaint in zip(table.t().tolist(), must_agree, strict=True):
-        if len(set(column)) > 1:
-            msg = f"the processes {complaint}"
-            raise InputError(msg)
+    check_agreement(facts, machine.processes, machine.device)
 
 
 def compare_with_before(folder: RunFolder, summary: dict[str, Any]) -> list[str]:
@@ -91,7 +93,3 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return f"cpu {torch.backends.cpu.get_cpu_capability()}"
-
-
-def _short_hash(value: object) -> int:
-    return int.from_bytes(sha256(repr(value).encode()).digest()[:7], "little")

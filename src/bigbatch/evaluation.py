@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from bigbatch.data.dataset import BlockDataset
 from bigbatch.data.loading import load_blocks
-from bigbatch.reduction import Processes
-from bigbatch.reduction.base import communicating
+from bigbatch.reduction.lost_peer import communicating
+from bigbatch.reduction.processes import Processes
 from bigbatch.sampling import WorkerBlock
 
 BLOCK_SIZE: Final = 250

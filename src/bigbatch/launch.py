@@ -24,11 +24,11 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from bigbatch.errors import InputError, PeerLostError, ProcessFailedError
 from bigbatch.place import Place, find_place
-from bigbatch.reduction import Processes
+from bigbatch.reduction.processes import Processes
 
 STORE: Final = "BIGBATCH_STORE"  # the file through which the processes of one machine find each other
 LOOPBACK: Final = "lo"
-TIMEOUT: Final = timedelta(seconds=120)
+TIMEOUT_SECONDS: Final = 120.0
 PR_SET_PDEATHSIG: Final = 1
 
 
@@ -54,13 +54,14 @@ def default_process_count(worker_count: int) -> int:
 
 
 @contextmanager
-def joined(*, threads: int = 1) -> Iterator[Machine]:
+def joined(*, threads: int = 1, timeout_seconds: float = TIMEOUT_SECONDS) -> Iterator[Machine]:
     """Join the processes that torchrun or srun has started for the time of a training, or run alone.
 
     Sets what the bits depend on: the number of threads, and deterministic algorithms.
 
     Args:
         threads: of each process on the CPU; other threads, other bits.
+        timeout_seconds: after which a process that does not answer is given up.
 
     Raises:
         InputError: more processes on this machine than GPUs.
@@ -75,8 +76,9 @@ def joined(*, threads: int = 1) -> Iterator[Machine]:
     if place.world_size == place.local_world_size:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK)
     try:
-        store = _store(place)
-        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world_size, timeout=TIMEOUT)
+        timeout = timedelta(seconds=timeout_seconds)
+        store = _store(place, timeout)
+        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world_size, timeout=timeout)
     except RuntimeError as error:
         msg = f"the group of {place.world_size} processes did not come together ({error})"
         raise PeerLostError(msg) from error
@@ -142,13 +144,13 @@ def _prepare_device(place: Place, threads: int) -> torch.device:
     return device
 
 
-def _store(place: Place) -> dist.Store:
+def _store(place: Place, timeout: timedelta) -> dist.Store:
     """Return the store to meet in, with a prefix for the attempt: a restart must not find the addresses of the dead."""
     run, attempt = os.environ.get("TORCHELASTIC_RUN_ID", "run"), os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     if STORE in os.environ:
         store: dist.Store = dist.FileStore(os.environ[STORE], place.world_size)
     else:
-        store = next(iter(dist.rendezvous("env://", place.rank, place.world_size, timeout=TIMEOUT)))[0]
+        store = next(iter(dist.rendezvous("env://", place.rank, place.world_size, timeout=timeout)))[0]
     return dist.PrefixStore(f"bigbatch/{run}/{attempt}", store)
 
 
@@ -188,9 +190,11 @@ def _cause(error: ChildFailedError, folder: Path) -> Exception:
         rank, failure = error.get_first_failure()
         return ProcessFailedError(f"rank {rank} ended with exit code {failure.exitcode}")
     _, first = min(own or records, key=lambda item: item[0])
-    prefix = f"{InputError.__name__}: "
-    if first["message"].startswith(prefix):
-        return InputError(first["message"].removeprefix(prefix))
+    kind, _, text = first["message"].partition(": ")
+    if kind == InputError.__name__:
+        return InputError(text)
+    if kind == PeerLostError.__name__:
+        return ProcessFailedError(f"bigbatch: {text}")
     return ProcessFailedError(first["extraInfo"]["py_callstack"])
 
 

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from bigbatch.cluster import Prediction
 from bigbatch.errors import InputError
+from bigbatch.figures import plain_numbers, series_style, written_figure
 from bigbatch.runs import RunFolder
 
 HASH_DIGITS: Final = 8
-# Okabe and Ito 2008: told apart by colour-blind readers too.
-COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def summarise(folder: RunFolder) -> dict[str, Any]:
@@ -41,45 +40,87 @@ def draw_error_curves(folders: Sequence[RunFolder], target: Path) -> None:
     Raises:
         InputError: matplotlib is not installed, or the file cannot be written.
     """
-    try:
-        import matplotlib as mpl
-
-        mpl.use("Agg")
-        from matplotlib import pyplot as plt
-    except ImportError as error:
-        msg = "drawing needs matplotlib: pip install 'bigbatch[plot]'"
-        raise InputError(msg) from error
-    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
-    highest = 0.0
-    for i, folder in enumerate(folders):
-        epochs = folder.read_epochs()
-        errors = [epoch["validation_error"] for epoch in epochs]
-        highest = max([highest, *errors])
-        row = summarise(folder)
-        label = f"minibatch {row['minibatch']}, rate {row['rate']:g}: {row['error %']:.2f} %"
-        style: Any = {
-            "color": COLOURS[i % len(COLOURS)],
-            "marker": MARKERS[i % len(MARKERS)],
-            "markersize": 4,
-            "linewidth": 1.5,
-        }
-        axes.plot([epoch["epoch"] for epoch in epochs], errors, label=label, **style)
-    axes.set(xlabel="epoch", ylabel="validation error (%)", yscale="log", title=_title(folders))
-    axes.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(
-        mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}" if f"{value:g}"[0] in "25" else "")
-    )
-    axes.grid(visible=True, which="both", alpha=0.25)
-    axes.legend(title="median error of the last 5 epochs")
-    try:
-        figure.savefig(target, dpi=150)
-    except (OSError, ValueError) as error:
-        msg = f"cannot write the figure {target} ({error})"
-        raise InputError(msg) from error
-    finally:
-        plt.close(figure)
+    with written_figure(target) as axes:
+        for i, folder in enumerate(folders):
+            epochs = folder.read_epochs()
+            row = summarise(folder)
+            label = f"minibatch {row['minibatch']}, rate {row['rate']:g}: {row['error %']:.2f} %"
+            errors = [epoch["validation_error"] for epoch in epochs]
+            axes.plot([epoch["epoch"] for epoch in epochs], errors, label=label, **series_style(i))
+        axes.set(xlabel="epoch", ylabel="validation error (%)", yscale="log", title=_title(folders))
+        plain_numbers(axes.yaxis)
+        axes.grid(visible=True, which="both", alpha=0.25)
+        axes.legend(title="median error of the last 5 epochs")
 
 
 def _title(folders: Sequence[RunFolder]) -> str:
     names = sorted({folder.recipe.name for folder in folders})
     return "Validation error of " + ", ".join(names)
+
+
+def draw_all_reduces(result: dict[str, Any], target: Path) -> None:
+    """Draw the time of every all-reduce over the size of its buffer, with quartiles, and write the figure.
+
+    Args:
+        result: of `bench_all_reduce`.
+        target: the file; its suffix says the format.
+
+    Raises:
+        InputError: matplotlib is not installed, or the file cannot be written.
+    """
+    table = result["seconds_by_bytes"]
+    sizes = [int(size) for size in table]
+    with written_figure(target) as axes:
+        for i, name in enumerate(next(iter(table.values()))):
+            low, middle, high = (
+                [1e3 * timings[name][key] for timings in table.values()] for key in ("lower", "median", "upper")
+            )
+            style = series_style(i)
+            axes.plot(sizes, middle, label=name, **style)
+            axes.fill_between(sizes, low, high, color=style["color"], alpha=0.15, linewidth=0)
+        axes.set(xscale="log", yscale="log", xlabel="size of the buffer", ylabel="milliseconds")
+        axes.set_xticks(sizes, [size_in_words(size) for size in sizes], rotation=30)
+        axes.minorticks_off()
+        axes.set_title(f"All-reduce among {result['processes']} processes: median and quartiles")
+        axes.grid(visible=True, alpha=0.25)
+        axes.legend()
+
+
+def size_in_words(num_bytes: int) -> str:
+    """Return a size as a person writes it.
+
+    >>> size_in_words(4096), size_in_words(10 << 20), size_in_words(1000)
+    ('4 KB', '10 MB', '1000 B')
+    """
+    for unit, name in ((1 << 20, "MB"), (1 << 10, "KB")):
+        if num_bytes % unit == 0:
+            return f"{num_bytes // unit} {name}"
+    return f"{num_bytes} B"
+
+
+def draw_predictions(predictions: Sequence[Prediction], target: Path) -> None:
+    """Draw images/s beside the ideal, and the parts of an iteration, over the machines, and write the figure.
+
+    Raises:
+        InputError: matplotlib is not installed, or the file cannot be written.
+    """
+    nodes = [prediction.nodes for prediction in predictions]
+    with written_figure(target, columns=2) as (speed, parts):
+        predicted = [prediction.images_per_second for prediction in predictions]
+        ideal = [p.images_per_second / p.efficiency for p in predictions]
+        speed.plot(nodes, ideal, label="ideal: each machine as if alone", color="0.5", linestyle="--")
+        speed.plot(nodes, predicted, label="predicted", **series_style(0))
+        speed.set(xscale="log", yscale="log", ylabel="images/s")
+        hidden = [p.seconds - p.exposed_seconds for p in predictions]
+        parts.plot(nodes, [p.seconds for p in predictions], label="an iteration", **series_style(0))
+        parts.plot(nodes, hidden, label="computation, with waiting for the slowest", **series_style(2))
+        parts.plot(
+            nodes, [p.communication_seconds for p in predictions], label="the sum, if not hidden", **series_style(1)
+        )
+        parts.set(xscale="log", yscale="log", ylabel="seconds")
+        for axes in (speed, parts):
+            axes.set_xticks(nodes, [str(number) for number in nodes])
+            axes.minorticks_off()
+            axes.set(xlabel="machines")
+            axes.grid(visible=True, alpha=0.25)
+            axes.legend()

@@ -11,8 +11,13 @@ from bigbatch.errors import InputError, nearest
 from bigbatch.keyed_random import fold
 from bigbatch.optim import correct_momentum
 from bigbatch.recipe import PRECISIONS
-from bigbatch.reduction import REDUCTIONS, Processes, Reduction, make_reduction
-from bigbatch.reduction.base import communicating
+from bigbatch.reduction.aggregation import Aggregation
+from bigbatch.reduction.agreement import check_agreement
+from bigbatch.reduction.communicator import Communicator
+from bigbatch.reduction.lost_peer import communicating
+from bigbatch.reduction.options import AggregationOptions
+from bigbatch.reduction.overlap import Overlap
+from bigbatch.reduction.processes import Processes
 from bigbatch.running_state import RunningState
 from bigbatch.sampling import check_minibatch_size, worker_block
 from bigbatch.seeding import seed_generators
@@ -44,13 +49,14 @@ class Step:
         minibatch_size: samples per update, over all workers (kn).
         worker_minibatch_size: samples of one worker (n).
         seed: keys the randomness of the workers, such as dropout.
-        reduction: "exact", or "native" for the backend's all-reduce: other bits for another number of processes.
+        aggregation: how gradients are summed over the processes; the bits do not depend on it, but for "native".
         momentum_correction: correct an optimizer that absorbs the rate, instead of refusing it.
         precision: "float32", or "bfloat16" to run the forward pass under autocast.
         group: torch's process group; None for the default one, or this process alone if there is none.
 
     Raises:
-        InputError: sizes that do not divide, more processes than workers, or an optimizer that absorbs the rate.
+        InputError: sizes that do not divide, more processes than workers, an optimizer that absorbs the rate, or
+            processes that were given different things.
 
     >>> model = nn.Linear(3, 2)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
@@ -68,7 +74,7 @@ class Step:
         minibatch_size: int,
         worker_minibatch_size: int,
         seed: int = 0,
-        reduction: str = "exact",
+        aggregation: AggregationOptions | None = None,
         momentum_correction: bool = False,
         precision: str = "float32",
         group: dist.ProcessGroup | None = None,
@@ -87,13 +93,19 @@ class Step:
             msg = "the model has no parameter to train: requires_grad is off for all"
             raise InputError(msg)
         self.device = self.parameters[0].device
-        self.reduction_kind = reduction
+        self.options = aggregation or AggregationOptions()
         # Both are made with the first minibatch, which shows what a forward pass changes.
-        self.reduction: Reduction | None = None
+        self.aggregation: Aggregation | None = None
         self.state: RunningState | None = None
         check_model(model, optimizer)
-        check_choices(self.device, reduction, precision)
+        check_choices(self.device, precision)
+        check_agreement(self._facts(), self.processes, self.device)
         broadcast_model(model, self.processes)
+        self.communicator = (
+            Communicator(self.processes, self.worker_count, self.device, self.options.all_reduce)
+            if world_size > 1
+            else None
+        )
 
     def __call__(self, minibatch: Iterable[tuple[Any, Any]], *, iteration: int) -> Tensor:
         """Take the step: `backward`, then the optimizer's update.
@@ -127,32 +139,54 @@ class Step:
         seed_generators(fold("after the step", self.seed, iteration), self.device)
         return self._finish()
 
+    def describe_all_reduce(self) -> dict[str, Any]:
+        """Return the algorithm of the sum over the processes, and what it was chosen by."""
+        return self.communicator.describe() if self.communicator else {"algorithm": self.options.all_reduce}
+
+    def close(self) -> None:
+        """End the thread and the group that the processes talk over; the last call, on all of them."""
+        if self.communicator:
+            self.communicator.close()
+
     def _add_worker(self, worker: int, block: tuple[Any, Any] | None, iteration: int) -> None:
         """Run one worker, and add its leaf to the sum."""
         if block is None:
             raise InputError(self._wrong_number("fewer"))
         inputs, targets = block
         self._check_block(inputs)
-        state, reduction = self._prepare(inputs, targets)
+        state, aggregation = self._prepare(inputs, targets)
         if worker == self.workers.start:
             state.begin()
-            reduction.clear()  # what an earlier step that failed may have left
         state.restore()
         seed_generators(fold("worker", self.seed, iteration, worker), self.device)
-        loss = self._worker_backward(inputs, targets)
-        reduction.add(worker, [*(p.grad for p in self.parameters), *state.changes(), loss])
+        loss = self._loss(aggregation.module_for(worker), inputs, targets)
+        aggregation.backward(worker, loss, [*state.changes(), loss.detach()])
 
-    def _prepare(self, inputs: Any, targets: Any) -> tuple[RunningState, Reduction]:  # noqa: ANN401 - any batch
+    def _prepare(self, inputs: Any, targets: Any) -> tuple[RunningState, Aggregation]:  # noqa: ANN401 - any batch
         """With the first block, check the loss, find the running statistics, and lay out the leaves."""
-        if self.state is None or self.reduction is None:
+        if self.state is None or self.aggregation is None:
             outputs: list[Any] = []
             self.state = RunningState(self.model, lambda: outputs.append(self._forward(inputs)), self.processes)
             check_loss(self.loss_function, outputs[0], targets)
-            leaf = [*self.parameters, *self.state.changes(), torch.zeros((), device=self.device)]
-            self.reduction = make_reduction(
-                self.reduction_kind, leaf, worker_count=self.worker_count, processes=self.processes
+            overlap = None
+            if self.communicator and self.options.overlap:
+                overlap = Overlap(
+                    self.model,
+                    group=self.processes.group,
+                    bucket_mb=self.options.bucket_mb,
+                    trial=lambda module: self._loss(module, inputs, targets),
+                )
+                self.state.restore()
+            self.aggregation = Aggregation(
+                self.model,
+                [*self.state.changes(), torch.zeros((), device=self.device)],
+                worker_count=self.worker_count,
+                workers=self.workers,
+                communicator=self.communicator,
+                overlap=overlap,
+                is_compressed=self.options.compression != "none",
             )
-        return self.state, self.reduction
+        return self.state, self.aggregation
 
     def _forward(self, inputs: Any) -> Any:  # noqa: ANN401 - whatever the model takes and returns
         with self._autocast():
@@ -161,23 +195,31 @@ class Step:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_bfloat16)
 
-    def _worker_backward(self, inputs: Any, targets: Any) -> Tensor:  # noqa: ANN401 - whatever the model takes
-        for parameter in self.parameters:
-            parameter.grad = None
+    def _loss(self, module: nn.Module, inputs: Any, targets: Any) -> Tensor:  # noqa: ANN401 - whatever it takes
+        """Return a worker's part of the minibatch's mean loss."""
         with self._autocast():
-            losses = self.loss_function(self.model(inputs), targets)
-        loss = (losses.float() if losses.dtype in HALF else losses).sum() / self.minibatch_size
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
+            losses = self.loss_function(module(inputs), targets)
+        return (losses.float() if losses.dtype in HALF else losses).sum() / self.minibatch_size
 
     def _finish(self) -> Tensor:
-        assert self.reduction is not None
+        assert self.aggregation is not None
         assert self.state is not None
-        *sums, loss = self.reduction.all_reduce()
-        self.state.finish(sums[len(self.parameters) :], self.worker_count)
-        for parameter, gradient in zip(self.parameters, sums, strict=False):
-            parameter.grad = gradient
+        *changes, loss = self.aggregation.finish()
+        self.state.finish(changes, self.worker_count)
         return loss.clone()
+
+    def _facts(self) -> dict[str, list[str]]:
+        """Return what all processes must be given alike."""
+        sizes = f"minibatch_size {self.minibatch_size}, worker_minibatch_size {self.worker_minibatch_size}"
+        return {
+            "its sizes": [f"{sizes}, seed {self.seed}"],
+            "its numbers": [f"{self.device.type}, {'bfloat16' if self.is_bfloat16 else 'float32'} forward pass"],
+            "its way to sum": [str(self.options)],
+            "its parameters": [
+                f"{name}: {tensor.dtype}, {list(tensor.shape)}{'' if tensor.requires_grad else ', frozen'}"
+                for name, tensor in (*self.model.named_parameters(), *self.model.named_buffers())
+            ],
+        }
 
     def _parameter_versions(self) -> list[int]:
         """Return torch's count of writes to each parameter; refuse if others train than when the step was made."""
@@ -246,14 +288,14 @@ def check_model(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         raise InputError(msg)
 
 
-def check_choices(device: torch.device, reduction: str, precision: str) -> None:
+def check_choices(device: torch.device, precision: str) -> None:
     """Refuse words that Step does not know.
 
     Raises:
         InputError: lists those that it knows.
     """
-    choices = {"device": DEVICES, "reduction": REDUCTIONS, "precision": PRECISIONS}
-    for (name, known), value in zip(choices.items(), (device.type, reduction, precision), strict=True):
+    choices = {"device": DEVICES, "precision": PRECISIONS}
+    for (name, known), value in zip(choices.items(), (device.type, precision), strict=True):
         if value not in known:
             msg = f"{name} '{value}' is unknown; {nearest(value, list(known))}"
             raise InputError(msg)

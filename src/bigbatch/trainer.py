@@ -8,7 +8,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from bigbatch.attempts import check_agreement, compare_with_before, describe_attempt
+from bigbatch.attempts import check_attempts, compare_with_before, describe_attempt
 from bigbatch.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint, weights_sha256
 from bigbatch.data import load_data
 from bigbatch.data.dataset import Splits
@@ -23,6 +23,7 @@ from bigbatch.optim import build_optimizer, set_learning_rate
 from bigbatch.plan import Plan
 from bigbatch.progress import ProgressDisplay
 from bigbatch.recipe import Recipe
+from bigbatch.reduction.options import AggregationOptions
 from bigbatch.runs import RunFolder, run_error
 from bigbatch.seeding import seed_generators
 from bigbatch.step import Step
@@ -64,7 +65,7 @@ def train(
     folder: RunFolder,
     machine: Machine,
     *,
-    reduction: str = "exact",
+    aggregation: AggregationOptions | None = None,
     num_workers: int = 0,
     stop_after_epoch: int | None = None,
 ) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def train(
         recipe: what to train.
         folder: where rank 0 writes; created if need be. A finished run is left as it is.
         machine: this process and its device.
-        reduction: "exact", or "native" for the backend's all-reduce.
+        aggregation: how gradients are summed over the processes; the weights do not depend on it, but for "native".
         num_workers: processes that read ahead, for each process.
         stop_after_epoch: end after this epoch (counted from 1) as an interruption would, to be resumed.
 
@@ -87,7 +88,15 @@ def train(
     """
     if folder.exists():
         folder.check(recipe, resume=True)
-    training = build(recipe, machine, reduction=reduction, num_workers=num_workers)
+    training = build(recipe, machine, aggregation=aggregation or AggregationOptions(), num_workers=num_workers)
+    summary = run(training, folder, stop_after_epoch=stop_after_epoch)
+    training.step.close()
+    return summary
+
+
+def run(training: Training, folder: RunFolder, *, stop_after_epoch: int | None) -> dict[str, Any]:
+    """Go on from the last checkpoint, or from the start, and return the run's summary."""
+    recipe, machine = training.recipe, training.machine
     checkpoint = latest_checkpoint(folder.checkpoints)
     if checkpoint:
         restore(training, load_checkpoint(checkpoint, machine.device))
@@ -95,11 +104,11 @@ def train(
         recipe,
         folder,
         machine,
-        reduction=reduction,
+        all_reduce=training.step.describe_all_reduce(),
         fingerprint=training.data.fingerprint,
         samples_consumed=training.samples_consumed,
     )
-    check_agreement(summary, recipe, folder, machine)
+    check_attempts(summary, recipe, folder, machine)
     notes = introduce(training) + (compare_with_before(folder, summary) if checkpoint else [])
     if checkpoint and folder.read_summary()["status"] == "finished":
         return folder.read_summary()
@@ -113,7 +122,7 @@ def train(
     return summary
 
 
-def build(recipe: Recipe, machine: Machine, *, reduction: str, num_workers: int) -> Training:
+def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, num_workers: int) -> Training:
     """Build everything from the recipe; the same bits on every process, for its seed alone decides."""
     data = load_data(recipe.data)
     minibatches = Minibatches(
@@ -133,7 +142,7 @@ def build(recipe: Recipe, machine: Machine, *, reduction: str, num_workers: int)
         minibatch_size=recipe.minibatch_size,
         worker_minibatch_size=recipe.worker_minibatch_size,
         seed=recipe.seed,
-        reduction=reduction,
+        aggregation=aggregation,
         momentum_correction=recipe.optimizer.momentum_correction,
         precision=recipe.precision,
     )

@@ -4,16 +4,21 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from bigbatch.attempts import check_agreement, describe_attempt
+import torch
+from torch import nn
+
+from bigbatch.attempts import check_attempts, describe_attempt
 from bigbatch.errors import InputError
 from bigbatch.launch import joined
 from bigbatch.presets import digits
+from bigbatch.reduction.options import AggregationOptions
 from bigbatch.runs import RunFolder
+from bigbatch.step import Step
 
 
 def complaint(machine, **of_the_last_rank):
     """Return what the processes are refused for, if the last of them differs."""
-    values = {"recipe": digits(), "fingerprint": "a", "reduction": "exact", "threads": 1, "position": 0}
+    values = {"recipe": digits(), "fingerprint": "a", "all_reduce": "auto", "threads": 1, "position": 0}
     if machine.processes.rank == machine.processes.world_size - 1:
         values |= of_the_last_rank
     folder = RunFolder(Path("run"))
@@ -21,22 +26,54 @@ def complaint(machine, **of_the_last_rank):
         values["recipe"],
         folder,
         replace(machine, threads=values["threads"]),
-        reduction=values["reduction"],
+        all_reduce={"algorithm": values["all_reduce"]},
         fingerprint=values["fingerprint"],
         samples_consumed=0,
     )
+    return refusal(
+        lambda: check_attempts(summary | {"from_sample": values["position"]}, values["recipe"], folder, machine)
+    )
+
+
+def step_complaint(machine, *, model=None, minibatch_size=12, dtype=torch.float32, **options):
+    """Return what Step refuses the processes for, if the last of them differs."""
+    is_last = machine.processes.rank == machine.processes.world_size - 1
+    module = (model() if model and is_last else nn.Linear(3, 2)).to(dtype if is_last else torch.float32)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    sizes = {"minibatch_size": minibatch_size if is_last else 12, "worker_minibatch_size": 2}
+    aggregation = AggregationOptions(**options) if is_last else AggregationOptions()
+    loss = nn.CrossEntropyLoss(reduction="none")
+    return refusal(lambda: Step(module, loss, optimizer, aggregation=aggregation, **sizes))
+
+
+def refusal(action):
+    """Return the text of the error, or an empty one."""
     try:
-        check_agreement(summary | {"from_sample": values["position"]}, values["recipe"], folder, machine)
+        action()
     except InputError as error:
         return str(error)
     return ""
 
 
 with joined() as group:
+    last = group.processes.world_size - 1
+    differs = f"rank {last} differs from rank 0 in "
     assert not complaint(group)
-    assert "different recipes" in complaint(group, recipe=replace(digits(), seed=1))
-    assert "different data" in complaint(group, fingerprint="b")
-    assert "different checkpoints" in complaint(group, position=1280)
-    assert "threads or --reduction" in complaint(group, reduction="native")
-    assert "threads or --reduction" in complaint(group, threads=2)
+    assert complaint(group, recipe=replace(digits(), seed=1)) == differs + "its recipe: seed = 1 instead of seed = 0"
+    assert complaint(group, fingerprint="b") == differs + "its data: fingerprint b instead of fingerprint a"
+    assert complaint(group, position=1280).endswith("at sample 1280 instead of at sample 0")
+    assert complaint(group, all_reduce="native").endswith("reduction native instead of reduction exact")
+    assert complaint(group, threads=2).endswith("its engine: threads_per_process 2 instead of threads_per_process 1")
+    assert step_complaint(group, model=lambda: nn.Linear(4, 2)) == (
+        differs + "its parameters: weight: torch.float32, [2, 4] instead of weight: torch.float32, [2, 3]"
+    )
+    assert step_complaint(group, model=lambda: nn.Linear(3, 2, bias=False)) == (
+        differs + "its parameters: nothing instead of bias: torch.float32, [2]"
+    )
+    assert step_complaint(group, dtype=torch.float64).endswith(
+        "torch.float64, [2, 3] instead of weight: torch.float32, [2, 3]"
+    )
+    assert "minibatch_size 24" in step_complaint(group, minibatch_size=24)
+    assert "bucket_mb=1" in step_complaint(group, bucket_mb=1.0)
+    assert not step_complaint(group)
 os._exit(0)  # as the command does: tearing down the interpreter can abort (pytorch#190489)

@@ -9,7 +9,7 @@ from torch import nn
 from bigbatch.data.in_memory import InMemoryImages
 from bigbatch.evaluation import BLOCK_SIZE, evaluate
 from bigbatch.launch import joined
-from bigbatch.reduction import Processes
+from bigbatch.reduction.processes import Processes
 
 
 class Recording(InMemoryImages):

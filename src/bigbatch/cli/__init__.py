@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from bigbatch.cli.arguments import parse
-from bigbatch.errors import InputError, ProcessFailedError
+from bigbatch.errors import InputError, PeerLostError, ProcessFailedError
 
 FAILURE: Final = 1
 BAD_INPUT: Final = 2
@@ -27,12 +27,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     die_with_parent()
     sys.excepthook = lambda *_: None
-    record(_run_launched)(arguments)
-    # What had to be written is written. An interpreter that is torn down can abort when one of torch's threads still
-    # wants it (pytorch#190489), and would turn a good run into a failed one: leave at once.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    exit_code = FAILURE
+    try:
+        record(_run_launched)(arguments)
+        exit_code = 0
+    finally:
+        # What had to be written is written. An interpreter that is torn down can abort when one of torch's threads
+        # still wants it (pytorch#190489), or wait for a message that never comes: leave at once.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code)
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -64,3 +68,9 @@ def _run_launched(arguments: Sequence[str]) -> None:
         ):  # torchrun shows a traceback only
             print(f"bigbatch: error: {error}", file=sys.stderr)
         raise
+    except RuntimeError as error:
+        if "gloo/transport" not in str(error) or isinstance(error, PeerLostError):
+            raise
+        from bigbatch.reduction.lost_peer import lost
+
+        raise lost(error) from error  # a collective that torch itself runs, such as DDP's

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 from bigbatch import __version__
-from bigbatch.cli.bench import bench_step_command
+from bigbatch.cli.aggregation_options import add_aggregation
+from bigbatch.cli.bench import bench_all_reduce_command, bench_step_command
 from bigbatch.cli.evaluate import evaluate_command
 from bigbatch.cli.plan import plan_command
 from bigbatch.cli.report import report_command
 from bigbatch.cli.train import train_command
 from bigbatch.errors import InputError, nearest
 
+LARGEST_BUFFER: Final = 1 << 30
 RECIPE_HELP: Final = "a preset (digits, fashion-mnist, cifar10, imagenet-resnet50) or a TOML file"
 
 
@@ -72,6 +74,13 @@ def _add_plan(commands: "Commands") -> None:
     parser.add_argument(
         "--at", type=_iterations, default=(), metavar="I,J,...", help="also the learning rate at these iterations"
     )
+    parser.add_argument(
+        "--cluster",
+        metavar="SPEC",
+        help="also predict the time on 1 to N machines: nodes=32,devices=8,gbit=50,images_per_second=150,... or the "
+        "paper's cluster, goyal2017,nodes=44 (docs/collectives.md lists the keys)",
+    )
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="with --cluster: draw it (.png, .svg or .pdf)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=plan_command)
 
@@ -83,12 +92,7 @@ def _add_train(commands: "Commands") -> None:
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="the run's folder (default: runs/NAME-MINIBATCH-seedSEED)"
     )
-    parser.add_argument(
-        "--reduction",
-        choices=("exact", "native"),
-        default="exact",
-        help="exact: the same bits for any number of processes (default); native: the backend's all-reduce",
-    )
+    add_aggregation(parser)
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint in the folder, if there is one"
     )
@@ -120,13 +124,25 @@ def _add_bench(commands: "Commands") -> None:
     parser = _add(benches, "step", "Time the exact step against a plain DistributedDataParallel loop, in pairs.")
     _add_recipe(parser, default="fashion-mnist")
     _add_machine(parser)
-    parser.add_argument("--reduction", choices=("exact", "native"), default="exact", help="of our step")
+    add_aggregation(parser)
     parser.add_argument("--rounds", type=_positive, default=11, metavar="N", help="pairs of turns (default 11)")
     parser.add_argument(
         "--seconds", type=_seconds, default=2.0, metavar="S", help="about how long a turn lasts (default 2)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=bench_step_command)
+    parser = _add(benches, "all-reduce", "Time every all-reduce, by size, beside the backend's own.")
+    _add_machine(parser)
+    parser.add_argument(
+        "--sizes", type=_sizes, metavar="S,T,...", help="of the buffers, as 4KB,1MB (default: 4 KB to 100 MB)"
+    )
+    parser.add_argument("--rounds", type=_positive, default=15, metavar="N", help="turns of each (default 15)")
+    parser.add_argument(
+        "--seconds", type=_seconds, default=10.0, metavar="S", help="about how long a size may take (default 10)"
+    )
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="write a figure (.png, .svg or .pdf)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=bench_all_reduce_command)
 
 
 def _add(commands: "Commands", name: str, description: str) -> Parser:
@@ -160,6 +176,13 @@ def _add_machine(parser: Parser) -> None:
         default=1,
         metavar="T",
         help="CPU threads of each; the bits depend on it (default 1)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=120.0,
+        metavar="S",
+        help="seconds after which a silent process is given up (default 120)",
     )
     parser.add_argument(
         "--loader-workers",
@@ -198,6 +221,20 @@ def _seconds(text: str) -> float:
         msg = f"must be a number of seconds above 0, not '{text}'"
         raise argparse.ArgumentTypeError(msg)
     return number
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(_size(part) for part in text.split(","))
+
+
+def _size(text: str) -> int:
+    """Return the bytes of a size such as 64KB; whole float32 numbers."""
+    number, unit = text[:-2].strip(), text[-2:].upper()
+    scale = {"KB": 1 << 10, "MB": 1 << 20}.get(unit)
+    if scale is None or not number.isdecimal() or not 0 < int(number) * scale <= LARGEST_BUFFER:
+        msg = f"must be sizes such as 64KB,10MB (at most 1024MB), not '{text}'"
+        raise argparse.ArgumentTypeError(msg)
+    return int(number) * scale
 
 
 def _iterations(text: str) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""`bigbatch bench`."""
+"""`bigbatch bench`: of a step, and of an all-reduce."""
 
 import argparse
 import json
@@ -6,16 +6,20 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from bigbatch.cli.aggregation_options import resolve_aggregation
 from bigbatch.cli.processes import processes_to_launch
 from bigbatch.cli.recipe_options import resolve_recipe
+from bigbatch.cli.tables import print_table
 from bigbatch.errors import InputError
 from bigbatch.place import find_place
+from bigbatch.report import draw_all_reduces, size_in_words
 
 
 def bench_step_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     """Time the step here if this is one process of several or the only one, otherwise start the processes."""
     recipe = resolve_recipe(options)
-    from bigbatch.benchmark import INPUTS, bench_step
+    aggregation = resolve_aggregation(options)
+    from bigbatch.benchmark.step import bench_step, find_input
     from bigbatch.launch import joined, launch
 
     place = find_place(os.environ)
@@ -24,15 +28,13 @@ def bench_step_command(options: argparse.Namespace, arguments: Sequence[str]) ->
     if recipe.worker_count % num_processes:
         msg = f"the plain loop needs equal shares: {recipe.worker_count} workers among {num_processes} processes"
         raise InputError(msg)
-    if recipe.data.name not in INPUTS:
-        msg = f"bench step knows the image sizes of {', '.join(INPUTS)} only, not of '{recipe.data.name}'"
-        raise InputError(msg)
+    find_input(recipe)
     if processes:
         launch([*arguments, "--processes", str(processes)], processes)
         return
-    with joined(threads=options.threads_per_process) as machine:
+    with joined(threads=options.threads_per_process, timeout_seconds=options.timeout) as machine:
         result = bench_step(
-            recipe, machine, rounds=options.rounds, seconds_per_turn=options.seconds, reduction=options.reduction
+            recipe, machine, rounds=options.rounds, seconds_per_turn=options.seconds, aggregation=aggregation
         )
     if machine.processes.rank == 0:
         print(json.dumps(result, indent=2) if options.json else _sentences(result))
@@ -43,8 +45,53 @@ def _sentences(result: dict[str, Any]) -> str:
         f"{result['model']}, minibatch {result['minibatch_size']} as workers of {result['worker_minibatch_size']}, "
         f"{result['processes']} processes on {result['device']}, {result['rounds']} pairs of turns "
         f"of {result['iterations_per_turn']} iterations\n"
-        f"bigbatch, {result['reduction']:<8} {result['images_per_second']:>10,.0f} images/s (median)\n"
-        f"plain DDP loop     {result['plain_images_per_second']:>10,.0f} images/s (median)\n"
-        f"ratio              {result['ratio']:>10.3f} (median; "
+        f"bigbatch, {result['all_reduce']:<16} {result['images_per_second']:>10,.0f} images/s (median)\n"
+        f"plain DDP loop             {result['plain_images_per_second']:>10,.0f} images/s (median)\n"
+        f"ratio                      {result['ratio']:>10.3f} (median; "
         f"{result['ratio_least']:.3f} to {result['ratio_largest']:.3f})"
     )
+
+
+def bench_all_reduce_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+    """Time the all-reduces here if this is one process of several, otherwise start the processes."""
+    from bigbatch.launch import joined, launch
+
+    place = find_place(os.environ)
+    if place is None:
+        if options.processes == 1:
+            msg = "an all-reduce needs at least 2 processes; give --processes P"
+            raise InputError(msg)
+        launch([*arguments, "--processes", str(options.processes or 2)], options.processes or 2)
+        return
+    from bigbatch.benchmark.all_reduce import SIZES, bench_all_reduce
+
+    with joined(threads=options.threads_per_process, timeout_seconds=options.timeout) as machine:
+        result = bench_all_reduce(
+            machine, sizes=options.sizes or SIZES, rounds=options.rounds, seconds_per_size=options.seconds
+        )
+    if machine.processes.rank != 0:
+        return
+    if options.json:
+        print(json.dumps(result, indent=2))
+    else:
+        _print_all_reduces(result)
+    if options.figure:
+        draw_all_reduces(result, options.figure)
+
+
+def _print_all_reduces(result: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    processes = result["processes"]
+    title = f"milliseconds of an all-reduce among {processes} processes: median (quartiles), beside the native one"
+    table = Table(title=title, title_justify="left")
+    names = list(next(iter(result["seconds_by_bytes"].values())))
+    for heading in ("size", *names):
+        table.add_column(heading, justify="right")
+    for size, timings in result["seconds_by_bytes"].items():
+        cells = [
+            f"{1e3 * t['median']:.3g} ({1e3 * t['lower']:.3g}-{1e3 * t['upper']:.3g}) x{t['ratio']:.2f}"
+            for t in timings.values()
+        ]
+        table.add_row(size_in_words(int(size)), *cells)
+    print_table(table)

@@ -20,7 +20,7 @@ def evaluate_command(options: argparse.Namespace, arguments: Sequence[str]) -> N
     if processes := processes_to_launch(options, place, worker_count=1):
         launch([*arguments, "--processes", str(processes)], processes)
         return
-    with joined(threads=options.threads_per_process) as machine:
+    with joined(threads=options.threads_per_process, timeout_seconds=options.timeout) as machine:
         result = evaluate_run(RunFolder(options.folder), machine, num_workers=options.loader_workers)
     if machine.processes.rank:
         return

@@ -4,11 +4,15 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 
 from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.cli.tables import print_table
+from bigbatch.cluster import Prediction, into_buckets, parse_cluster, predict, scales
 from bigbatch.data import count_train_samples
+from bigbatch.errors import InputError
 from bigbatch.plan import Plan, process_blocks
+from bigbatch.report import draw_predictions
 
 
 def plan_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
@@ -17,17 +21,66 @@ def plan_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     recipe = resolve_recipe(options)
     plan = Plan(recipe, count_train_samples(recipe.data))
     blocks = process_blocks(recipe, options.processes) if options.processes else []
+    predictions = predict_scales(plan, options.cluster) if options.cluster else []
+    if options.figure and not predictions:
+        msg = "--figure draws the prediction for a cluster; give --cluster too"
+        raise InputError(msg)
     if options.json:
         table = plan.to_json(options.at)
         if blocks:
             table["workers_of_process"] = [[block.start, block.stop - 1] for block in blocks]
+        if predictions:
+            table["cluster"] = [asdict(prediction) for prediction in predictions]
         print(json.dumps(table, indent=2))
-        return
-    _print_table(plan, options.at)
-    for rank, block in enumerate(blocks):
-        print(f"process {rank} runs the workers {block.start} to {block.stop - 1}")
-    for warning in plan.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    else:
+        _print_table(plan, options.at)
+        for rank, block in enumerate(blocks):
+            print(f"process {rank} runs the workers {block.start} to {block.stop - 1}")
+        if predictions:
+            _print_predictions(predictions)
+        for warning in plan.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+    if options.figure:
+        draw_predictions(predictions, options.figure)
+
+
+def predict_scales(plan: Plan, spec: str) -> list[Prediction]:
+    """Predict the training on 1, 2, 4, ... machines, up to those of the cluster.
+
+    Raises:
+        InputError: the cluster is not described as it must be, or the plan does not fit it.
+    """
+    cluster = parse_cluster(spec)
+    if not cluster.images_per_second:
+        msg = "cluster: give images_per_second, of one device, as `bigbatch bench step` measures it"
+        raise InputError(msg)
+    from bigbatch.benchmark.step import gradient_bytes
+
+    buffers = into_buckets(gradient_bytes(plan.recipe), cluster.bucket_mb)
+    return [
+        predict(
+            replace(cluster, nodes=nodes),
+            buffers,
+            minibatch_size=plan.recipe.minibatch_size,
+            worker_minibatch_size=plan.recipe.worker_minibatch_size,
+            total_iterations=plan.learning_rate.total_iterations,
+        )
+        for nodes in reversed(scales(cluster.nodes))  # the largest first: it is the one that may not fit
+    ][::-1]
+
+
+def _print_predictions(predictions: Sequence[Prediction]) -> None:
+    from rich.table import Table
+
+    table = Table(title="predicted for a cluster (docs/collectives.md says how)", title_justify="left")
+    headings = ("machines", "processes", "workers each", "s/iteration", "sum, s", "not hidden, s", "images/s")
+    for heading in (*headings, "efficiency", "hours"):
+        table.add_column(heading, justify="right")
+    for p in predictions:
+        seconds = (f"{value:.4f}" for value in (p.seconds, p.communication_seconds, p.exposed_seconds))
+        counts = (str(p.nodes), str(p.processes), str(p.workers_per_process))
+        table.add_row(*counts, *seconds, f"{p.images_per_second:,.0f}", f"{p.efficiency:.1%}", f"{p.hours:.2f}")
+    print_table(table)
 
 
 def _print_table(plan: Plan, at: Sequence[int]) -> None:

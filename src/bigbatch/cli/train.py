@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bigbatch.cli.aggregation_options import resolve_aggregation
 from bigbatch.cli.processes import processes_to_launch
 from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.data import count_train_samples
@@ -19,6 +20,7 @@ from bigbatch.user_code import is_user_code
 def train_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     """Train here if this is one process of several or the only one, otherwise start the processes."""
     recipe = resolve_recipe(options)
+    aggregation = resolve_aggregation(options)
     place = find_place(os.environ)
     if place is None:
         check_sizes(recipe, options.processes)
@@ -34,12 +36,12 @@ def train_command(options: argparse.Namespace, arguments: Sequence[str]) -> None
         return
     from bigbatch.trainer import train
 
-    with joined(threads=options.threads_per_process) as machine:
+    with joined(threads=options.threads_per_process, timeout_seconds=options.timeout) as machine:
         summary = train(
             recipe,
             folder,
             machine,
-            reduction=options.reduction,
+            aggregation=aggregation,
             num_workers=options.loader_workers,
             stop_after_epoch=options.stop_after_epoch,
         )

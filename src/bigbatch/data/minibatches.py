@@ -9,7 +9,7 @@ import torch.distributed as dist
 
 from bigbatch.data.dataset import Batch, BlockDataset, MapDataset
 from bigbatch.data.loading import load_blocks
-from bigbatch.reduction import Processes
+from bigbatch.reduction.processes import Processes
 from bigbatch.sampling import Sampling, worker_block
 
 

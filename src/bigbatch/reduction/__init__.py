@@ -1,21 +1,7 @@
-"""Gradient aggregation: the sum over the workers of a minibatch, behind one small interface."""
+"""Gradient aggregation: the sum over the workers of a minibatch, exact and fast. Read `docs/collectives.md` beside it.
 
-from collections.abc import Sequence
-from typing import Final
-
-from torch import Tensor
-
-from bigbatch.reduction.base import Processes, Reduction
-from bigbatch.reduction.exact import ExactReduction
-from bigbatch.reduction.native import NativeReduction
-
-REDUCTIONS: Final = ("exact", "native")
-
-__all__ = ["REDUCTIONS", "Processes", "Reduction", "make_reduction"]
-
-
-def make_reduction(kind: str, like: Sequence[Tensor], *, worker_count: int, processes: Processes) -> Reduction:
-    """Make the reduction of that kind, "exact" or "native", for leaves of the shapes of `like`."""
-    if kind == "native":
-        return NativeReduction(like, processes=processes)
-    return ExactReduction(like, worker_count=worker_count, processes=processes)
+From the idea to the wire: `tree` (the order of additions), `schedule` (who sends what to whom), one file for each
+algorithm that makes a schedule (`halving_doubling`, `binary_blocks`, `direct`, `three_phase`), `exchange` (carries a
+schedule out), `transport` with its implementations `in_memory` and `process_group`, `communication` (does it while
+backpropagation goes on), `choice` (which algorithm for which size), and `aggregation`, what a step uses.
+"""

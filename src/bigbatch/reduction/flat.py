@@ -1,4 +1,4 @@
-"""Many tensors in few flat buffers, one for each dtype: what a sum and a message work on."""
+"""Many tensors in few flat buffers: what a sum and a message work on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ class Flat:
     """A list of tensors that lie side by side.
 
     Attributes:
-        buffers: one for each dtype, one-dimensional.
+        buffers: one-dimensional, one for each group of tensors.
         views: the tensors, each a view of a buffer.
     """
 
@@ -26,10 +26,19 @@ class Flat:
             self.zero_()
         torch._foreach_copy_([view for view, _ in given], [tensor for _, tensor in given])
 
-    def add_(self, other: "Flat") -> None:
+    def add_tensors_(self, tensors: Sequence[Tensor | None]) -> None:
+        """Add the tensors, element by element; None counts as zeros, with the bits that adding them leaves."""
+        given = [(view, tensor) for view, tensor in zip(self.views, tensors, strict=True) if tensor is not None]
+        torch._foreach_add_([view for view, _ in given], [tensor for _, tensor in given])
+        for view, tensor in zip(self.views, tensors, strict=True):
+            if tensor is None:
+                view.add_(0.0)  # -0.0 becomes 0.0
+
+    def add_(self, other: "Flat") -> "Flat":
         """Add the other's buffers, element by element."""
         for into, buffer in zip(self.buffers, other.buffers, strict=True):
             into.add_(buffer)
+        return self
 
     def zero_(self) -> None:
         """Set every element to zero."""
@@ -42,27 +51,30 @@ class FlatLayout:
 
     Args:
         tensors: their shapes, dtypes and device fix the layout; their values do not matter.
-        multiple: each buffer is padded with zeros to a multiple of this many elements, so that it divides into equal
-            slices.
+        groups: the tensors (by their places in the list) of each buffer, in their order there, all of one dtype. By
+            default one buffer for each dtype.
     """
 
-    def __init__(self, tensors: Sequence[Tensor], *, multiple: int = 1) -> None:
+    def __init__(self, tensors: Sequence[Tensor], groups: Sequence[Sequence[int]] | None = None) -> None:
+        if groups is None:
+            dtypes = sorted({tensor.dtype for tensor in tensors}, key=str)
+            groups = [[i for i, tensor in enumerate(tensors) if tensor.dtype == dtype] for dtype in dtypes]
         self.shapes = [tensor.shape for tensor in tensors]
         self.strides = [dense_strides(tensor) for tensor in tensors]
         self.device = tensors[0].device
-        self.dtypes = sorted({tensor.dtype for tensor in tensors}, key=str)
-        self.numels = [0] * len(self.dtypes)
-        self.places: list[tuple[int, int]] = []  # (buffer, offset) of each tensor
-        for tensor in tensors:
-            buffer = self.dtypes.index(tensor.dtype)
-            self.places.append((buffer, self.numels[buffer]))
-            self.numels[buffer] += tensor.numel()
-        self.numels = [-(-numel // multiple) * multiple for numel in self.numels]
+        self.dtypes = [tensors[group[0]].dtype for group in groups]
+        self.numels = [sum(tensors[i].numel() for i in group) for group in groups]
+        self.places = [(0, 0)] * len(tensors)  # (buffer, offset) of each tensor
+        for buffer, group in enumerate(groups):
+            offset = 0
+            for i in group:
+                self.places[i] = (buffer, offset)
+                offset += tensors[i].numel()
 
-    def zeros(self) -> Flat:
-        """Return new buffers of zeros."""
+    def empty(self) -> Flat:
+        """Return new buffers of undefined values."""
         sizes = zip(self.numels, self.dtypes, strict=True)
-        return self.over([torch.zeros(numel, dtype=dtype, device=self.device) for numel, dtype in sizes])
+        return self.over([torch.empty(numel, dtype=dtype, device=self.device) for numel, dtype in sizes])
 
     def over(self, buffers: list[Tensor]) -> Flat:
         """Return the tensors that lie in the given buffers."""

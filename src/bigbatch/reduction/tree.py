@@ -4,11 +4,12 @@ Floating-point addition is commutative but not associative, so a sum is a functi
 fixed. Ours is that of a binary counter over the workers 0 to k-1: two neighbouring perfect subtrees of equal size
 merge as soon as both are there, and what is left at the end folds from the smallest to the largest, 13 = 8 + (4 + 1).
 
-A process that holds a contiguous block of workers evaluates the perfect subtrees inside its block; the rest of the
-tree is evaluated over those nodes, in any place, with the same bits.
+Its nodes are stretches of neighbouring workers. Whoever holds a stretch that is no node holds the fewest nodes that
+make it up, a *run*; when two neighbouring runs meet, the nodes that are children of one node merge, and no others. So
+processes may meet in any order and number, and the sum has the same bits.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -17,62 +18,78 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Node(Generic[T]):
-    """The sum over workers start to start + size - 1, a perfect subtree: size is a power of 2 that divides start."""
+    """The sum over the workers start to stop - 1, a node of the tree."""
 
     start: int
-    size: int
+    stop: int
     value: T
 
 
 class BinaryCounter(Generic[T]):
-    """Evaluate the canonical tree as its leaves arrive in the order of the workers, holding O(log k) values.
+    """Evaluate the canonical tree as its nodes arrive in the order of the workers, holding O(log k) values.
 
     Args:
+        worker_count: leaves of the tree (k).
         merge: returns the sum of its two arguments, left and right; it may reuse the storage of both.
 
-    >>> counter = BinaryCounter(lambda left, right: f"({left}+{right})")
+    >>> counter = BinaryCounter(7, lambda left, right: f"({left}+{right})")
     >>> for worker in range(7):
-    ...     counter.push(Node(worker, 1, str(worker)))
-    >>> counter.fold()
-    '(((0+1)+(2+3))+((4+5)+6))'
+    ...     counter.push(Node(worker, worker + 1, str(worker)))
+    >>> counter.take()
+    [Node(start=0, stop=7, value='(((0+1)+(2+3))+((4+5)+6))')]
     """
 
-    def __init__(self, merge: Callable[[T, T], T]) -> None:
+    def __init__(self, worker_count: int, merge: Callable[[T, T], T]) -> None:
+        self.worker_count = worker_count
         self.merge = merge
         self.nodes: list[Node[T]] = []
 
     def push(self, node: Node[T]) -> None:
         """Add the node that follows the last one, and merge siblings while there are any."""
+        assert not self.nodes or self.nodes[-1].stop == node.start
+        while self.nodes and is_node(self.nodes[-1].start, node.stop, self.worker_count):
+            left = self.nodes.pop()
+            node = Node(left.start, node.stop, self.merge(left.value, node.value))
         self.nodes.append(node)
-        while len(self.nodes) > 1 and are_siblings(*self.nodes[-2:]):
-            right, left = self.nodes.pop(), self.nodes.pop()
-            self.nodes.append(Node(left.start, 2 * left.size, self.merge(left.value, right.value)))
-
-    def fold(self) -> T:
-        """Return the sum of all that was pushed, the last nodes first, and start anew."""
-        total = self.nodes.pop().value
-        while self.nodes:
-            total = self.merge(self.nodes.pop().value, total)
-        return total
 
     def take(self) -> list[Node[T]]:
-        """Return the perfect subtrees that cannot merge further here, in order, and start anew."""
+        """Return the run of what was pushed, and start anew; after all k workers it is one node."""
         nodes, self.nodes = self.nodes, []
         return nodes
 
 
-def are_siblings(left: Node[T], right: Node[T]) -> bool:
-    """Tell whether two neighbouring nodes are the halves of one perfect subtree."""
-    return left.size == right.size and left.start % (2 * left.size) == 0
+def is_node(start: int, stop: int, worker_count: int) -> bool:
+    """Tell whether the workers start to stop - 1 make a node of the tree over `worker_count` workers.
 
+    Either a perfect subtree, of a size that is a power of two and divides its start; or all that the largest perfect
+    subtrees leave over.
 
-def perfect_nodes(workers: range) -> list[Node[None]]:
-    """Return the perfect subtrees that a contiguous block of workers evaluates on its own.
-
-    >>> [(node.start, node.size) for node in perfect_nodes(range(3, 8))]
-    [(3, 1), (4, 4)]
+    >>> [(start, stop) for start in range(7) for stop in range(start + 2, 8) if is_node(start, stop, 7)]
+    [(0, 2), (0, 4), (0, 7), (2, 4), (4, 6), (4, 7)]
     """
-    counter: BinaryCounter[None] = BinaryCounter(lambda _left, _right: None)
-    for worker in workers:
-        counter.push(Node(worker, 1, None))
+    size = stop - start
+    if size & (size - 1) == 0 and start % size == 0:
+        return True
+    return stop == worker_count and start == (worker_count >> size.bit_length()) << size.bit_length()
+
+
+def merge_run(nodes: Iterable[Node[T]], worker_count: int, merge: Callable[[T, T], T]) -> list[Node[T]]:
+    """Return the run of neighbouring nodes, their siblings merged.
+
+    >>> merge_run([Node(2, 3, "c"), Node(3, 4, "d"), Node(4, 6, "ef")], 16, str.__add__)
+    [Node(start=2, stop=4, value='cd'), Node(start=4, stop=6, value='ef')]
+    """
+    counter = BinaryCounter(worker_count, merge)
+    for node in nodes:
+        counter.push(node)
     return counter.take()
+
+
+def run_of(workers: range, worker_count: int) -> list[Node[None]]:
+    """Return the run that a contiguous block of workers makes, without values.
+
+    >>> [(node.start, node.stop) for node in run_of(range(3, 8), 16)]
+    [(3, 4), (4, 8)]
+    """
+    leaves = (Node(worker, worker + 1, None) for worker in workers)
+    return merge_run(leaves, worker_count, lambda _left, _right: None)

@@ -12,9 +12,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from bigbatch.errors import InputError
 from bigbatch.launch import Machine
 from bigbatch.optim import build_optimizer
 from bigbatch.recipe import Recipe
+from bigbatch.reduction.options import AggregationOptions
 from bigbatch.step import Step
 from bigbatch.trainer import build_recipe_model
 
@@ -46,7 +48,7 @@ INPUTS = {
 
 
 def bench_step(
-    recipe: Recipe, machine: Machine, *, rounds: int, seconds_per_turn: float, reduction: str = "exact"
+    recipe: Recipe, machine: Machine, *, rounds: int, seconds_per_turn: float, aggregation: AggregationOptions
 ) -> dict[str, Any]:
     """Time our step and a plain DDP step in turn, on the same model, minibatch and worker minibatches.
 
@@ -58,13 +60,13 @@ def bench_step(
         machine: this process.
         rounds: pairs of turns; odd rounds begin with the other one.
         seconds_per_turn: about how long a turn lasts.
-        reduction: of our step.
+        aggregation: of our step.
 
     Returns:
         Images/s of both (medians over the rounds) and the ratio ours / plain: median, least and largest over the
         rounds.
     """
-    ours, plain = _our_step(recipe, machine, reduction), _plain_step(recipe, machine)
+    ours, plain = _our_step(recipe, machine, aggregation), _plain_step(recipe, machine)
     iterations = _iterations_per_turn(plain, machine, seconds_per_turn)
     _time(ours, iterations, machine)
     times = []
@@ -80,7 +82,9 @@ def bench_step(
         "processes": machine.processes.world_size,
         "minibatch_size": recipe.minibatch_size,
         "worker_minibatch_size": recipe.worker_minibatch_size,
-        "reduction": reduction,
+        "all_reduce": aggregation.all_reduce,
+        "overlap": aggregation.overlap,
+        "bucket_mb": aggregation.bucket_mb,
         "rounds": rounds,
         "iterations_per_turn": iterations,
         "images_per_second": median(images / ours_seconds for ours_seconds, _ in times),
@@ -91,7 +95,31 @@ def bench_step(
     }
 
 
-def _our_step(recipe: Recipe, machine: Machine, reduction: str) -> TakeStep:
+def gradient_bytes(recipe: Recipe) -> list[int]:
+    """Return the bytes of each parameter's gradient, in the order in which backpropagation makes them.
+
+    Raises:
+        InputError: the recipe's data is of no known shape.
+    """
+    shape = find_input(recipe)
+    with torch.device("meta"):
+        model = build_recipe_model(recipe, num_classes=shape.num_classes, in_channels=shape.in_channels)
+    return [parameter.nbytes for parameter in reversed(list(model.parameters())) if parameter.requires_grad]
+
+
+def find_input(recipe: Recipe) -> Input:
+    """Return the shape of what the recipe's model sees.
+
+    Raises:
+        InputError: the data is the user's own.
+    """
+    if recipe.data.name not in INPUTS:
+        msg = f"the image sizes are known of {', '.join(INPUTS)} only, not of '{recipe.data.name}'"
+        raise InputError(msg)
+    return INPUTS[recipe.data.name]
+
+
+def _our_step(recipe: Recipe, machine: Machine, aggregation: AggregationOptions) -> TakeStep:
     model, optimizer = _model_and_optimizer(recipe, machine)
     step = Step(
         model,
@@ -99,7 +127,7 @@ def _our_step(recipe: Recipe, machine: Machine, reduction: str) -> TakeStep:
         optimizer,
         minibatch_size=recipe.minibatch_size,
         worker_minibatch_size=recipe.worker_minibatch_size,
-        reduction=reduction,
+        aggregation=aggregation,
         precision=recipe.precision,
     )
     blocks = _random_blocks(recipe, machine, len(step.workers))
@@ -133,14 +161,14 @@ def _plain_step(recipe: Recipe, machine: Machine) -> TakeStep:
 
 
 def _model_and_optimizer(recipe: Recipe, machine: Machine) -> tuple[nn.Module, torch.optim.Optimizer]:
-    shape = INPUTS[recipe.data.name]
+    shape = find_input(recipe)
     model = build_recipe_model(recipe, num_classes=shape.num_classes, in_channels=shape.in_channels).to(machine.device)
     model.train()
     return model, build_optimizer(recipe.optimizer, model, recipe.reference.learning_rate)
 
 
 def _random_blocks(recipe: Recipe, machine: Machine, num_blocks: int) -> list[Block]:
-    shape = INPUTS[recipe.data.name]
+    shape = find_input(recipe)
     n, size = recipe.worker_minibatch_size, shape.image_size
     generator = torch.Generator().manual_seed(machine.processes.rank)
     blocks = []

@@ -1,0 +1,122 @@
+"""The sum over all workers of a minibatch of their gradients and statistics: what a step uses."""
+
+from collections.abc import Sequence
+
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
+from torch.futures import Future
+
+from bigbatch.reduction.communicator import Communicator
+from bigbatch.reduction.flat import Flat, FlatLayout
+from bigbatch.reduction.library_collectives import fold
+from bigbatch.reduction.local_sum import LocalSum
+from bigbatch.reduction.overlap import Overlap
+from bigbatch.reduction.tree import Node
+
+
+class Aggregation:
+    """Evaluate the canonical tree over the leaves of all workers of all processes.
+
+    A leaf is a worker's gradients and its statistics. The leaves of this process's workers join its local tree as
+    they come. Those of its last worker complete the process's partial sums, which leave for the other processes bucket
+    by bucket while the rest of backpropagation goes on.
+
+    Args:
+        model: whose parameters' gradients are summed.
+        statistics: tensors like those that each worker brings besides.
+        worker_count: workers of a minibatch (k).
+        workers: those of this process.
+        communicator: to the others; None if there are none.
+        overlap: what watches the backward pass of the last worker; None to sum after it.
+        is_compressed: send gradients as bfloat16; for the native sum only.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        statistics: Sequence[Tensor],
+        *,
+        worker_count: int,
+        workers: range,
+        communicator: Communicator | None,
+        overlap: Overlap | None,
+        is_compressed: bool = False,
+    ) -> None:
+        self.model, self.workers, self.worker_count = model, workers, worker_count
+        self.communicator, self.overlap, self.is_compressed = communicator, overlap, is_compressed
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        layout = FlatLayout(self.parameters, overlap.buckets if overlap else None)
+        self.gradients = LocalSum(layout, worker_count)
+        self.statistics = LocalSum(FlatLayout(statistics), worker_count)
+        self.gradient_run: list[Node[Flat]] = []
+        self.statistics_run: list[Node[Flat]] = []
+        if overlap:
+            overlap.on_bucket = self._submit_bucket
+
+    def module_for(self, worker: int) -> nn.Module:
+        """Return what the worker's forward pass is to call: the model, or for the last worker its DDP replica."""
+        return self.overlap.replica if self.overlap and worker == self.workers[-1] else self.model
+
+    def backward(self, worker: int, loss: Tensor, statistics: Sequence[Tensor]) -> None:
+        """Go backward from a worker's loss, and add its gradients and statistics to the sum.
+
+        Args:
+            worker: the next of this process's workers.
+            loss: of its samples, a scalar.
+            statistics: what it brings besides.
+        """
+        is_first, is_last = worker == self.workers[0], worker == self.workers[-1]
+        if is_first:
+            self.gradients.clear()  # what a step that failed may have left
+            self.statistics.clear()
+        for parameter in self.parameters:
+            parameter.grad = None
+        self.statistics.add(worker, statistics)
+        if is_last:
+            self.statistics_run = self.statistics.take()
+            self._submit(self.statistics_run)
+        if is_last and self.overlap:
+            self.gradient_run = self.gradients.take()
+            self.overlap.mark_all(loss).backward()  # type: ignore[no-untyped-call]
+            return
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.gradients.add(worker, [parameter.grad for parameter in self.parameters])
+        if is_last:
+            self.gradient_run = self.gradients.take()
+            self._submit(self.gradient_run)
+
+    def finish(self) -> list[Tensor]:
+        """Set every parameter's gradient to the sum, and return the sums of the statistics.
+
+        They are valid until the next call of `backward`.
+
+        Raises:
+            PeerLostError: a process ended, or did not answer in time.
+        """
+        if self.communicator:
+            self.communicator.finish()
+        if not self.overlap:  # which leaves the gradients in its buckets
+            for parameter, gradient in zip(self.parameters, self.gradient_run[-1].value.views, strict=True):
+                parameter.grad = gradient
+        return self.statistics_run[-1].value.views
+
+    def _submit(self, run: list[Node[Flat]]) -> None:
+        """Sum a run over the processes, into its last node."""
+        if self.communicator:
+            for i, out in enumerate(run[-1].value.buffers):
+                self.communicator.submit([Node(n.start, n.stop, n.value.buffers[i]) for n in run], out)
+
+    def _submit_bucket(self, bucket: dist.GradBucket) -> Future[Tensor]:
+        """Complete a bucket's partial sums with the last worker's leaf, and sum them over the processes."""
+        assert self.communicator
+        assert self.overlap
+        last = self.workers[-1]
+        nodes = [Node(n.start, n.stop, n.value.buffers[bucket.index()]) for n in self.gradient_run]
+        nodes.append(Node(last, last + 1, bucket.buffer()))
+        if not self.is_compressed:
+            return self.communicator.submit(nodes, bucket.buffer())
+        fold(nodes, bucket.buffer())
+        world_size = self.communicator.world_size
+        mean: Future[Tensor] = bf16_compress_hook(self.overlap.group, bucket)
+        return mean.then(lambda future: future.value().mul_(world_size))

@@ -1,0 +1,110 @@
+"""Exchanges that go on beside the computation, one after the other, in the same order on every process."""
+
+import weakref
+from collections.abc import Callable
+from queue import SimpleQueue
+from threading import Thread
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.futures import Future
+
+Job = Callable[[], None]
+
+
+class Communication(Protocol):
+    """Where exchanges run."""
+
+    def submit(self, job: Job, result: Tensor) -> Future[Tensor]:
+        """Run the job after those before it; the future holds `result`, also if the job fails."""
+        ...
+
+    def finish(self) -> None:
+        """Wait for all jobs.
+
+        Raises:
+            Exception: that of the first job that failed; those after it were not run.
+        """
+        ...
+
+    def close(self) -> None:
+        """End what runs the jobs."""
+        ...
+
+
+class ThreadCommunication:
+    """A thread that runs the jobs: for messages that block, as Gloo's.
+
+    It is a daemon: a process that fails ends at once, so that its peers notice, whatever the thread waits for.
+    """
+
+    def __init__(self) -> None:
+        self.jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self.pending: list[Future[Tensor]] = []
+        self.errors: list[BaseException] = []
+        self.thread = Thread(target=_run_jobs, args=(self.jobs,), name="bigbatch-communication", daemon=True)
+        self.thread.start()
+        weakref.finalize(self, self.jobs.put, None)  # one that was not closed ends its thread, too
+
+    def submit(self, job: Job, result: Tensor) -> Future[Tensor]:
+        """Queue the job."""
+        future: Future[Tensor] = Future()
+        self.pending.append(future)
+        errors = self.errors
+
+        def run() -> None:
+            # An error must not reach DDP's reducer, which would abort: `finish` raises it before the result is used.
+            try:
+                if not errors:
+                    job()
+            except BaseException as error:  # noqa: BLE001 - raised again by `finish`
+                errors.append(error)
+            finally:
+                future.set_result(result)
+
+        self.jobs.put(run)
+        return future
+
+    def finish(self) -> None:
+        """Wait for the thread."""
+        for future in self.pending:
+            future.wait()
+        self.pending.clear()
+        if self.errors:
+            raise self.errors[0]
+
+    def close(self) -> None:
+        """Join the thread."""
+        self.jobs.put(None)
+        self.thread.join()
+
+
+def _run_jobs(jobs: SimpleQueue[Job | None]) -> None:
+    while job := jobs.get():
+        job()
+
+
+class StreamCommunication:
+    """A CUDA stream that the jobs are queued on: for collectives that do not block, as NCCL's."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def submit(self, job: Job, result: Tensor) -> Future[Tensor]:
+        """Queue the job behind what the current stream has been given so far."""
+        future: Future[Tensor] = Future(devices=[self.device])
+        self.stream.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(self.stream):
+            job()
+            future.set_result(result)
+        return future
+
+    def finish(self) -> None:
+        """Let the current stream wait for the jobs."""
+        torch.cuda.current_stream(self.device).wait_stream(self.stream)
+
+    def close(self) -> None:
+        """Wait for the stream."""
+        self.stream.synchronize()

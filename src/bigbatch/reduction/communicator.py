@@ -1,0 +1,167 @@
+"""What a training keeps for its communication: a group, the algorithms over it, and where they run."""
+
+import os
+import platform
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.futures import Future
+
+from bigbatch.errors import InputError
+from bigbatch.place import find_place
+from bigbatch.reduction.binary_blocks import binary_blocks
+from bigbatch.reduction.choice import Choice, choose
+from bigbatch.reduction.communication import Communication, StreamCommunication, ThreadCommunication
+from bigbatch.reduction.direct import direct
+from bigbatch.reduction.exchange import AllReduce, Exchange
+from bigbatch.reduction.library_collectives import DirectCollectives, NativeAllReduce
+from bigbatch.reduction.lost_peer import communicating
+from bigbatch.reduction.options import AUTO, NATIVE
+from bigbatch.reduction.process_group import ProcessGroupTransport
+from bigbatch.reduction.processes import Processes
+from bigbatch.reduction.schedule import MakeSchedule
+from bigbatch.reduction.three_phase import three_phase
+from bigbatch.reduction.tree import Node, merge_run, run_of
+from bigbatch.sampling import worker_block
+
+
+class Communicator:
+    """All-reduces of partial sums over a group of its own, beside the computation.
+
+    All processes make it together, and submit the same sums in the same order.
+
+    Args:
+        processes: who takes part; more than one.
+        worker_count: workers of a minibatch (k), in contiguous blocks.
+        device: of the tensors.
+        all_reduce: the algorithm, one of `options.ALL_REDUCES`.
+
+    Raises:
+        InputError: the algorithm cannot be used here.
+        PeerLostError: another process did not come.
+    """
+
+    def __init__(self, processes: Processes, worker_count: int, device: torch.device, all_reduce: str = AUTO) -> None:
+        self.name, self.world_size, self.worker_count = all_reduce, processes.world_size, worker_count
+        self.group = _new_group(processes, device)
+        ranks = range(processes.world_size)
+        blocks = [worker_block(worker_count, rank=rank, world_size=len(ranks)) for rank in ranks]
+        self.communication: Communication
+        self.nodes: list[range] | None = None  # the ranks of each machine
+        if device.type == "cuda":
+            self.communication = StreamCommunication(device)
+            self.algorithms: dict[str, AllReduce] = {"direct": DirectCollectives(self.group, blocks)}
+        else:
+            self.communication = ThreadCommunication()
+            self.nodes = cluster_nodes(_local_ranks(self.group))
+            self.algorithms = exchanges(ProcessGroupTransport(self.group), blocks, self.nodes)
+        self.algorithms[NATIVE] = NativeAllReduce(self.group)
+        self.choice: Choice | None = None
+        if all_reduce == AUTO:
+            self.choice = self._choose(run_of(blocks[processes.rank], worker_count))
+        elif all_reduce not in self.algorithms:
+            where = "GPUs" if device.type == "cuda" else "ranks that do not count through each machine's processes"
+            msg = f"--all-reduce {all_reduce} does not work with {where}; use {AUTO}"
+            raise InputError(msg)
+
+    def submit(self, nodes: Sequence[Node[Tensor]], out: Tensor) -> Future[Tensor]:
+        """Start to sum into `out` over all processes.
+
+        Args:
+            nodes: this process's, in their order; siblings merge first. Their buffers are used up.
+            out: where the total goes; it may be one of those buffers.
+
+        Returns:
+            What holds `out` when it is done, or when it failed: `finish` tells.
+        """
+        all_reduce = self.algorithms[self.algorithm_for(out.nbytes)]
+        return self.communication.submit(lambda: all_reduce(merge_run(nodes, self.worker_count, Tensor.add_), out), out)
+
+    def algorithm_for(self, num_bytes: int) -> str:
+        """Return the name of the algorithm for a buffer of that size."""
+        return self.choice(num_bytes) if self.choice else self.name
+
+    def finish(self) -> None:
+        """Wait for all that was submitted.
+
+        Raises:
+            PeerLostError: a process ended, or did not answer within the group's timeout.
+        """
+        self.communication.finish()
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a run's folder records: the algorithm, and for "auto" the times that it is chosen by."""
+        if not self.choice:
+            return {"algorithm": self.name}
+        milliseconds = {
+            str(size): {name: round(1000 * time, 3) for name, time in times.items()}
+            for size, times in self.choice.seconds.items()
+        }
+        chosen = {str(size): self.choice(size) for size in self.choice.seconds}
+        return {"algorithm": self.name, "chosen_by_bytes": chosen, "milliseconds_by_bytes": milliseconds}
+
+    def close(self) -> None:
+        """End the thread and the group."""
+        self.communication.close()
+        if dist.is_initialized():
+            dist.destroy_process_group(self.group)
+
+    def _choose(self, run: list[Node[None]]) -> Choice:
+        exact = {name: algorithm for name, algorithm in self.algorithms.items() if name != NATIVE}
+        if self.nodes and len(self.nodes) == self.world_size:
+            exact.pop("three-phase")  # one process a machine: the same as halving-doubling
+        if len(exact) == 1:
+            return Choice({0: dict.fromkeys(exact, 0.0)})
+        return choose(exact, run, self.group, f"{platform.node()} {self.nodes or self.world_size}")
+
+
+def exchanges(
+    transport: ProcessGroupTransport, blocks: Sequence[range], nodes: Sequence[range] | None
+) -> dict[str, AllReduce]:
+    """Return the exact algorithms over a transport."""
+    ranks = [range(rank, rank + 1) for rank in range(transport.world_size)]
+    schedules: dict[str, MakeSchedule] = {
+        "halving-doubling": partial(binary_blocks, ranks),
+        "direct": partial(direct, transport.world_size),
+    }
+    if nodes is not None:
+        schedules["three-phase"] = partial(three_phase, nodes)
+    return {name: Exchange(schedule, transport, blocks) for name, schedule in schedules.items()}
+
+
+def cluster_nodes(local_ranks: Sequence[int]) -> list[range] | None:
+    """Return the ranks of each machine, or None if they are not neighbours.
+
+    >>> cluster_nodes([0, 1, 2, 0, 1]), cluster_nodes([0, 0, 1, 1])
+    ([range(0, 3), range(3, 5)], None)
+    """
+    starts = [rank for rank, local_rank in enumerate(local_ranks) if local_rank == 0]
+    nodes = [range(start, stop) for start, stop in zip(starts, [*starts[1:], len(local_ranks)], strict=True)]
+    counted = [local_rank for node in nodes for local_rank in range(len(node))]
+    return nodes if counted == list(local_ranks) else None
+
+
+def _local_ranks(group: dist.ProcessGroup) -> list[int]:
+    """Return the local rank of every process; one that nobody has numbered is alone on its machine."""
+    place = find_place(os.environ)
+    ranks = torch.zeros(group.size(), dtype=torch.int64)
+    ranks[group.rank()] = place.local_rank if place else 0
+    with communicating():
+        dist.all_reduce(ranks, group=group)
+    return ranks.tolist()
+
+
+def _new_group(processes: Processes, device: torch.device) -> dist.ProcessGroup:
+    """Return a group of the same processes, with the same timeout, that nobody else uses."""
+    group = processes.group or dist.group.WORLD
+    assert group is not None
+    # torch.distributed.new_group would take 30 minutes, whatever the timeout of the others.
+    timeout = group._get_backend(torch.device(device.type)).options._timeout  # noqa: SLF001 - no public way
+    ranks = dist.get_process_group_ranks(processes.group) if processes.group else None
+    with communicating():
+        own: dist.ProcessGroup = dist.new_group(ranks, timeout=timeout, use_local_synchronization=ranks is not None)
+    return own

@@ -1,0 +1,74 @@
+"""When a message does not come: who is to blame."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import Final
+
+import torch.distributed as dist
+
+from bigbatch.errors import PeerLostError
+
+GRACE_SECONDS: Final = 2.0  # between the first and the last process that notice a late one
+
+
+@contextmanager
+def communicating(peer: int | None = None) -> Iterator[None]:
+    """Name an error of a message or a collective for what it is, and the process that is gone or late.
+
+    Args:
+        peer: the rank that the message goes to or comes from; None for a collective.
+
+    Raises:
+        PeerLostError: a process ended, or did not answer within the group's timeout.
+    """
+    try:
+        yield
+    except PeerLostError:
+        raise
+    except RuntimeError as error:
+        raise lost(error, peer) from error
+
+
+def lost(error: RuntimeError, peer: int | None = None) -> PeerLostError:
+    """Return what a backend's error means: who did not answer, or has ended."""
+    is_late = "imed out" in str(error) or "imeout" in str(error)
+    culprits: list[int] = []
+    with suppress(RuntimeError, ValueError):  # no group, or its store has gone with the process that kept it
+        culprits = find_culprits(peer, GRACE_SECONDS if is_late else 0.2)
+    who = " and ".join(f"rank {rank}" for rank in culprits) or "another process"
+    what = "did not answer within the timeout" if is_late else "has ended"
+    return PeerLostError(f"{who} {what} ({str(error).splitlines()[0]})")
+
+
+def find_culprits(peer: int | None, grace_seconds: float) -> list[int]:
+    """Return the processes that are gone or late.
+
+    A process that gives up writes for whom it waited. A silent peer may only have waited for another one itself: then
+    that one is to blame, and so on. Where nobody in particular was waited for, those are that write nothing.
+    """
+    store = dist.distributed_c10d._get_default_store()  # noqa: SLF001 - torch has no public way to it
+    rank, deadline = dist.get_rank(), time.monotonic() + grace_seconds
+    store.set(f"lost/{rank}", "" if peer is None else str(peer))
+
+    def report(of: int) -> str | None:
+        """Return whom that rank waited for, None if it has not given up."""
+        left = max(deadline - time.monotonic(), 0.01)
+        try:
+            store.wait([f"lost/{of}"], timedelta(seconds=left))
+        except RuntimeError:
+            return None
+        return store.get(f"lost/{of}").decode()
+
+    if peer is not None:
+        seen = {rank}
+        while peer not in seen:
+            waited_for = report(peer)
+            if waited_for is None:
+                return [peer]
+            if not waited_for:
+                break
+            seen.add(peer)
+            peer = int(waited_for)
+    return [of for of in range(dist.get_world_size()) if report(of) is None]

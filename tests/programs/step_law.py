@@ -1,0 +1,91 @@
+"""One process of a group: three steps have the bits of one process, however their sums travel."""
+
+import gc
+import os
+import threading
+
+import torch
+from torch import nn
+
+from bigbatch.launch import joined
+from bigbatch.reduction.flat import FlatLayout
+from bigbatch.reduction.options import ALL_REDUCES, AggregationOptions
+from bigbatch.reduction.processes import Processes
+from bigbatch.step import Step
+
+
+class Net(nn.Module):
+    """One layer is used by some workers only, one by none; one is frozen; one parameter is a float64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.drop = nn.Linear(6, 300), nn.BatchNorm1d(300), nn.Dropout(0.2)
+        self.last, self.seldom, self.never = nn.Linear(300, 3), nn.Linear(300, 3), nn.Linear(2, 2)
+        self.frozen = nn.Linear(3, 3).requires_grad_(requires_grad=False)
+        self.scale = nn.Parameter(torch.ones(3, dtype=torch.float64))
+
+    def forward(self, x):
+        """Return the logits."""
+        hidden = self.drop(self.norm(self.first(x)).relu())
+        logits = self.last(hidden) + (self.seldom(hidden) if x[0, 0] > 0 else 0)
+        return self.frozen(logits) * self.scale.float()
+
+
+def weights(processes, options, *, k):
+    """Return the state and gradients after three steps."""
+    torch.manual_seed(0)
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-2)
+    sizes = {"minibatch_size": 4 * k, "worker_minibatch_size": 4}
+    step = Step(model, nn.CrossEntropyLoss(reduction="none"), optimizer, aggregation=options, **sizes)
+    if processes.world_size == 1:  # the reference: this process alone runs all workers
+        step.processes, step.workers = processes, range(k)
+        step.close()
+        step.communicator = None
+    generator = torch.Generator().manual_seed(1)
+    for iteration in range(3):
+        inputs = torch.randn(4 * k, 6, generator=generator)
+        targets = torch.randint(3, (4 * k,), generator=generator)
+        blocks = [(inputs[4 * j : 4 * j + 4], targets[4 * j : 4 * j + 4]) for j in step.workers]
+        loss = step(blocks, iteration=iteration)
+    step.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "bigbatch-communication"]
+    gradients = {f"gradient of {name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
+    assert not gradients["gradient of never.weight"].any()
+    return {**model.state_dict(), **gradients, "loss": loss}
+
+
+def buffers_held(processes, k):
+    """Return how many gradient buffers a step makes besides torch's own buckets."""
+    made = []
+    empty = FlatLayout.empty
+    FlatLayout.empty = lambda layout: made.append(layout) or empty(layout)
+    try:
+        weights(processes, AggregationOptions(), k=k)
+    finally:
+        FlatLayout.empty = empty
+    return sum(max(layout.numels) > 1000 for layout in made)  # not those of the statistics
+
+
+with joined() as machine:
+    p = machine.processes.world_size
+    for k in (p, 2 * p, 7):
+        alone = weights(Processes(), AggregationOptions(), k=k)
+        cases = [AggregationOptions(all_reduce=name) for name in ALL_REDUCES]
+        cases += [AggregationOptions(bucket_mb=size) for size in (1e-6, 0.002, 25)]
+        cases += [AggregationOptions(overlap=False), AggregationOptions("native", compression="bfloat16")]
+        differs = {}
+        for options in cases:
+            together = weights(machine.processes, options, k=k)
+            assert list(together) == list(alone)
+            different = [name for name in alone if not torch.equal(alone[name], together[name])]
+            if options.reduction == "exact":
+                assert not different, (options, k, different)
+            else:
+                torch.testing.assert_close(together, alone, rtol=0.1, atol=0.05)
+            differs[options] = bool(different)
+        assert differs[cases[-1]], "the control must fail: rounding to bfloat16 changes the bits"
+        assert differs[AggregationOptions("native")] or p == 2, "the control must fail: the backend's sum"
+    assert [buffers_held(machine.processes, v * p) for v in (1, 2, 4, 8)] == [0, 1, 2, 3], "log2(v), and one to receive"
+    gc.collect()
+os._exit(0)  # as the command does: tearing down the interpreter can abort (pytorch#190489)
