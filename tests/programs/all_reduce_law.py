@@ -43,7 +43,7 @@ with joined() as machine:
     for worker_count in (p, p + 1, 13, 16):
         communicator = Communicator(machine.processes, worker_count, cpu)
         blocks = [worker_block(worker_count, rank=rank, world_size=p) for rank in range(p)]
-        algorithms = communicator.algorithms | {"collectives": DirectCollectives(communicator.group, blocks)}
+        algorithms = communicator.algorithms | {"collectives": DirectCollectives(communicator.lanes[0].group, blocks)}
         assert set(EXACT_ALGORITHMS) < set(algorithms)
         for dtype, numel in product(DTYPES, (0, 1, 7, 64, 1000, 300_000)):
             terms = leaves(worker_count, numel, dtype)
