@@ -50,6 +50,13 @@ def refused(done, message):
         (("--output", "/dev/null/run"), "cannot write the run to /dev/null/run"),
         (("--proceses", 2), "unknown argument '--proceses'; did you mean '--processes'?"),
         (("--reduction", "fast"), "argument --reduction: invalid choice: 'fast'"),
+        (("--all-reduce", "ring"), "argument --all-reduce: invalid choice: 'ring'"),
+        (("--reduction", "exact", "--all-reduce", "native"), "--reduction exact contradicts --all-reduce native"),
+        (("--reduction", "native", "--all-reduce", "direct"), "--reduction native contradicts --all-reduce direct"),
+        (("--compression", "bfloat16"), "compression bfloat16 is not exact; it needs the native all-reduce"),
+        (("--bucket-mb", "0"), "bucket_mb must lie above 0"),
+        (("--bucket-mb", "big"), "argument --bucket-mb: invalid float value: 'big'"),
+        (("--timeout", "0"), "argument --timeout: must be a number of seconds above 0, not '0'"),
     ],
 )
 def test_training_refuses(bigbatch, arguments, message, tmp_path):
@@ -70,6 +77,9 @@ def test_training_refuses(bigbatch, arguments, message, tmp_path):
         (("plan", "digits", "--processes", 5), "5 processes are more than the 1 workers"),
         (("plan", "digits", "--minibatch-size", 4096), "larger than the data set of 1280 samples"),
         (("evaluate", "none"), "none holds no run"),
+        (("bench", "all-reduce", "--processes", 1), "an all-reduce needs at least 2 processes; give --processes P"),
+        (("bench", "all-reduce", "--sizes", "4"), "argument --sizes: must be sizes such as 64KB,10MB"),
+        (("bench", "all-reduce", "--sizes", "4TB"), "argument --sizes: must be sizes such as 64KB,10MB"),
         (("report", "none"), "none holds no run"),
         (("bench", "step", "digits", "--minibatch-size", 48, "--processes", 2), "3 workers among 2 processes"),
     ],
@@ -146,6 +156,19 @@ def test_an_image_folder_trains_and_a_broken_image_is_named_by_one_line(bigbatch
     assert "cannot decode the image images/val/bee/3.png" in done.stderr
     (tmp_path / "images" / "train" / "cat").mkdir()
     refused(bigbatch(*train, *options, "--output", "empty"), "images/train/cat holds no image")
+
+
+def test_bench_all_reduce_times_every_algorithm_beside_the_native_one(bigbatch, tmp_path):
+    options = ("--sizes", "4KB,1MB", "--rounds", 3, "--seconds", 0.2, "--processes", 3)
+    done = bigbatch("bench", "all-reduce", *options, "--figure", "times.png")
+    assert done.returncode == 0, done.stderr
+    assert all(f" {name} " in done.stdout for name in ("halving-doubling", "direct", "three-phase", "native"))
+    assert "4 KB" in done.stdout
+    assert (tmp_path / "times.png").read_bytes().startswith(b"\x89PNG")
+    result = json.loads(bigbatch("bench", "all-reduce", *options, "--json").stdout)
+    for timings in result["seconds_by_bytes"].values():
+        assert timings["native"]["ratio"] == 1
+        assert all(0 < t["lower"] <= t["median"] <= t["upper"] for t in timings.values())
 
 
 def test_bench_step_compares_in_pairs(bigbatch):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 PLAIN = ("--epochs", 2, "--seed", 1, "--minibatch-size", 256)
+SHORT = ("--epochs", 1, "--minibatch-size", 256)
 RANDOM = (*PLAIN, "--set", "model.dropout=0.2", "--set", 'data.augmentation=["crop", "flip"]')
 
 
@@ -32,6 +33,23 @@ def test_any_number_of_processes_gives_the_same_bits(bigbatch, tmp_path):
         for p in (1, 3, 16)
     }
     assert len(losses) == 1, "every iteration's loss has the same bits too"
+
+
+@pytest.mark.parametrize("all_reduce", ["halving-doubling", "direct", "three-phase"])
+def test_every_exact_all_reduce_gives_the_same_bits(bigbatch, tmp_path, all_reduce):
+    alone = sha256(bigbatch, tmp_path, "alone", *SHORT, "--processes", 1)
+    for p in (2, 3, 4, 8):
+        run = train(bigbatch, tmp_path, f"p{p}", *SHORT, "--processes", p, "--all-reduce", all_reduce)
+        assert run["all_reduce"] == {"algorithm": all_reduce}
+        assert run["weights_sha256"] == alone
+
+
+def test_the_size_of_the_buckets_and_overlap_do_not_matter(bigbatch, tmp_path):
+    options = (("--bucket-mb", 0.0625), ("--bucket-mb", 1), ("--bucket-mb", 25), ("--no-overlap",))
+    runs = [train(bigbatch, tmp_path, str(i), *SHORT, "--processes", 3, *o) for i, o in enumerate(options)]
+    assert {run["weights_sha256"] for run in runs} == {sha256(bigbatch, tmp_path, "1p", *SHORT, "--processes", 1)}
+    chosen = runs[0]["all_reduce"]["chosen_by_bytes"]
+    assert set(chosen) == {"4096", "65536", "1048576", "4194304"}
 
 
 def test_with_dropout_and_augmentation_too_also_when_a_run_changes_its_processes(bigbatch, tmp_path):

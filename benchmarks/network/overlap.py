@@ -158,7 +158,8 @@ def main() -> None:
         "`resnet18` (width 48, 128x128 pixels) computes on the cores that the network needs too. Milliseconds a step, "
         f"medians of {ROUNDS} rounds of {ITERATIONS} steps, the three kinds in turn. What can be hidden is the time of "
         "the sum, or that of the backward pass if it is shorter.\n\n"
-        "| model | hosts | Mbit/s | bucket, MiB | no communication | sequential | overlapped | sum | backward | hidden |\n"
+        "| model | hosts | Mbit/s | bucket, MiB | no communication | sequential | overlapped | sum | backward "
+        "| hidden |\n"
         "|---|---|---|---|---|---|---|---|---|---|\n"
     )
     write_card("network_overlap", "Overlap of communication and backpropagation", results, header + "\n".join(rows))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bigbatch.optim import correct_momentum, set_learning_rate
     from bigbatch.presets import find_recipe
     from bigbatch.recipe import Recipe
+    from bigbatch.reduction.options import AggregationOptions
     from bigbatch.runs import RunFolder
     from bigbatch.sampling import Sampling
     from bigbatch.step import Step
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 MODULE_OF: Final = {
+    "AggregationOptions": "reduction.options",
     "InputError": "errors",
     "LearningRate": "learning_rate",
     "Minibatches": "data.minibatches",
@@ -41,6 +43,7 @@ MODULE_OF: Final = {
 }
 
 __all__ = [
+    "AggregationOptions",
     "InputError",
     "LearningRate",
     "Minibatches",
