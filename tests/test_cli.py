@@ -1,5 +1,6 @@
 """The command as a user meets it: bad input is one line, exit code 2, and nothing is lost."""
 
+import json
 import os
 import subprocess
 import sys
