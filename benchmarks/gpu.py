@@ -1,4 +1,4 @@
-"""What a GPU must show: the same bits on a rerun and after a resumption, and ResNet-50 images/s beside a plain loop.
+"""What a GPU must show: the same bits on a rerun, after a resumption and through NCCL, and ResNet-50 images/s.
 
 Run from the repository's root on a machine with a GPU: python benchmarks/gpu.py.
 """
@@ -11,10 +11,15 @@ from pathlib import Path
 import torch
 
 from bigbatch.benchmark.step import bench_step
+from bigbatch.checkpoint import weights_sha256
 from bigbatch.launch import Machine, joined
+from bigbatch.models import build_model
 from bigbatch.presets import digits, imagenet_resnet50
 from bigbatch.recipe import Model
+from bigbatch.reduction.communicator import Communicator
+from bigbatch.reduction.options import AggregationOptions
 from bigbatch.runs import RunFolder
+from bigbatch.step import Step
 from bigbatch.trainer import train
 from card import write_card
 
@@ -29,27 +34,60 @@ def hashes(machine: Machine) -> dict[str, str]:
         return {name: str(train(recipe, run, machine)["weights_sha256"]) for name, run in runs.items()}
 
 
+def collective_hashes(device: torch.device) -> dict[str, str]:
+    """Take three steps of 8 workers without a group, and through the collectives and the hook over a group of one."""
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
+    found = {}
+    for name in ("alone", "direct", "native", "direct, no overlap"):
+        torch.manual_seed(0)
+        model = build_model("resnet18", num_classes=10, in_channels=3, width=16).to(device)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        options = AggregationOptions(overlap="no overlap" not in name, bucket_mb=0.25)
+        sizes = {"minibatch_size": 64, "worker_minibatch_size": 8}
+        step = Step(model, torch.nn.CrossEntropyLoss(reduction="none"), optimizer, aggregation=options, **sizes)
+        if name != "alone":
+            step.communicator = Communicator(step.processes, step.worker_count, device, name.split(",")[0])
+        generator = torch.Generator().manual_seed(1)
+        for iteration in range(3):
+            images = torch.randn(64, 3, 32, 32, generator=generator).to(device).split(8)
+            labels = torch.randint(10, (64,), generator=generator).to(device).split(8)
+            step(zip(images, labels, strict=True), iteration=iteration)
+        step.close()
+        found[f"8 workers, {name}"] = weights_sha256(model.state_dict())
+    torch.distributed.destroy_process_group()
+    return found
+
+
 def main() -> None:
     """Run all of it on one GPU, and write the card."""
     if not torch.cuda.is_available():
         sys.exit("this machine has no GPU: nothing was run")
     with joined() as machine:
         found = hashes(machine)
+        collective = collective_hashes(machine.device)
         recipe = replace(imagenet_resnet50(), precision="bfloat16")
         speeds = [
-            bench_step(replace(recipe, worker_minibatch_size=n), machine, rounds=9, seconds_per_turn=4.0)
+            bench_step(
+                replace(recipe, worker_minibatch_size=n),
+                machine,
+                rounds=9,
+                seconds_per_turn=4.0,
+                aggregation=AggregationOptions(),
+            )
             for n in (32, 128)
         ]
     rows = [f"| weights of a run, {name} | {digest[:16]} |" for name, digest in found.items()]
+    rows += [f"| {name} | {digest[:16]} |" for name, digest in collective.items()]
     rows += [
         f"| ResNet-50, bf16, minibatch 256 as workers of {s['worker_minibatch_size']} | "
         f"{s['images_per_second']:,.0f} images/s, {s['ratio']:.3f} of the plain loop "
         f"({s['ratio_least']:.3f} to {s['ratio_largest']:.3f}) |"
         for s in speeds
     ]
-    same = len(set(found.values())) == 1
+    same = len(set(found.values())) == 1 == len(set(collective.values()))
     table = "| | |\n|---|---|\n" + "\n".join(rows) + f"\n\nSame bits: {'yes' if same else 'NO'}."
-    write_card("gpu", "One GPU", {"weights_sha256": found, "same_bits": same, "speed": speeds}, table)
+    write_card("gpu", "One GPU", {"weights_sha256": found | collective, "same_bits": same, "speed": speeds}, table)
     sys.exit(0 if same else 1)
 
 

@@ -39,7 +39,8 @@ class RunningState:
         with torch.no_grad():
             forward()
         self._check_identity()
-        changed = _agree([not self._is_as_at_start(name) for name in self.buffers], processes)
+        device = next(model.parameters()).device
+        changed = _agree([not self._is_as_at_start(name) for name in self.buffers], processes, device)
         norms = {id(b) for m in model.modules() if isinstance(m, Norms) for b in m.buffers()}
         changing = [name for name, change in zip(self.buffers, changed, strict=True) if change]
         candidates = [name for name, b in self.buffers.items() if name in changing or id(b) in norms]
@@ -96,11 +97,10 @@ class RunningState:
         return torch.equal(now, before)
 
 
-def _agree(flags: list[bool], processes: Processes) -> list[bool]:
+def _agree(flags: list[bool], processes: Processes, device: torch.device) -> list[bool]:
     """Return the flags that are set on any process."""
     if processes.world_size == 1 or not flags:
         return flags
-    device = torch.device("cuda") if dist.get_backend(processes.group) == "nccl" else torch.device("cpu")
     agreed = torch.tensor(flags, dtype=torch.int32, device=device)
     with communicating():
         dist.all_reduce(agreed, dist.ReduceOp.MAX, group=processes.group)

@@ -94,6 +94,7 @@ class Step:
             raise InputError(msg)
         self.device = self.parameters[0].device
         self.options = aggregation or AggregationOptions()
+        self.is_summing = False  # from the last worker's forward pass until all has arrived
         # Both are made with the first minibatch, which shows what a forward pass changes.
         self.aggregation: Aggregation | None = None
         self.state: RunningState | None = None
@@ -126,6 +127,9 @@ class Step:
 
         For loops that do more before the update, such as clipping; arguments and result as `__call__`.
         """
+        if self.is_summing:
+            msg = "a step failed after its sums had begun, and other processes may wait for the rest; make a new Step"
+            raise InputError(msg)
         versions = self._parameter_versions()
         blocks = iter(minibatch)
         for worker in self.workers:
@@ -159,6 +163,7 @@ class Step:
             state.begin()
         state.restore()
         seed_generators(fold("worker", self.seed, iteration, worker), self.device)
+        self.is_summing = self.communicator is not None and worker == self.workers[-1]
         loss = self._loss(aggregation.module_for(worker), inputs, targets)
         aggregation.backward(worker, loss, [*state.changes(), loss.detach()])
 
@@ -205,6 +210,7 @@ class Step:
         assert self.aggregation is not None
         assert self.state is not None
         *changes, loss = self.aggregation.finish()
+        self.is_summing = False
         self.state.finish(changes, self.worker_count)
         return loss.clone()
 

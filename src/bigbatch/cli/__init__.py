@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from bigbatch.cli.arguments import parse
@@ -31,11 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         record(_run_launched)(arguments)
         exit_code = 0
+    except SystemExit as end:  # of --help
+        exit_code = end.code if isinstance(end.code, int) else FAILURE
     finally:
         # What had to be written is written. An interpreter that is torn down can abort when one of torch's threads
         # still wants it (pytorch#190489), or wait for a message that never comes: leave at once.
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(exit_code)
 
 

@@ -57,10 +57,10 @@ def bench_all_reduce_command(options: argparse.Namespace, arguments: Sequence[st
     from bigbatch.launch import joined, launch
 
     place = find_place(os.environ)
+    if (place.world_size if place else options.processes) == 1:
+        msg = "an all-reduce needs at least 2 processes; give --processes P"
+        raise InputError(msg)
     if place is None:
-        if options.processes == 1:
-            msg = "an all-reduce needs at least 2 processes; give --processes P"
-            raise InputError(msg)
         launch([*arguments, "--processes", str(options.processes or 2)], options.processes or 2)
         return
     from bigbatch.benchmark.all_reduce import SIZES, bench_all_reduce

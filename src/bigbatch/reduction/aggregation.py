@@ -116,6 +116,7 @@ class Aggregation:
         nodes.append(Node(last, last + 1, bucket.buffer()))
         if not self.is_compressed:
             return self.communicator.submit(nodes, bucket.buffer())
+        self.communicator.finish()  # the statistics may be on the same group
         fold(nodes, bucket.buffer())
         world_size = self.communicator.world_size
         mean: Future[Tensor] = bf16_compress_hook(self.overlap.group, bucket)

@@ -92,7 +92,7 @@ def measure(algorithms: Mapping[str, AllReduce], run: Sequence[Node[None]], grou
 
 def _kept_table(key: str, algorithms: Mapping[str, AllReduce], otherwise: Tensor) -> Tensor:
     """Return what was kept, or `otherwise` if there is none or somebody has spoilt the file."""
-    with suppress(KeyError, TypeError, ValueError):
+    with suppress(KeyError, TypeError, ValueError, RuntimeError):
         table = torch.tensor(_read()[key], dtype=torch.float64)
         if table.shape == (len(SIZES), len(algorithms)):
             return table
@@ -101,7 +101,7 @@ def _kept_table(key: str, algorithms: Mapping[str, AllReduce], otherwise: Tensor
 
 def _keep(key: str, table: Tensor) -> None:
     """Write the file anew; where that is not allowed, the next run measures again."""
-    with suppress(OSError):
+    with suppress(OSError, RuntimeError):  # RuntimeError: a user without a home
         path = kept_file()
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}")
@@ -110,7 +110,7 @@ def _keep(key: str, table: Tensor) -> None:
 
 
 def _read() -> dict[str, Any]:
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RuntimeError):
         content = json.loads(kept_file().read_text())
         if isinstance(content, dict):
             return content

@@ -72,9 +72,10 @@ class Communicator:
         if device.type == "cuda":
             self.lanes = [_cuda_lane(_new_group(processes, device), blocks, device)]
         else:
-            groups = [_new_group(processes, device) for _ in range(NUM_LANES)]
+            groups = [_new_group(processes, device) for _ in range(1 if processes.group else NUM_LANES)]
             self.nodes = cluster_nodes(_local_ranks(groups[0]))
             self.lanes = [_cpu_lane(group, blocks, self.nodes) for group in groups]
+        self.given_group = processes.group
         self.turn = 0
         self.algorithms = self.lanes[0].algorithms
         self.choice: Choice | None = None
@@ -128,7 +129,7 @@ class Communicator:
         """End the threads and the groups."""
         for lane in self.lanes:
             lane.communication.close()
-            if dist.is_initialized():
+            if dist.is_initialized() and lane.group is not self.given_group:
                 dist.destroy_process_group(lane.group)
 
     def _choose(self, run: list[Node[None]]) -> Choice:
@@ -186,12 +187,17 @@ def _local_ranks(group: dist.ProcessGroup) -> list[int]:
 
 
 def _new_group(processes: Processes, device: torch.device) -> dist.ProcessGroup:
-    """Return a group of the same processes, with the same timeout, that nobody else uses."""
-    group = processes.group or dist.group.WORLD
-    assert group is not None
+    """Return a group of the same processes, with the same timeout, that nobody else uses.
+
+    A group that the user has given is used itself: torch makes no second one of the same processes without asking all
+    others.
+    """
+    if processes.group is not None:
+        return processes.group
+    world = dist.group.WORLD
+    assert world is not None
     # torch.distributed.new_group would take 30 minutes, whatever the timeout of the others.
-    timeout = group._get_backend(torch.device(device.type)).options._timeout  # noqa: SLF001 - no public way
-    ranks = dist.get_process_group_ranks(processes.group) if processes.group else None
+    timeout = world._get_backend(torch.device(device.type)).options._timeout  # noqa: SLF001 - no public way
     with communicating():
-        own: dist.ProcessGroup = dist.new_group(ranks, timeout=timeout, use_local_synchronization=ranks is not None)
+        own: dist.ProcessGroup = dist.new_group(timeout=timeout)
     return own

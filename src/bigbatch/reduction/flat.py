@@ -84,6 +84,6 @@ class FlatLayout:
 
 
 def dense_strides(tensor: Tensor) -> tuple[int, ...]:
-    """Return the tensor's own strides if it is contiguous or channels-last (a straight copy); else contiguous ones."""
-    is_dense = tensor.is_contiguous() or (tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last))  # noqa: PLR2004
-    return tensor.stride() if is_dense else torch.empty(tensor.shape, device="meta").stride()
+    """Return the tensor's own strides if its elements fill a buffer, as DDP's buckets do; else contiguous ones."""
+    alike = torch.empty_like(tensor, device="meta")  # which keeps the strides of just those
+    return alike.stride() if alike.stride() == tensor.stride() else torch.empty(tensor.shape, device="meta").stride()

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
+from bigbatch.errors import InputError
+
 OnBucket = Callable[[dist.GradBucket], Future[Tensor]]
 
 # torch 2.13 renames it and deprecates the old name.
@@ -61,7 +63,7 @@ class Overlap:
         self.replica.register_comm_hook(None, self._hook)
         for _ in range(2):  # torch rearranges its buckets once, when the second forward pass begins
             self.buckets.clear()
-            self.mark_all(trial(self.replica)).backward()  # type: ignore[no-untyped-call]
+            self._try(trial)
         for parameter in self.parameters:
             parameter.grad = None
 
@@ -69,6 +71,18 @@ class Overlap:
         """Return the loss, made to depend on every parameter: one that it did not use has a gradient of zeros."""
         marked: Tensor = MarkAll.apply(loss, *self.parameters)  # type: ignore[no-untyped-call]
         return marked
+
+    def _try(self, trial: Callable[[nn.Module], Tensor]) -> None:
+        try:
+            self.mark_all(trial(self.replica)).backward()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            if "ready only once" not in str(error):
+                raise
+            msg = (
+                "a parameter gets its gradient twice in one backward pass, as in a reentrant checkpoint: use "
+                "torch.utils.checkpoint with use_reentrant=False, or sum without overlap (--no-overlap)"
+            )
+            raise InputError(msg) from error
 
     def _hook(self, state: None, bucket: dist.GradBucket) -> Future[Tensor]:
         del state
