@@ -20,7 +20,7 @@ CASES = [
 
 def bench(recipe: str, minibatch_size: str, processes: str) -> dict[str, float | int | str]:
     """Run one case."""
-    command = [sys.executable, "-m", "bigbatch", "bench", "step", recipe, "--json", "--rounds", "15"]
+    command = [sys.executable, "-m", "bigbatch", "bench", "step", recipe, "--json", "--rounds", "9"]
     command += ["--minibatch-size", minibatch_size, "--processes", processes]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     result: dict[str, float | int | str] = json.loads(done.stdout)
@@ -37,7 +37,7 @@ def main() -> None:
         for r in results
     ]
     header = (
-        "Medians over 15 pairs of turns of about 2 s each, in turn within one run; the ratio is taken pair by pair.\n\n"
+        "Medians over 9 pairs of turns of about 2 s each, in turn within one run; the ratio is taken pair by pair.\n\n"
         "| recipe, model | minibatch / worker | processes | exact, images/s | plain DDP, images/s | ratio |\n"
         "|---|---|---|---|---|---|\n"
     )
