@@ -51,9 +51,6 @@ def predict_scales(plan: Plan, spec: str) -> list[Prediction]:
         InputError: the cluster is not described as it must be, or the plan does not fit it.
     """
     cluster = parse_cluster(spec)
-    if not cluster.images_per_second:
-        msg = "cluster: give images_per_second, of one device, as `bigbatch bench step` measures it"
-        raise InputError(msg)
     from bigbatch.benchmark.step import gradient_bytes
 
     buffers = into_buckets(gradient_bytes(plan.recipe), cluster.bucket_mb)

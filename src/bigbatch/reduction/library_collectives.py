@@ -28,7 +28,7 @@ class DirectCollectives:
 
     def __init__(self, group: dist.ProcessGroup, blocks: Sequence[range]) -> None:
         self.group, self.worker_count = group, blocks[-1].stop
-        self.rank, self.world_size = group.rank(), group.size()
+        self.world_size = group.size()
         self.runs = [run_of(block, self.worker_count) for block in blocks]
 
     def __call__(self, nodes: Sequence[Node[Tensor]], out: Tensor) -> None:

@@ -14,11 +14,8 @@ GRACE_SECONDS: Final = 2.0  # between the first and the last process that notice
 
 
 @contextmanager
-def communicating(peer: int | None = None) -> Iterator[None]:
-    """Name an error of a message or a collective for what it is, and the process that is gone or late.
-
-    Args:
-        peer: the rank that the message goes to or comes from; None for a collective.
+def communicating() -> Iterator[None]:
+    """Name an error of a collective for what it is, and the process that is gone or late.
 
     Raises:
         PeerLostError: a process ended, or did not answer within the group's timeout.
@@ -28,7 +25,7 @@ def communicating(peer: int | None = None) -> Iterator[None]:
     except PeerLostError:
         raise
     except RuntimeError as error:
-        raise lost(error, peer) from error
+        raise lost(error) from error
 
 
 def lost(error: RuntimeError, peer: int | None = None) -> PeerLostError:
