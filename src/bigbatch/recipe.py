@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from bigbatch.errors import InputError, nearest
+from bigbatch.launch_options import Checkpoints, Launch
 from bigbatch.learning_rate import SCALING_RULES, SCHEDULES, WARMUPS, LearningRate
+from bigbatch.losses import CROSS_ENTROPY, check_loss_name
 from bigbatch.models.names import check_model_name
 from bigbatch.sampling import Sampling, check_minibatch_size
 from bigbatch.user_code import is_user_code
@@ -16,6 +18,7 @@ AUGMENTATIONS: Final = ("flip", "crop", "random-resized-crop")
 PRECISIONS: Final = ("float32", "bfloat16")
 MAX_SEED: Final = 2**63 - 1
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NOT_OF_THE_RESULT: Final = ("launch.", "checkpoints.", "data.path")  # what may differ between runs with the same bits
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that a training's result depends on, and nothing else.
+    """Everything that a training's result depends on; and, in sections of their own, how it is launched and saved.
 
     Attributes:
         name: a word for people and folders.
@@ -137,6 +140,8 @@ class Recipe:
         epochs: passes over the training data.
         seed: of initialisation, order and augmentation.
         precision: float32, or bfloat16 for autocast in the forward pass.
+        loss: cross-entropy, or `package.module:callable`, a function of (output, targets) with one loss a sample.
+        launch, checkpoints: how it is run and saved; the result does not depend on them.
 
     Raises:
         InputError: a field is out of its range; the message says what is possible.
@@ -151,10 +156,13 @@ class Recipe:
     epochs: int
     seed: int = 0
     precision: str = "float32"
+    loss: str = CROSS_ENTROPY
     scaling: Scaling = field(default_factory=Scaling)
     warmup: Warmup = field(default_factory=Warmup)
     schedule: Schedule = field(default_factory=Schedule)
     optimizer: Optimizer = field(default_factory=Optimizer)
+    launch: Launch = field(default_factory=Launch)
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
 
     def __post_init__(self) -> None:
         check_minibatch_size(self.minibatch_size, self.worker_minibatch_size)
@@ -205,7 +213,7 @@ class Recipe:
 def differences(old: Recipe, new: Recipe) -> list[str]:
     """Return one `section.field: old -> new` for each field in which the two recipes differ.
 
-    Where the data lies is left out: what it is, its fingerprint says.
+    Where the data lies is left out (what it is, its fingerprint says), and how the run is launched and saved.
 
     >>> from dataclasses import replace
     >>> small = Recipe("a", Reference(16, 0.1), Model("resnet18"), Data("digits"), 16, 16, 30)
@@ -213,7 +221,7 @@ def differences(old: Recipe, new: Recipe) -> list[str]:
     ['minibatch_size: 16 -> 32']
     """
     before, after = _flatten(old.to_dict()), _flatten(new.to_dict())
-    keys = sorted((before.keys() | after.keys()) - {"data.path"})
+    keys = sorted(key for key in before.keys() | after.keys() if not key.startswith(NOT_OF_THE_RESULT))
     return [
         f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if repr(before.get(key)) != repr(after.get(key))
     ]
@@ -282,6 +290,7 @@ def _check_choices(recipe: Recipe) -> None:
             msg = f"{name} '{value}' is unknown; {nearest(value, list(known))}"
             raise InputError(msg)
     check_model_name(recipe.model.name)
+    check_loss_name(recipe.loss)
     for section, part in (("model", recipe.model), ("data", recipe.data), ("optimizer", recipe.optimizer)):
         if part.arguments and not is_user_code(part.name):
             msg = f"{section}.arguments is for package.module:callable; '{part.name}' takes none"

@@ -18,6 +18,7 @@ from bigbatch.evaluation import evaluate
 from bigbatch.keyed_random import fold
 from bigbatch.launch import Machine
 from bigbatch.learning_rate import LearningRate
+from bigbatch.losses import find_loss
 from bigbatch.models import build_model
 from bigbatch.optim import build_optimizer, set_learning_rate
 from bigbatch.plan import Plan
@@ -137,7 +138,7 @@ def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, 
     optimizer = build_optimizer(recipe.optimizer, model, recipe.reference.learning_rate)
     step = Step(
         model,
-        nn.CrossEntropyLoss(reduction="none"),
+        find_loss(recipe.loss),
         optimizer,
         minibatch_size=recipe.minibatch_size,
         worker_minibatch_size=recipe.worker_minibatch_size,
