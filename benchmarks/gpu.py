@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from bigbatch.benchmark.step import bench_step
-from bigbatch.checkpoint import weights_sha256
+from bigbatch.checkpoint.weights import weights_sha256
 from bigbatch.launch import Machine, joined
 from bigbatch.models import build_model
 from bigbatch.presets import digits, imagenet_resnet50

@@ -12,8 +12,9 @@ from bigbatch.presets import digits
 from bigbatch.recipe_file import with_settings
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.reduction.processes import Processes
+from bigbatch.run_evaluation import evaluate_run
 from bigbatch.runs import RunFolder
-from bigbatch.trainer import evaluate_run, train
+from bigbatch.trainer import train
 
 MACHINE = Machine(Processes(), torch.device("cpu"), threads=1)
 SMALL = with_settings(digits(), ["minibatch_size=256", "epochs=3", "model.width=4", "model.dropout=0.1"])

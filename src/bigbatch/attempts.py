@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import torch
 
+from bigbatch.code_version import describe_code
 from bigbatch.errors import InputError
 from bigbatch.launch import Machine
 from bigbatch.recipe import Recipe
@@ -12,7 +13,7 @@ from bigbatch.reduction.agreement import check_agreement
 from bigbatch.reduction.options import NATIVE
 from bigbatch.runs import RunFolder, describe_run
 
-BITS_DEPEND_ON: Final = ("torch", "device", "threads_per_process")
+BITS_DEPEND_ON: Final = ("torch", "device", "threads_per_process", "code")
 
 
 def describe_attempt(
@@ -23,17 +24,31 @@ def describe_attempt(
     all_reduce: dict[str, Any],
     fingerprint: str,
     samples_consumed: int,
+    after: str | None = None,
 ) -> dict[str, Any]:
-    """Return what run.json says when an attempt starts; that of a resumed run keeps the list of its attempts."""
+    """Return what run.json says when an attempt starts; that of a resumed run keeps the list of its attempts.
+
+    Args:
+        recipe: of the run.
+        folder: of the run.
+        machine: this process and its device.
+        all_reduce: how gradients are summed.
+        fingerprint: of the data.
+        samples_consumed: the position that it starts from.
+        after: why the attempt before ended, if a launcher knows.
+    """
     attempt = {
         **describe_run(is_writer=machine.processes.rank == 0),
         "processes": machine.processes.world_size,
         "threads_per_process": machine.threads,
         "device": device_name(machine.device),
+        "default_dtype": str(torch.get_default_dtype()),
+        "code": describe_code(recipe),
         "all_reduce": all_reduce,
         "from_sample": samples_consumed,
+        "after": after,
     }
-    attempts = folder.read_summary()["attempts"] if samples_consumed else []
+    attempts = _list_of(folder.read_summary_or_nothing().get("attempts"))
     return {
         "status": "running",
         "recipe": recipe.to_dict(),
@@ -53,14 +68,16 @@ def check_attempts(summary: dict[str, Any], recipe: Recipe, folder: RunFolder, m
     """
     facts = {
         "its recipe": to_toml(recipe).splitlines(),
+        "its code": [f"{name} {digest}" for name, digest in summary["code"].items()],
         "its data": [f"fingerprint {summary['data_fingerprint']}"],
         f"the checkpoint it sees in {folder.path} (all must share its file system)": [
             f"at sample {summary['from_sample']}"
         ],
         "its engine": [
-            f"torch {summary['versions']['torch']}",
+            *(f"{package} {summary['versions'][package]}" for package in ("python", "torch", "numpy")),
             f"device {summary['device']}",
             f"threads_per_process {summary['threads_per_process']}",
+            f"default_dtype {summary['default_dtype']}",
             f"reduction {summary['reduction']}",
         ],
     }
@@ -73,7 +90,9 @@ def compare_with_before(folder: RunFolder, summary: dict[str, Any]) -> list[str]
     Raises:
         InputError: the data or the reduction differs: the run would be neither the one nor the other.
     """
-    before = folder.read_summary()
+    before = folder.read_summary_or_nothing()
+    if not before:
+        return ["warning: run.json is missing or damaged; what the run was started with is not known"]
     if before["data_fingerprint"] != summary["data_fingerprint"]:
         msg = f"the data has changed since {folder.path} was started; put the old back, or choose another --output"
         raise InputError(msg)
@@ -82,10 +101,14 @@ def compare_with_before(folder: RunFolder, summary: dict[str, Any]) -> list[str]
         raise InputError(msg)
     old, new = ({**attempt, **attempt["versions"]} for attempt in (before, summary))
     return [
-        f"warning: {key} was {old[key]} and is {new[key]}: the bits can differ from those of an uninterrupted run"
+        f"warning: {key} was {old.get(key)} and is {new[key]}: the bits can differ from those of an uninterrupted run"
         for key in BITS_DEPEND_ON
-        if old[key] != new[key]
+        if old.get(key) != new[key]
     ]
+
+
+def _list_of(attempts: object) -> list[Any]:
+    return attempts if isinstance(attempts, list) else []
 
 
 def device_name(device: torch.device) -> str:

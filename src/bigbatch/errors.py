@@ -9,6 +9,18 @@ class PeerLostError(RuntimeError):
     """Another process of the group ended or stopped answering; its own error is the cause."""
 
 
+class DisagreementError(RuntimeError):
+    """Processes that must hold the same weights do not: a fault of a machine."""
+
+
+class NonFiniteError(RuntimeError):
+    """A loss or gradient is NaN or infinite; the same in every repetition, so a restart does not help."""
+
+
+class SaveError(RuntimeError):
+    """Checkpoints cannot be saved; the last good one is whole."""
+
+
 class ProcessFailedError(RuntimeError):
     """A process that we launched failed; the text is its traceback."""
 

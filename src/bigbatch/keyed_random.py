@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 Words = NDArray[np.uint64]
 
+SCHEME: Final = "splitmix64 by key, 1"  # another number for another way from the seed to the draws
 GOLDEN_GAMMA: Final = 0x9E3779B97F4A7C15
 MASK: Final = 2**64 - 1
 

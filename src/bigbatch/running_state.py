@@ -68,6 +68,10 @@ class RunningState:
         """Return what a worker has added to each of the running statistics."""
         return [self.buffers[name] - self.start[name] for name in self.statistics]
 
+    def is_finite(self) -> bool:
+        """Tell whether no running statistic is NaN or infinite."""
+        return all(bool(self.buffers[name].isfinite().all()) for name in self.statistics)
+
     @torch.no_grad()
     def finish(self, sums: list[Tensor], worker_count: int) -> None:
         """Add the mean of the workers' changes, by one division of their sum.

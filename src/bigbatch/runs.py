@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,9 +16,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+from bigbatch.atomic_file import write_atomically
 from bigbatch.errors import InputError
 from bigbatch.recipe import Recipe, differences
 from bigbatch.recipe_file import read_recipe, to_toml
+from bigbatch.run_lock import LOCK
 
 LAST_EPOCHS: Final = 5
 PACKAGES: Final = ("bigbatch", "torch", "numpy")
@@ -61,7 +64,7 @@ class RunFolder:
             if not resume:
                 msg = f"{self.path} already holds this run; add --resume to go on with it, or choose another --output"
                 raise InputError(msg)
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        elif self.path.is_dir() and not {path.name for path in self.path.iterdir()} <= {LOCK}:
             msg = f"{self.path} is not empty and holds no run; choose another --output"
             raise InputError(msg)
         elif self.path.exists() and not self.path.is_dir():
@@ -69,24 +72,28 @@ class RunFolder:
             raise InputError(msg)
 
     def create(self, recipe: Recipe) -> None:
-        """Make the folder and write the recipe, unless this recipe's run is there.
+        """Make the folder and write the recipe, unless this recipe's run is there; hold its lock (`run_lock`) before.
 
         Raises:
             InputError: the folder cannot be written, or holds another recipe's run.
         """
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            with (self.path / "recipe.toml").open("x") as file:  # of two runs started at once, one gets the folder
-                file.write(to_toml(recipe))
-        except FileExistsError:
-            self.check(recipe, resume=True)
+            if self.exists():
+                self.check(recipe, resume=True)
+            else:
+                write_atomically(self.path / "recipe.toml", to_toml(recipe).encode())
         except OSError as error:
             msg = f"cannot write the run to {self.path} ({error.strerror}); choose another --output"
             raise InputError(msg) from error
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Replace run.json."""
-        self._write("run.json", json.dumps(summary, indent=2) + "\n")
+        """Replace run.json.
+
+        Raises:
+            OSError: it cannot be written; the old one is still there.
+        """
+        write_atomically(self.path / "run.json", (json.dumps(summary, indent=2) + "\n").encode())
 
     def read_summary(self) -> dict[str, Any]:
         """Return run.json.
@@ -101,8 +108,19 @@ class RunFolder:
             raise InputError(msg) from error
         return summary
 
+    def read_summary_or_nothing(self) -> dict[str, Any]:
+        """Return run.json, or nothing where there is none yet or it is damaged."""
+        with suppress(InputError):
+            summary = self.read_summary()
+            return summary if isinstance(summary, dict) else {}
+        return {}
+
     def append_metrics(self, *lines: Mapping[str, Any]) -> None:
-        """Append lines to metrics.jsonl."""
+        """Append lines to metrics.jsonl.
+
+        Raises:
+            OSError: they cannot be written.
+        """
         with (self.path / "metrics.jsonl").open("ab+") as file:
             if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
                 file.write(b"\n")  # the last writer was killed within a line
@@ -126,11 +144,6 @@ class RunFolder:
                 yield json.loads(line)
             except ValueError:  # the last line of a run that was killed while it wrote
                 continue
-
-    def _write(self, name: str, text: str) -> None:
-        temporary = self.path / f".{name}.{os.getpid()}.tmp"
-        temporary.write_text(text)
-        temporary.replace(self.path / name)
 
 
 def default_folder(recipe: Recipe, *, resume: bool) -> Path:
@@ -156,13 +169,14 @@ def describe_run(*, is_writer: bool) -> dict[str, Any]:
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "argv": sys.argv,
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": {"python": platform.python_version(), **{name: package_version(name) for name in PACKAGES}},
         "git": _git_state() if is_writer else None,
         "host": {"machine": platform.machine(), "system": platform.platform(), "cores": os.cpu_count()},
     }
 
 
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
+    """Return the installed version of a package."""
     try:
         return version(package)
     except PackageNotFoundError:

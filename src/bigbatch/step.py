@@ -1,16 +1,18 @@
 """One exact step: a function of its minibatch, never of the processes that compute it."""
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from bigbatch.errors import InputError, nearest
+from bigbatch.errors import InputError
 from bigbatch.keyed_random import fold
 from bigbatch.optim import correct_momentum
-from bigbatch.recipe import PRECISIONS
+from bigbatch.preconditions import LossFunction, check_choices, check_loss, check_model
 from bigbatch.reduction.aggregation import Aggregation
 from bigbatch.reduction.agreement import check_agreement
 from bigbatch.reduction.communicator import Communicator
@@ -22,11 +24,21 @@ from bigbatch.running_state import RunningState
 from bigbatch.sampling import check_minibatch_size, worker_block
 from bigbatch.seeding import seed_generators
 
-LossFunction = Callable[[Any, Any], Tensor]
-
 HALF: Final = (torch.float16, torch.bfloat16)
-WRAPPERS: Final = ("DistributedDataParallel", "DataParallel", "FullyShardedDataParallel")
-DEVICES: Final = ("cpu", "cuda")
+REQUESTS: Final = ("stop", "save")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What all processes know of a step.
+
+    Attributes:
+        requests: what any of them has asked for, of `REQUESTS`.
+        is_finite: whether loss, gradients and running statistics are.
+    """
+
+    requests: frozenset[str]
+    is_finite: bool
 
 
 class Step:
@@ -53,6 +65,12 @@ class Step:
         momentum_correction: correct an optimizer that absorbs the rate, instead of refusing it.
         precision: "float32", or "bfloat16" to run the forward pass under autocast.
         group: torch's process group; None for the default one, or this process alone if there is none.
+
+    Attributes:
+        workers: those of this process.
+        requested: what this process asks all others for with its next step, of `REQUESTS`; `look` tells.
+        compute_seconds: that this process has spent on its workers, reading their samples included.
+        wait_seconds: that it has waited after that for the sums.
 
     Raises:
         InputError: sizes that do not divide, more processes than workers, an optimizer that absorbs the rate, or
@@ -94,6 +112,9 @@ class Step:
             raise InputError(msg)
         self.device = self.parameters[0].device
         self.options = aggregation or AggregationOptions()
+        self.requested: set[str] = set()
+        self.no_requests = torch.zeros(len(REQUESTS), device=self.device)
+        self.compute_seconds = self.wait_seconds = 0.0
         self.is_summing = False  # from the last worker's forward pass until all has arrived
         # Both are made with the first minibatch, which shows what a forward pass changes.
         self.aggregation: Aggregation | None = None
@@ -130,6 +151,7 @@ class Step:
         if self.is_summing:
             msg = "a step failed after its sums had begun, and other processes may wait for the rest; make a new Step"
             raise InputError(msg)
+        start = time.perf_counter()
         versions = self._parameter_versions()
         blocks = iter(minibatch)
         for worker in self.workers:
@@ -141,7 +163,23 @@ class Step:
             raise InputError(msg)
         # Every process leaves the step with its generators in the same state, whichever workers it ran.
         seed_generators(fold("after the step", self.seed, iteration), self.device)
-        return self._finish()
+        return self._finish(start)
+
+    def look(self) -> Outcome:
+        """Return what came of the last `backward`, the same on every process; on a GPU, wait for it."""
+        assert self.aggregation is not None
+        asked = torch.stack([self.aggregation.is_finite().float(), *self.asked]).tolist()
+        is_finite = bool(asked[0]) or all(  # a sum over large numbers may overflow
+            bool(tensor.isfinite().all())
+            for tensor in (self.loss, *(p.grad for p in self.parameters))
+            if tensor is not None
+        )
+        return Outcome(frozenset(name for name, count in zip(REQUESTS, asked[1:], strict=True) if count), is_finite)
+
+    def undo(self) -> None:
+        """Forget what the last `backward` did to the running statistics: its update will not be taken."""
+        assert self.state is not None
+        self.state.restore()
 
     def describe_all_reduce(self) -> dict[str, Any]:
         """Return the algorithm of the sum over the processes, and what it was chosen by."""
@@ -164,8 +202,11 @@ class Step:
         state.restore()
         seed_generators(fold("worker", self.seed, iteration, worker), self.device)
         self.is_summing = self.communicator is not None and worker == self.workers[-1]
-        loss = self._loss(aggregation.module_for(worker), inputs, targets)
-        aggregation.backward(worker, loss, [*state.changes(), loss.detach()])
+        loss = self.worker_loss(aggregation.module_for(worker), inputs, targets)
+        requests = self.no_requests
+        if worker == self.workers.start and self.requested:
+            requests = requests.new_tensor([name in self.requested for name in REQUESTS])
+        aggregation.backward(worker, loss, [*state.changes(), loss.detach(), requests])
 
     def _prepare(self, inputs: Any, targets: Any) -> tuple[RunningState, Aggregation]:  # noqa: ANN401 - any batch
         """With the first block, check the loss, find the running statistics, and lay out the leaves."""
@@ -179,12 +220,12 @@ class Step:
                     self.model,
                     group=self.processes.group,
                     bucket_mb=self.options.bucket_mb,
-                    trial=lambda module: self._loss(module, inputs, targets),
+                    trial=lambda module: self.worker_loss(module, inputs, targets),
                 )
                 self.state.restore()
             self.aggregation = Aggregation(
                 self.model,
-                [*self.state.changes(), torch.zeros((), device=self.device)],
+                [*self.state.changes(), torch.zeros((), device=self.device), self.no_requests],
                 worker_count=self.worker_count,
                 workers=self.workers,
                 communicator=self.communicator,
@@ -200,19 +241,22 @@ class Step:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_bfloat16)
 
-    def _loss(self, module: nn.Module, inputs: Any, targets: Any) -> Tensor:  # noqa: ANN401 - whatever it takes
+    def worker_loss(self, module: nn.Module, inputs: Any, targets: Any) -> Tensor:  # noqa: ANN401 - whatever it takes
         """Return a worker's part of the minibatch's mean loss."""
         with self._autocast():
             losses = self.loss_function(module(inputs), targets)
         return (losses.float() if losses.dtype in HALF else losses).sum() / self.minibatch_size
 
-    def _finish(self) -> Tensor:
+    def _finish(self, start: float) -> Tensor:
         assert self.aggregation is not None
         assert self.state is not None
-        *changes, loss = self.aggregation.finish()
+        *changes, loss, self.asked = self.aggregation.finish()
+        self.compute_seconds += self.aggregation.submitted_at - start
+        self.wait_seconds += time.perf_counter() - self.aggregation.submitted_at
         self.is_summing = False
         self.state.finish(changes, self.worker_count)
-        return loss.clone()
+        self.loss = loss.clone()
+        return self.loss
 
     def _facts(self) -> dict[str, list[str]]:
         """Return what all processes must be given alike."""
@@ -242,69 +286,6 @@ class Step:
 
     def _wrong_number(self, fewer_or_more: str) -> str:
         return f"the minibatch has {fewer_or_more} blocks than this process has workers: {len(self.workers)}"
-
-
-@torch.no_grad()
-def check_loss(loss_function: LossFunction, outputs: Any, targets: Any) -> None:  # noqa: ANN401 - whatever the loss takes
-    """Refuse a loss that takes the mean: over two halves of a block a sum adds up, a mean does not.
-
-    Raises:
-        InputError: says what to return instead.
-    """
-    losses = loss_function(outputs, targets)
-    if losses.ndim > 0:
-        return
-    if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
-        msg = 'the loss is one number for the whole block; return one loss a sample (reduction="none")'
-        raise InputError(msg)
-    if len(outputs) < 2:  # noqa: PLR2004 - the mean of one sample is its sum
-        return
-    half = len(outputs) // 2
-    parts = loss_function(outputs[:half], targets[:half]) + loss_function(outputs[half:], targets[half:])
-    if not torch.isclose(parts, losses, rtol=1e-2):
-        msg = (
-            f"the loss is no sum over its samples ({losses.item():.4g}, but {parts.item():.4g} over its two halves); "
-            'return one loss a sample (reduction="none"), which is divided by the minibatch size '
-            "(arXiv 1706.02677, section 3)"
-        )
-        raise InputError(msg)
-
-
-def check_model(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Refuse what couples the workers, and parameters that no sum would reach.
-
-    Raises:
-        InputError: names it, and says what to do.
-    """
-    if type(model).__name__ in WRAPPERS:
-        msg = f"the model is wrapped in {type(model).__name__}; pass the module inside: Step does the exchange itself"
-        raise InputError(msg)
-    for name, module in model.named_modules():
-        if isinstance(module, nn.SyncBatchNorm):
-            msg = (
-                f"the model's '{name}' is SyncBatchNorm, which normalises over processes; use BatchNorm: "
-                "its statistics are over the samples of one worker (arXiv 1706.02677, section 2.3)"
-            )
-            raise InputError(msg)
-    known = {id(parameter) for parameter in model.parameters()}
-    if any(id(parameter) not in known for group in optimizer.param_groups for parameter in group["params"]):
-        msg = (
-            "the optimizer has parameters that are not the model's; a loss with parameters must be a part of the model"
-        )
-        raise InputError(msg)
-
-
-def check_choices(device: torch.device, precision: str) -> None:
-    """Refuse words that Step does not know.
-
-    Raises:
-        InputError: lists those that it knows.
-    """
-    choices = {"device": DEVICES, "precision": PRECISIONS}
-    for (name, known), value in zip(choices.items(), (device.type, precision), strict=True):
-        if value not in known:
-            msg = f"{name} '{value}' is unknown; {nearest(value, list(known))}"
-            raise InputError(msg)
 
 
 def broadcast_model(model: nn.Module, processes: Processes) -> None:

@@ -1,64 +1,33 @@
-"""A training from its recipe to its error: build, restore, epochs, minibatches, evaluate, save."""
+"""A training as a story: build, restore, epochs, minibatches, evaluate, save; and what ends it before its end."""
 
+import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bigbatch.attempts import check_attempts, compare_with_before, describe_attempt
-from bigbatch.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint, weights_sha256
-from bigbatch.data import load_data
-from bigbatch.data.dataset import Splits
-from bigbatch.data.minibatches import Minibatches
-from bigbatch.errors import InputError
+from bigbatch.consistency import compare_processes
+from bigbatch.errors import NonFiniteError
 from bigbatch.evaluation import evaluate
-from bigbatch.keyed_random import fold
 from bigbatch.launch import Machine
-from bigbatch.learning_rate import LearningRate
-from bigbatch.losses import find_loss
-from bigbatch.models import build_model
-from bigbatch.optim import build_optimizer, set_learning_rate
+from bigbatch.nonfinite import find_nonfinite_workers
+from bigbatch.optim import set_learning_rate
+from bigbatch.outcome import failure_before
 from bigbatch.plan import Plan
 from bigbatch.progress import ProgressDisplay
 from bigbatch.recipe import Recipe
+from bigbatch.recorder import Recorder
 from bigbatch.reduction.options import AggregationOptions
-from bigbatch.runs import RunFolder, run_error
-from bigbatch.seeding import seed_generators
-from bigbatch.step import Step
+from bigbatch.run_lock import locked
+from bigbatch.runs import RunFolder
+from bigbatch.stop_signals import StopSignals
+from bigbatch.training import Training, build, restore
 
-LOSSES_A_LINE: Final = 20  # iterations between two looks at the losses: a look waits for the device
-
-
-@dataclass
-class Training:
-    """The state of a training: what is built once, and the three things that change.
-
-    Attributes:
-        samples_consumed: the position in the training; with the recipe it says what comes next.
-        validation_errors: of every epoch so far, in %.
-        seconds: spent on training and evaluation, over all resumptions.
-    """
-
-    recipe: Recipe
-    machine: Machine
-    data: Splits
-    minibatches: Minibatches
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    step: Step
-    learning_rate: LearningRate
-    num_workers: int
-    samples_consumed: int = 0
-    validation_errors: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def is_writer(self) -> bool:
-        """Whether this process writes the run's folder."""
-        return self.machine.processes.rank == 0
+LOSSES_A_LINE: Final = 20  # iterations between two looks at the losses
+COMPARED_EVERY: Final = 100  # iterations between two comparisons of the processes
 
 
 def train(
@@ -69,11 +38,14 @@ def train(
     aggregation: AggregationOptions | None = None,
     num_workers: int = 0,
     stop_after_epoch: int | None = None,
+    stop_after_iteration: int | None = None,
 ) -> dict[str, Any]:
-    """Train the recipe, from the folder's last checkpoint if it has one, and return the run's summary (run.json).
+    """Train the recipe, from the folder's last good checkpoint if it has one, and return the run's summary (run.json).
 
         with bigbatch.joined() as machine:
             summary = bigbatch.train(recipe, bigbatch.RunFolder(Path("my-run")), machine)
+
+    SIGTERM, SIGUSR1 and a first SIGINT end it at its next iteration, with a checkpoint; its status is then "stopped".
 
     Args:
         recipe: what to train.
@@ -82,25 +54,34 @@ def train(
         aggregation: how gradients are summed over the processes; the weights do not depend on it, but for "native".
         num_workers: processes that read ahead, for each process.
         stop_after_epoch: end after this epoch (counted from 1) as an interruption would, to be resumed.
+        stop_after_iteration: end after so many iterations in all, likewise.
 
     Raises:
         InputError: the data cannot be used, the sizes do not fit it, the folder holds another recipe's run or one on
-            other data, a checkpoint cannot be loaded, or the processes disagree.
+            other data, another process writes it, no checkpoint can be loaded, or the processes disagree.
+        NonFiniteError: a loss, a gradient or a weight is NaN or infinite.
+        DisagreementError: the processes no longer hold the same weights.
+        SaveError: checkpoints could not be saved three times in a row.
     """
-    if folder.exists():
-        folder.check(recipe, resume=True)
-    training = build(recipe, machine, aggregation=aggregation or AggregationOptions(), num_workers=num_workers)
-    summary = run(training, folder, stop_after_epoch=stop_after_epoch)
+    with locked(folder.path) if machine.processes.rank == 0 else nullcontext():
+        if folder.exists():
+            folder.check(recipe, resume=True)
+        training = build(recipe, machine, aggregation=aggregation or AggregationOptions(), num_workers=num_workers)
+        per_epoch = len(training.minibatches)
+        last = min(
+            recipe.epochs * per_epoch,
+            (stop_after_epoch or recipe.epochs) * per_epoch,
+            stop_after_iteration or recipe.epochs * per_epoch,
+        )
+        summary = run(training, folder, last=last)
     training.step.close()
     return summary
 
 
-def run(training: Training, folder: RunFolder, *, stop_after_epoch: int | None) -> dict[str, Any]:
-    """Go on from the last checkpoint, or from the start, and return the run's summary."""
+def run(training: Training, folder: RunFolder, *, last: int) -> dict[str, Any]:
+    """Go on from the last good checkpoint, or from the start, to iteration `last`; return the run's summary."""
     recipe, machine = training.recipe, training.machine
-    checkpoint = latest_checkpoint(folder.checkpoints)
-    if checkpoint:
-        restore(training, load_checkpoint(checkpoint, machine.device))
+    notes = restore(training, folder)
     summary = describe_attempt(
         recipe,
         folder,
@@ -108,97 +89,50 @@ def run(training: Training, folder: RunFolder, *, stop_after_epoch: int | None) 
         all_reduce=training.step.describe_all_reduce(),
         fingerprint=training.data.fingerprint,
         samples_consumed=training.samples_consumed,
+        after=failure_before(),
     )
     check_attempts(summary, recipe, folder, machine)
-    notes = introduce(training) + (compare_with_before(folder, summary) if checkpoint else [])
-    if checkpoint and folder.read_summary()["status"] == "finished":
-        return folder.read_summary()
+    if training.samples_consumed:
+        notes += compare_with_before(folder, summary)
+        if folder.read_summary_or_nothing().get("status") == "finished":
+            return folder.read_summary()
     if training.is_writer:
         folder.create(recipe)
-        folder.write_summary(summary)
-    run_epochs(training, folder, last=min(stop_after_epoch or recipe.epochs, recipe.epochs), notes=notes)
-    summary |= conclude(training)
-    if training.is_writer:
-        folder.write_summary(summary)
-    return summary
-
-
-def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, num_workers: int) -> Training:
-    """Build everything from the recipe; the same bits on every process, for its seed alone decides."""
-    data = load_data(recipe.data)
-    minibatches = Minibatches(
-        data.train,
-        minibatch_size=recipe.minibatch_size,
-        worker_minibatch_size=recipe.worker_minibatch_size,
-        seed=recipe.seed,
-        device=machine.device,
-        num_workers=num_workers,
-    )
-    model = build_recipe_model(recipe, num_classes=data.num_classes, in_channels=data.in_channels).to(machine.device)
-    optimizer = build_optimizer(recipe.optimizer, model, recipe.reference.learning_rate)
-    step = Step(
-        model,
-        find_loss(recipe.loss),
-        optimizer,
-        minibatch_size=recipe.minibatch_size,
-        worker_minibatch_size=recipe.worker_minibatch_size,
-        seed=recipe.seed,
-        aggregation=aggregation,
-        momentum_correction=recipe.optimizer.momentum_correction,
-        precision=recipe.precision,
-    )
-    learning_rate = recipe.learning_rate(len(minibatches))
-    return Training(recipe, machine, data, minibatches, model, optimizer, step, learning_rate, num_workers)
-
-
-def build_recipe_model(recipe: Recipe, *, num_classes: int, in_channels: int) -> nn.Module:
-    """Build the recipe's model in channels-last layout, initialised from its seed."""
-    seed_generators(fold("initialisation", recipe.seed))
-    model = recipe.model
-    built: nn.Module = build_model(
-        model.name,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        width=model.width,
-        stem_pool=model.stem_pool,
-        zero_gamma=model.zero_gamma,
-        dropout=model.dropout,
-        arguments=model.arguments,
-    ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return built
-
-
-def restore(training: Training, state: dict[str, Any]) -> None:
-    """Continue where the checkpoint was saved."""
-    training.model.load_state_dict(state["model"])
-    training.optimizer.load_state_dict(state["optimizer"])
-    training.samples_consumed = state["samples_consumed"]
-    training.validation_errors = list(state["validation_errors"])
-    training.seconds = state["seconds"]
-
-
-def run_epochs(training: Training, folder: RunFolder, *, last: int, notes: Sequence[str]) -> None:
-    """Train, evaluate and save, epoch by epoch, from the training's position to the end of epoch `last`."""
-    per_epoch = len(training.minibatches)
-    first = training.samples_consumed // training.recipe.minibatch_size
     display = ProgressDisplay(
-        total_iterations=last * per_epoch,
-        first_iteration=first,
-        epochs=training.recipe.epochs,
+        total_iterations=last,
+        first_iteration=training.iteration,
+        epochs=recipe.epochs,
         is_shown=training.is_writer,
     )
-    with display:
-        for note in notes:
+    recorder = Recorder(folder, recipe, display, is_writer=training.is_writer)
+    with display, StopSignals() as signals:
+        for note in (*introduce(training), *notes):
             display.say(note)
-        if dropped := training.minibatches.sampling.num_dropped:
-            display.say(f"each epoch leaves out the last {dropped} of its {len(training.data.train)} shuffled samples")
-        for epoch in range(first // per_epoch, last):
-            start = time.monotonic()
-            loss = run_minibatches(training, folder, display, epoch)
-            training_seconds = time.monotonic() - start
-            error = evaluate_training(training)
-            training.seconds += time.monotonic() - start
-            finish_epoch(training, folder, display, epoch=epoch, loss=loss, error=error, seconds=training_seconds)
+        recorder.write_summary(summary)
+        training.started = time.monotonic()
+        run_to(training, recorder, signals, last=last)
+    return recorder.summary
+
+
+def run_to(training: Training, recorder: Recorder, signals: StopSignals, *, last: int) -> None:
+    """Run the epochs, and leave a checkpoint and a true run.json behind, whatever ends them."""
+    ending: dict[str, Any] = {"status": "failed"}
+    try:
+        run_epochs(training, recorder, signals, last=last)
+        save(training, recorder)
+        ending = training.conclude()
+    except NonFiniteError as error:
+        ending |= {"error": str(error)}
+        if training.is_finite():  # the state before the update that was not taken
+            recorder.save(training.state(), training.position(), must_wait=True)
+        raise
+    except RuntimeError as error:
+        ending |= {"error": str(error).splitlines()[0]}
+        raise
+    finally:
+        recorder.close()
+        recorder.write_summary(ending)
+    recorder.check()
 
 
 def introduce(training: Training) -> list[str]:
@@ -213,38 +147,148 @@ def introduce(training: Training) -> list[str]:
     ]
 
 
-def run_minibatches(training: Training, folder: RunFolder, display: ProgressDisplay, epoch: int) -> float:
-    """Train one epoch and return its mean loss."""
-    per_epoch = len(training.minibatches)
-    losses: list[float] = []
-    pending: list[Tensor] = []
-    training.model.train()
-    start = time.monotonic()
-    for minibatch in training.minibatches.epoch(epoch):
-        iteration = epoch * per_epoch + len(losses) + len(pending)
-        set_learning_rate(training.optimizer, training.learning_rate(iteration))
-        pending.append(training.step(minibatch, iteration=iteration))
-        training.samples_consumed += training.recipe.minibatch_size
-        if len(pending) == LOSSES_A_LINE or iteration + 1 == (epoch + 1) * per_epoch:
-            values = torch.stack(pending).tolist()
-            pending.clear()
-            losses += values
-            display.images_per_second = len(losses) * training.recipe.minibatch_size / (time.monotonic() - start)
-            display.iteration(iteration + 1, epoch=epoch, loss=values[-1], rate=training.learning_rate(iteration))
-            record_iterations(training, folder, last=iteration, losses=values)
-    return sum(losses) / len(losses)
-
-
-def record_iterations(training: Training, folder: RunFolder, *, last: int, losses: Sequence[float]) -> None:
-    """Write a line for each of the last iterations."""
-    if training.is_writer:
-        first = last + 1 - len(losses)
-        folder.append_metrics(
-            *(
-                {"iteration": i, "loss": loss, "learning_rate": training.learning_rate(i)}
-                for i, loss in enumerate(losses, first)
-            )
+def run_epochs(training: Training, recorder: Recorder, signals: StopSignals, *, last: int) -> None:
+    """Train, evaluate and save, epoch by epoch, from the training's position to iteration `last` or a request."""
+    if dropped := training.minibatches.sampling.num_dropped:
+        recorder.display.say(
+            f"each epoch leaves out the last {dropped} of its {len(training.data.train)} shuffled samples"
         )
+    for epoch in range(len(training.validation_errors), training.recipe.epochs):
+        start, end = time.monotonic(), (epoch + 1) * len(training.minibatches)
+        run_minibatches(training, recorder, signals, epoch=epoch, last=min(last, end))
+        if training.stopped_by or training.iteration < end:
+            return
+        seconds = time.monotonic() - start
+        training.validation_errors.append(evaluate_training(training))
+        finish_epoch(training, recorder, seconds=seconds)
+        if end >= last:
+            return
+
+
+def run_minibatches(training: Training, recorder: Recorder, signals: StopSignals, *, epoch: int, last: int) -> None:
+    """Train within an epoch, from the training's position to iteration `last` or a request to stop."""
+    first, begun, start = epoch * len(training.minibatches), training.iteration, time.monotonic()
+    losses: list[Tensor | None] = []
+    training.model.train()
+    for minibatch in training.minibatches.epoch(epoch, first=begun - first):
+        if training.iteration == last:
+            return
+        iteration = training.iteration
+        set_learning_rate(training.optimizer, training.learning_rate(iteration))
+        ask_others(training, recorder, signals)
+        loss = training.step.backward(minibatch, iteration=iteration)
+        outcome = training.step.look()
+        if outcome.is_finite:
+            training.optimizer.step()
+        else:
+            record_iterations(training, recorder, losses)
+            meet_nonfinite(training, recorder, epoch=epoch)
+        losses.append(loss if outcome.is_finite else None)
+        training.samples_consumed += training.recipe.minibatch_size
+        is_due = "save" in outcome.requests or recorder.is_due_after(training.iteration)
+        if is_due or len(losses) == LOSSES_A_LINE or training.iteration == last or "stop" in outcome.requests:
+            record_iterations(training, recorder, losses)
+            seconds = time.monotonic() - start
+            images = (training.iteration - begun) * training.recipe.minibatch_size
+            recorder.display.images_per_second = images / seconds
+        if is_due and training.iteration < first + len(training.minibatches):  # otherwise the epoch's end saves
+            save(training, recorder, must_wait=False)
+        elif training.iteration % COMPARED_EVERY == 0:
+            compare(training, recorder)
+        if "stop" in outcome.requests:
+            training.stopped_by = signals.received or "another process"
+            return
+
+
+def ask_others(training: Training, recorder: Recorder, signals: StopSignals) -> None:
+    """Let all processes know with the next step what this one needs."""
+    requests = {"stop": signals.received or recorder.has_given_up, "save": recorder.is_late}
+    training.step.requested = {name for name, is_needed in requests.items() if is_needed}
+
+
+def meet_nonfinite(training: Training, recorder: Recorder, *, epoch: int) -> None:
+    """Leave the update out if the recipe says so; otherwise stop. All processes do the same.
+
+    Raises:
+        NonFiniteError: names iteration, worker and samples.
+    """
+    training.step.undo()
+    iteration, per_epoch = training.iteration, len(training.minibatches)
+    minibatch = next(training.minibatches.epoch(epoch, first=iteration - epoch * per_epoch))
+    workers = find_nonfinite_workers(training.step, minibatch, iteration=iteration)
+    place = "the sum over the workers, each of which is finite"
+    if workers:
+        block = range(workers[0], workers[0] + 1)
+        blocks = training.minibatches.sampling.epoch(epoch, block, first=iteration - epoch * per_epoch)
+        others = f" (and {len(workers) - 1} more)" if workers[1:] else ""
+        samples = ", ".join(map(str, next(blocks).indices.tolist()))
+        place = f"worker {workers[0]}{others}, with the training samples {samples}"
+    what = f"the loss or a gradient is NaN or infinite at iteration {iteration}: {place}"
+    if training.recipe.launch.on_nonfinite == "stop":
+        msg = f"{what}; lower the rate, lengthen the warmup or look at the samples; or resume with --on-nonfinite skip"
+        raise NonFiniteError(msg)
+    recorder.display.say(f"warning: {what}; this update is skipped")
+
+
+def record_iterations(training: Training, recorder: Recorder, losses: list[Tensor | None]) -> None:
+    """Write a line for each of the last iterations, and forget their losses."""
+    taken = [loss for loss in losses if loss is not None]
+    values = iter(torch.stack(taken).tolist() if taken else [])
+    lines: list[dict[str, Any]] = []
+    for iteration, loss in enumerate(losses, training.iteration - len(losses)):
+        value = None if loss is None else next(values)
+        skipped = {"skipped": True} if value is None else {}
+        lines.append(
+            {"iteration": iteration, "loss": value, "learning_rate": training.learning_rate(iteration), **skipped}
+        )
+        if value is not None:
+            training.epoch_loss += value
+            training.epoch_updates += 1
+    recorder.append(*lines)
+    losses.clear()
+    if lines:
+        line, epoch = lines[-1], len(training.validation_errors)
+        recorder.display.iteration(
+            training.iteration, epoch=epoch, loss=line["loss"] or math.nan, rate=line["learning_rate"]
+        )
+
+
+def save(training: Training, recorder: Recorder, *, must_wait: bool = True) -> None:
+    """Save a checkpoint of what all processes hold alike, and of nothing else.
+
+    Raises:
+        NonFiniteError: the weights are not finite.
+        DisagreementError: the processes no longer hold the same weights.
+    """
+    position = training.position()
+    if recorder.settled == position:
+        return
+    compare(training, recorder)
+    if not training.is_finite():
+        msg = f"the weights are NaN or infinite after iteration {training.iteration - 1}; the last checkpoint is sound"
+        raise NonFiniteError(msg)
+    recorder.save(training.state(), position, must_wait=must_wait)
+    recorder.show_warnings()
+
+
+def compare(training: Training, recorder: Recorder) -> None:
+    """Compare the processes: the same weights, or an error; about the same time, or a word about the slowest.
+
+    Raises:
+        DisagreementError: the processes no longer hold the same weights.
+    """
+    step = training.step
+    if training.machine.processes.world_size == 1:
+        return
+    timing = compare_processes(
+        training.model,
+        training.machine.processes,
+        iteration=training.iteration,
+        compute_seconds=step.compute_seconds,
+        wait_seconds=step.wait_seconds,
+    )
+    step.compute_seconds = step.wait_seconds = 0.0
+    recorder.record_timing(timing, iteration=training.iteration)
 
 
 def evaluate_training(training: Training) -> float:
@@ -259,80 +303,15 @@ def evaluate_training(training: Training) -> float:
     ).error
 
 
-def finish_epoch(
-    training: Training,
-    folder: RunFolder,
-    display: ProgressDisplay,
-    *,
-    epoch: int,
-    loss: float,
-    error: float,
-    seconds: float,
-) -> None:
-    """Record the epoch and save a checkpoint."""
-    training.validation_errors.append(error)
-    if not training.is_writer:
-        return
-    done = (epoch + 1) * len(training.minibatches)
-    rate = training.learning_rate(done - 1)
-    folder.append_metrics(
-        {"epoch": epoch + 1, "iteration": done, "loss": loss, "validation_error": error, "seconds": seconds}
+def finish_epoch(training: Training, recorder: Recorder, *, seconds: float) -> None:
+    """Record the epoch, and save a checkpoint if it is time."""
+    epoch, iteration = len(training.validation_errors), training.iteration
+    loss = training.epoch_loss / training.epoch_updates if training.epoch_updates else math.nan
+    error, rate = training.validation_errors[-1], training.learning_rate(iteration - 1)
+    training.epoch_loss, training.epoch_updates = 0.0, 0
+    recorder.append(
+        {"epoch": epoch, "iteration": iteration, "loss": loss, "validation_error": error, "seconds": seconds}
     )
-    state = {
-        "model": training.model.state_dict(),
-        "optimizer": training.optimizer.state_dict(),
-        "samples_consumed": training.samples_consumed,
-        "validation_errors": training.validation_errors,
-        "seconds": training.seconds,
-    }
-    save_checkpoint(folder.checkpoints, state, epoch=epoch + 1)
-    display.epoch(done, epoch=epoch, loss=loss, rate=rate, error=error)
-
-
-def conclude(training: Training) -> dict[str, Any]:
-    """Return what run.json says of a run when it ends."""
-    errors = training.validation_errors
-    is_finished = len(errors) == training.recipe.epochs
-    return {
-        "status": "finished" if is_finished else "stopped",
-        "iterations": training.samples_consumed // training.recipe.minibatch_size,
-        "seconds": round(training.seconds, 3),
-        "validation_error": run_error(errors),
-        "final_validation_error": errors[-1],
-        "weights_sha256": weights_sha256(training.model.state_dict()),
-    }
-
-
-def evaluate_run(folder: RunFolder, machine: Machine, *, num_workers: int = 0) -> dict[str, Any]:
-    """Evaluate the last checkpoint of a run on its validation data.
-
-    Raises:
-        InputError: the folder holds no run, or no checkpoint yet.
-    """
-    if not folder.exists():
-        msg = f"{folder.path} holds no run"
-        raise InputError(msg)
-    checkpoint = latest_checkpoint(folder.checkpoints)
-    if checkpoint is None:
-        msg = f"{folder.path} has no checkpoint yet"
-        raise InputError(msg)
-    data = load_data(folder.recipe.data)
-    model = build_recipe_model(folder.recipe, num_classes=data.num_classes, in_channels=data.in_channels)
-    model.to(machine.device)
-    model.load_state_dict(load_checkpoint(checkpoint, machine.device)["model"])
-    result = evaluate(
-        model,
-        data.validation,
-        processes=machine.processes,
-        device=machine.device,
-        precision=folder.recipe.precision,
-        num_workers=num_workers,
-    )
-    return {
-        "checkpoint": str(checkpoint),
-        "num_samples": result.num_samples,
-        "num_correct": result.num_correct,
-        "validation_error": result.error,
-        "validation_loss": result.loss,
-        "weights_sha256": weights_sha256(model.state_dict()),
-    }
+    if recorder.is_due_after_epoch(epoch, epochs=training.recipe.epochs):
+        save(training, recorder)
+    recorder.display.epoch(iteration, epoch=epoch - 1, loss=loss, rate=rate, error=error)

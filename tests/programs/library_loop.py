@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import bigbatch
-from bigbatch.checkpoint import weights_sha256
+from bigbatch.checkpoint.weights import weights_sha256
 
 
 class NoisyDigits(torch.utils.data.Dataset):

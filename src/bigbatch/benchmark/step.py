@@ -18,7 +18,7 @@ from bigbatch.optim import build_optimizer
 from bigbatch.recipe import Recipe
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.step import Step
-from bigbatch.trainer import build_recipe_model
+from bigbatch.training import build_recipe_model
 
 Block = tuple[Tensor, Tensor]
 TakeStep = Callable[[int], None]

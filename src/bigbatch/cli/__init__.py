@@ -4,34 +4,37 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
+from pathlib import Path
 
 from bigbatch.cli.arguments import parse
-from bigbatch.errors import InputError, PeerLostError, ProcessFailedError
-
-FAILURE: Final = 1
-BAD_INPUT: Final = 2
-INTERRUPTED: Final = 130
+from bigbatch.errors import InputError, NonFiniteError, PeerLostError, ProcessFailedError, SaveError
+from bigbatch.outcome import (
+    FAILURE,
+    INTERRUPTED,
+    STORE,
+    Outcome,
+    exit_code_of,
+    read_outcome,
+    report_outcome,
+)
+from bigbatch.parent import die_with_launcher
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return 0, or 2 for bad input (one line on standard error). Our own bugs end in a traceback and 1.
+    """Run a command; return its exit code (`outcome`). What the user can put right is one line on standard error.
 
     A process that an elastic launcher has started records its error for the launcher, which shows it once.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if "TORCHELASTIC_ERROR_FILE" not in os.environ:
         return _run(arguments)
+    die_with_launcher()
     from torch.distributed.elastic.multiprocessing.errors import record
 
-    from bigbatch.launch import die_with_parent
-
-    die_with_parent()
     sys.excepthook = lambda *_: None
     exit_code = FAILURE
     try:
-        record(_run_launched)(arguments)
-        exit_code = 0
+        exit_code = record(_run_launched)(arguments) or 0
     except SystemExit as end:  # of --help
         exit_code = end.code if isinstance(end.code, int) else FAILURE
     finally:
@@ -46,12 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> int:
     try:
         options = parse(arguments)
-        options.run(options, arguments)
-    except InputError as error:
+        return options.run(options, arguments) or 0
+    except (InputError, NonFiniteError, SaveError) as error:
         print(f"bigbatch: error: {error}", file=sys.stderr)
-        return BAD_INPUT
+        return exit_code_of(error) or FAILURE
     except ProcessFailedError as error:
-        print(error, file=sys.stderr)
+        print(error if "\n" in str(error) else f"bigbatch: {error}", file=sys.stderr)
         return FAILURE
     except KeyboardInterrupt:
         print("bigbatch: interrupted; train with --resume goes on from the last checkpoint", file=sys.stderr)
@@ -59,22 +62,34 @@ def _run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
-    return 0
 
 
-def _run_launched(arguments: Sequence[str]) -> None:
+def _run_launched(arguments: Sequence[str]) -> int:
+    """Run a command as one process of several.
+
+    An end that a restart would only repeat goes to our launcher, and the process ends well, so that there is none.
+    """
+    is_ours = STORE in os.environ
     options = parse(arguments)
     try:
-        options.run(options, arguments)
-    except InputError as error:
-        if (
-            os.environ.get("LOCAL_RANK") == "0" and "BIGBATCH_STORE" not in os.environ
-        ):  # torchrun shows a traceback only
+        exit_code: int = options.run(options, arguments) or 0
+    except (InputError, NonFiniteError, SaveError) as error:
+        exit_code = exit_code_of(error) or FAILURE
+        if is_ours:
+            report_outcome(Outcome(exit_code, str(error)))
+            return 0
+        if os.environ.get("LOCAL_RANK") == "0":  # torchrun shows a traceback only
             print(f"bigbatch: error: {error}", file=sys.stderr)
         raise
     except RuntimeError as error:
+        if is_ours and read_outcome(Path(os.environ[STORE]).parent):
+            return 0  # a peer has ended for a reason of its own, and told it
         if "gloo/transport" not in str(error) or isinstance(error, PeerLostError):
             raise
         from bigbatch.reduction.lost_peer import lost
 
         raise lost(error) from error  # a collective that torch itself runs, such as DDP's
+    if exit_code and is_ours:
+        report_outcome(Outcome(exit_code))
+        return 0
+    return exit_code

@@ -10,12 +10,15 @@ from bigbatch import __version__
 from bigbatch.cli.aggregation_options import add_aggregation
 from bigbatch.cli.bench import bench_all_reduce_command, bench_step_command
 from bigbatch.cli.evaluate import evaluate_command
+from bigbatch.cli.export import export_command
 from bigbatch.cli.plan import plan_command
+from bigbatch.cli.reliability_options import add_reliability
 from bigbatch.cli.report import report_command
 from bigbatch.cli.train import train_command
 from bigbatch.errors import InputError, nearest
 
 LARGEST_BUFFER: Final = 1 << 30
+BEST_HELP: Final = "the checkpoint with the lowest validation error instead of the last"
 RECIPE_HELP: Final = "a preset (digits, fashion-mnist, cifar10, imagenet-resnet50) or a TOML file"
 
 
@@ -58,6 +61,7 @@ def build_parser() -> Parser:
     _add_plan(commands)
     _add_train(commands)
     _add_evaluate(commands)
+    _add_export(commands)
     _add_report(commands)
     _add_bench(commands)
     return parser
@@ -99,6 +103,10 @@ def _add_train(commands: "Commands") -> None:
     parser.add_argument(
         "--stop-after-epoch", type=_positive, metavar="E", help="stop after this epoch, to be resumed later"
     )
+    parser.add_argument(
+        "--stop-after-iteration", type=_positive, metavar="I", help="stop after so many iterations, to be resumed later"
+    )
+    add_reliability(parser)
     parser.set_defaults(run=train_command)
 
 
@@ -106,8 +114,17 @@ def _add_evaluate(commands: "Commands") -> None:
     parser = _add(commands, "evaluate", "Evaluate the last checkpoint of a run on its validation data.")
     parser.add_argument("folder", type=Path, metavar="RUN", help="the run's folder")
     _add_machine(parser)
+    parser.add_argument("--best", action="store_true", help=BEST_HELP)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=evaluate_command)
+
+
+def _add_export(commands: "Commands") -> None:
+    parser = _add(commands, "export", "Write a run's weights as a safetensors file, for other programs.")
+    parser.add_argument("folder", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("file", type=Path, metavar="FILE", help="the file to write")
+    parser.add_argument("--best", action="store_true", help=BEST_HELP)
+    parser.set_defaults(run=export_command)
 
 
 def _add_report(commands: "Commands") -> None:
@@ -180,9 +197,8 @@ def _add_machine(parser: Parser) -> None:
     parser.add_argument(
         "--timeout",
         type=_seconds,
-        default=120.0,
         metavar="S",
-        help="seconds after which a silent process is given up (default 120)",
+        help="seconds after which a silent process is given up (default: the recipe's, or 120)",
     )
     parser.add_argument(
         "--loader-workers",

@@ -11,6 +11,7 @@ from bigbatch.cli.processes import processes_to_launch
 from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.cli.tables import print_table
 from bigbatch.errors import InputError
+from bigbatch.launch_options import Launch
 from bigbatch.place import find_place
 from bigbatch.report import draw_all_reduces, size_in_words
 
@@ -20,7 +21,8 @@ def bench_step_command(options: argparse.Namespace, arguments: Sequence[str]) ->
     recipe = resolve_recipe(options)
     aggregation = resolve_aggregation(options)
     from bigbatch.benchmark.step import bench_step, find_input
-    from bigbatch.launch import joined, launch
+    from bigbatch.launch import joined
+    from bigbatch.launcher import launch
 
     place = find_place(os.environ)
     processes = processes_to_launch(options, place, worker_count=recipe.worker_count)
@@ -32,7 +34,9 @@ def bench_step_command(options: argparse.Namespace, arguments: Sequence[str]) ->
     if processes:
         launch([*arguments, "--processes", str(processes)], processes)
         return
-    with joined(threads=options.threads_per_process, timeout_seconds=options.timeout) as machine:
+    with joined(
+        threads=options.threads_per_process, timeout_seconds=options.timeout or Launch.timeout_seconds
+    ) as machine:
         result = bench_step(
             recipe, machine, rounds=options.rounds, seconds_per_turn=options.seconds, aggregation=aggregation
         )
@@ -54,7 +58,8 @@ def _sentences(result: dict[str, Any]) -> str:
 
 def bench_all_reduce_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     """Time the all-reduces here if this is one process of several, otherwise start the processes."""
-    from bigbatch.launch import joined, launch
+    from bigbatch.launch import joined
+    from bigbatch.launcher import launch
 
     place = find_place(os.environ)
     if (place.world_size if place else options.processes) == 1:
@@ -65,7 +70,9 @@ def bench_all_reduce_command(options: argparse.Namespace, arguments: Sequence[st
         return
     from bigbatch.benchmark.all_reduce import SIZES, bench_all_reduce
 
-    with joined(threads=options.threads_per_process, timeout_seconds=options.timeout) as machine:
+    with joined(
+        threads=options.threads_per_process, timeout_seconds=options.timeout or Launch.timeout_seconds
+    ) as machine:
         result = bench_all_reduce(
             machine, sizes=options.sizes or SIZES, rounds=options.rounds, seconds_per_size=options.seconds
         )

@@ -6,29 +6,33 @@ import os
 from collections.abc import Sequence
 
 from bigbatch.cli.processes import processes_to_launch
+from bigbatch.launch_options import Launch
 from bigbatch.place import find_place
 from bigbatch.runs import RunFolder
 
 
-def evaluate_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+def evaluate_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Evaluate here if this is one process of several or the only one asked for, otherwise start the processes."""
-    from bigbatch.launch import joined, launch
-    from bigbatch.trainer import evaluate_run
+    from bigbatch.launch import joined
+    from bigbatch.launcher import launch
+    from bigbatch.run_evaluation import evaluate_run
 
     place = find_place(os.environ)
     # One process unless more are asked for: starting them takes longer than a small evaluation.
     if processes := processes_to_launch(options, place, worker_count=1):
-        launch([*arguments, "--processes", str(processes)], processes)
-        return
-    with joined(threads=options.threads_per_process, timeout_seconds=options.timeout) as machine:
-        result = evaluate_run(RunFolder(options.folder), machine, num_workers=options.loader_workers)
+        return launch([*arguments, "--processes", str(processes)], processes)
+    with joined(
+        threads=options.threads_per_process, timeout_seconds=options.timeout or Launch.timeout_seconds
+    ) as machine:
+        result = evaluate_run(RunFolder(options.folder), machine, num_workers=options.loader_workers, best=options.best)
     if machine.processes.rank:
-        return
+        return 0
     if options.json:
         print(json.dumps(result, indent=2))
-        return
+        return 0
     correct, total = result["num_correct"], result["num_samples"]
     print(f"validation error  {result['validation_error']:.2f} % ({total - correct:,} of {total:,} samples)")
     print(f"validation loss   {result['validation_loss']:.4f}")
     print(f"weights_sha256    {result['weights_sha256']}")
     print(f"checkpoint        {result['checkpoint']}")
+    return 0

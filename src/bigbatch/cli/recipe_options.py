@@ -1,10 +1,24 @@
 """From the command line's options to a recipe: flag over --set over file over preset."""
 
 import argparse
+from typing import Final
 
 from bigbatch.presets import find_recipe
 from bigbatch.recipe import Recipe
 from bigbatch.recipe_file import with_settings
+
+FIELD_OF: Final = {
+    "minibatch_size": "minibatch_size",
+    "epochs": "epochs",
+    "seed": "seed",
+    "timeout": "launch.timeout_seconds",
+    "max_restarts": "launch.max_restarts",
+    "on_nonfinite": "launch.on_nonfinite",
+    "save_every_epochs": "checkpoints.every_epochs",
+    "save_every_iterations": "checkpoints.every_iterations",
+    "save_every_seconds": "checkpoints.every_seconds",
+    "keep": "checkpoints.keep",
+}
 
 
 def resolve_recipe(options: argparse.Namespace) -> Recipe:
@@ -13,6 +27,7 @@ def resolve_recipe(options: argparse.Namespace) -> Recipe:
     Raises:
         InputError: an unknown recipe or field, or a value out of its range.
     """
-    flags = {"minibatch_size": options.minibatch_size, "epochs": options.epochs, "seed": options.seed}
-    settings = [f"{name}={value}" for name, value in flags.items() if value is not None]
+    settings = [
+        f"{field}={value}" for flag, field in FIELD_OF.items() if (value := getattr(options, flag, None)) is not None
+    ]
     return with_settings(find_recipe(options.recipe), [*options.set, *settings])

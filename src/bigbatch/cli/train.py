@@ -10,6 +10,7 @@ from bigbatch.cli.aggregation_options import resolve_aggregation
 from bigbatch.cli.processes import processes_to_launch
 from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.data import count_train_samples
+from bigbatch.outcome import STOPPED
 from bigbatch.place import find_place
 from bigbatch.recipe import Recipe
 from bigbatch.runs import RunFolder, default_folder
@@ -17,26 +18,32 @@ from bigbatch.sampling import worker_block
 from bigbatch.user_code import is_user_code
 
 
-def train_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+def train_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Train here if this is one process of several or the only one, otherwise start the processes."""
     recipe = resolve_recipe(options)
     aggregation = resolve_aggregation(options)
     place = find_place(os.environ)
     if place is None:
         check_sizes(recipe, options.processes)
-    folder = RunFolder(options.output or default_folder(recipe, resume=options.resume))
+    # A launcher that starts the processes again means them to go on.
+    is_resumed = options.resume or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    folder = RunFolder(options.output or default_folder(recipe, resume=is_resumed))
     if place is None or place.rank == 0:
-        folder.check(recipe, resume=options.resume)
+        folder.check(recipe, resume=is_resumed)
 
-    from bigbatch.launch import joined, launch
+    from bigbatch.launch import joined
 
-    processes = processes_to_launch(options, place, worker_count=recipe.worker_count)
-    if processes:
-        launch([*arguments, "--output", str(folder.path), "--processes", str(processes)], processes)
-        return
+    if processes := processes_to_launch(options, place, worker_count=recipe.worker_count):
+        from bigbatch.launcher import launch
+
+        return launch(
+            [*arguments, "--output", str(folder.path), "--processes", str(processes)],
+            processes,
+            max_restarts=recipe.launch.max_restarts,
+        )
     from bigbatch.trainer import train
 
-    with joined(threads=options.threads_per_process, timeout_seconds=options.timeout) as machine:
+    with joined(threads=options.threads_per_process, timeout_seconds=recipe.launch.timeout_seconds) as machine:
         summary = train(
             recipe,
             folder,
@@ -44,9 +51,11 @@ def train_command(options: argparse.Namespace, arguments: Sequence[str]) -> None
             aggregation=aggregation,
             num_workers=options.loader_workers,
             stop_after_epoch=options.stop_after_epoch,
+            stop_after_iteration=options.stop_after_iteration,
         )
     if machine.processes.rank == 0:
         print_summary(summary, folder.path)
+    return STOPPED if summary.get("stopped_by") else 0
 
 
 def check_sizes(recipe: Recipe, processes: int | None) -> None:
@@ -62,6 +71,8 @@ def check_sizes(recipe: Recipe, processes: int | None) -> None:
 
 def print_summary(summary: dict[str, Any], path: Path) -> None:
     """Print what came of a run."""
-    print(f"validation error  {summary['validation_error']:.2f} % (median of the last 5 epochs), {summary['status']}")
+    error = f"{summary['validation_error']:.2f} %" if "validation_error" in summary else "no epoch is over"
+    stopped_by = f" by {summary['stopped_by']}: go on with --resume" if "stopped_by" in summary else ""
+    print(f"validation error  {error} (median of the last 5 epochs), {summary['status']}{stopped_by}")
     print(f"weights_sha256    {summary['weights_sha256']}")
     print(f"run               {path}  ({summary['iterations']} iterations, {summary['seconds']:.1f} s)")

@@ -10,7 +10,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from bigbatch.data.dataset import Batch, BlockDataset
 from bigbatch.errors import InputError
 from bigbatch.keyed_random import fold
+from bigbatch.parent import die_with_parent
 from bigbatch.sampling import WorkerBlock
+from bigbatch.stop_signals import ignore_stop_signals
 
 
 def load_blocks(
@@ -39,7 +41,7 @@ def load_blocks(
         batch_size=None,  # a block already is a batch
         num_workers=num_workers,
         pin_memory=device.type == "cuda",
-        worker_init_fn=partial(_use_threads, torch.get_num_threads()),
+        worker_init_fn=partial(_prepare_reader, torch.get_num_threads()),
     )
     for batch in loader:
         if isinstance(batch, InputError):
@@ -58,9 +60,11 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     return batch
 
 
-def _use_threads(threads: int, _worker: int) -> None:
-    """Compute in a loader's process with as many threads as in the process itself: the bits may depend on it."""
+def _prepare_reader(threads: int, _worker: int) -> None:
+    """Compute with as many threads as the process itself, since the bits may depend on it; end with it, not before."""
     torch.set_num_threads(threads)
+    ignore_stop_signals()
+    die_with_parent()
 
 
 class _Reader(Dataset[Any]):

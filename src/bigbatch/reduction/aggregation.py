@@ -1,7 +1,9 @@
 """The sum over all workers of a minibatch of their gradients and statistics: what a step uses."""
 
+import time
 from collections.abc import Sequence
 
+import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
@@ -51,6 +53,8 @@ class Aggregation:
         self.statistics = LocalSum(FlatLayout(statistics), worker_count)
         self.gradient_run: list[Node[Flat]] = []
         self.statistics_run: list[Node[Flat]] = []
+        self.buckets: list[Tensor] = []  # those of this step, when torch keeps the gradients in them
+        self.submitted_at = 0.0  # when this process had given away all that it computes
         if overlap:
             overlap.on_bucket = self._submit_bucket
 
@@ -70,6 +74,7 @@ class Aggregation:
         if is_first:
             self.gradients.clear()  # what a step that failed may have left
             self.statistics.clear()
+            self.buckets.clear()
         for parameter in self.parameters:
             parameter.grad = None
         self.statistics.add(worker, statistics)
@@ -101,8 +106,15 @@ class Aggregation:
                 parameter.grad = gradient
         return self.statistics_run[-1].value.views
 
+    def is_finite(self) -> Tensor:
+        """Return whether all sums are finite, as a tensor on their device, after `finish`."""
+        gradients = self.buckets if self.overlap else self.gradient_run[-1].value.buffers
+        sums = [buffer.sum().float() for buffer in (*gradients, *self.statistics_run[-1].value.buffers)]
+        return torch.stack(sums).isfinite().all()
+
     def _submit(self, run: list[Node[Flat]]) -> None:
         """Sum a run over the processes, into its last node."""
+        self.submitted_at = time.perf_counter()
         if self.communicator:
             for i, out in enumerate(run[-1].value.buffers):
                 self.communicator.submit([Node(n.start, n.stop, n.value.buffers[i]) for n in run], out)
@@ -111,6 +123,8 @@ class Aggregation:
         """Complete a bucket's partial sums with the last worker's leaf, and sum them over the processes."""
         assert self.communicator
         assert self.overlap
+        self.submitted_at = time.perf_counter()
+        self.buckets.append(bucket.buffer())
         last = self.workers[-1]
         nodes = [Node(n.start, n.stop, n.value.buffers[bucket.index()]) for n in self.gradient_run]
         nodes.append(Node(last, last + 1, bucket.buffer()))

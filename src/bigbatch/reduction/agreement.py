@@ -31,7 +31,7 @@ def check_agreement(facts: Mapping[str, Sequence[str]], processes: Processes, de
     if processes.world_size == 1:
         return
     hashes = [_short_hash("\n".join(lines)) for lines in facts.values()]
-    different = _first_difference(_table(hashes, processes, device))
+    different = _first_difference(gather_rows(hashes, processes, device))
     if different is None:
         return
     name, lines = list(facts.items())[different[1]]
@@ -39,17 +39,21 @@ def check_agreement(facts: Mapping[str, Sequence[str]], processes: Processes, de
         length = torch.tensor(len(lines), device=device)
         dist.all_reduce(length, dist.ReduceOp.MAX, group=processes.group)
     padded = [*lines, *[""] * (int(length) - len(lines))]
-    different = _first_difference(_table([_short_hash(line) for line in padded], processes, device))
+    different = _first_difference(gather_rows([_short_hash(line) for line in padded], processes, device))
     assert different is not None
     rank, place = different
     text = list(padded[place].encode()[:TEXT_BYTES].ljust(TEXT_BYTES, b"\0"))
-    texts = [bytes(row).rstrip(b"\0").decode(errors="replace") for row in _table(text, processes, device).tolist()]
+    texts = [bytes(row).rstrip(b"\0").decode(errors="replace") for row in gather_rows(text, processes, device).tolist()]
     msg = f"rank {rank} differs from rank 0 in {name}: {texts[rank] or 'nothing'} instead of {texts[0] or 'nothing'}"
     raise InputError(msg)
 
 
-def _table(row: list[int], processes: Processes, device: torch.device) -> Tensor:
-    """Return the rows of all processes."""
+def gather_rows(row: list[int], processes: Processes, device: torch.device) -> Tensor:
+    """Return the rows of all processes, int64, shape (world_size, len(row)).
+
+    Raises:
+        PeerLostError: a process ended, or did not answer in time.
+    """
     table = torch.zeros(processes.world_size, len(row), dtype=torch.int64, device=device)
     table[processes.rank] = torch.tensor(row)
     with communicating():

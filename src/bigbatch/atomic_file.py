@@ -1,0 +1,51 @@
+"""Files that appear under their name whole or not at all, whatever kills the writer and whenever."""
+
+import os
+from pathlib import Path
+
+TEMPORARIES = ".*.tmp"
+
+
+def write_atomically(target: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a crash, finds the old content or the new, never a part.
+
+    Raises:
+        OSError: it could not be written; the old content is still there.
+    """
+    temporary = temporary_of(target)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+        put_in_place(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def temporary_of(target: Path) -> Path:
+    """Return the name under which this process writes a file before it gets its own."""
+    return target.with_name(f".{target.name}.{os.getpid()}.tmp")
+
+
+def put_in_place(temporary: Path, target: Path) -> None:
+    """Let a written file appear under its name: fsync, rename, fsync of the folder.
+
+    Raises:
+        OSError: the disk did not take it.
+    """
+    _fsync(temporary)
+    temporary.replace(target)
+    _fsync(target.parent)
+
+
+def sweep_temporaries(folder: Path) -> None:
+    """Remove what killed writers have left. Only for who may write there: it would take away others' work."""
+    for path in folder.glob(TEMPORARIES):
+        path.unlink(missing_ok=True)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,126 @@
+"""Load the newest checkpoint that is what its manifest says; refuse the others, with the reason."""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from bigbatch.checkpoint.manifest import Manifest, data_path, list_manifests, read_manifest
+from bigbatch.checkpoint.state import unflatten
+from bigbatch.errors import InputError
+from bigbatch.keyed_random import SCHEME
+from bigbatch.recipe import Recipe, differences
+from bigbatch.recipe_file import from_toml
+
+Like = Mapping[str, Tensor]
+
+
+class RefusedError(ValueError):
+    """A checkpoint that cannot be used; the text says why."""
+
+
+def load_last_good(
+    folder: Path, *, recipe: Recipe, like: Like, device: torch.device
+) -> tuple[tuple[Manifest, dict[str, Any]] | None, dict[Path, str]]:
+    """Return the newest checkpoint that can be used, or None if there are none at all; and why newer ones were refused.
+
+    Args:
+        folder: of the checkpoints.
+        recipe: of the run: a checkpoint of another one is refused.
+        like: the model's state: what its tensors must be, before memory is taken for them.
+        device: where the tensors go.
+
+    Raises:
+        InputError: there are checkpoints, but none that can be used.
+    """
+    refused: dict[Path, str] = {}
+    for path in list_manifests(folder):
+        try:
+            return load_checkpoint(path, recipe=recipe, like=like, device=device), refused
+        except RefusedError as error:
+            refused[path] = f"the checkpoint {path.with_suffix('')} is not used: {error}"
+    if refused:
+        msg = f"{'; '.join(refused.values())}; put a whole one back, or remove them to start anew"
+        raise InputError(msg)
+    return None, {}
+
+
+def set_aside(folder: Path, refused: Mapping[Path, str]) -> None:
+    """Rename the refused checkpoints, so that they no longer count as the newest; nothing of them is lost."""
+    for path in refused:
+        for file in (path, data_path(path)):
+            with suppress(OSError):
+                file.rename(folder / f"refused-{file.name}")
+
+
+def load_checkpoint(path: Path, *, recipe: Recipe, like: Like, device: torch.device) -> tuple[Manifest, dict[str, Any]]:
+    """Return a checkpoint's manifest and state; arguments as `load_last_good`, and the manifest's path.
+
+    Only tensors and plain values are read, no code. The hash is checked before anything is parsed, and the tensors'
+    names, shapes and dtypes before memory is taken for them.
+
+    Raises:
+        RefusedError: it cannot be used; says why.
+    """
+    try:
+        manifest = read_manifest(path)
+        _check_origin(manifest, recipe)
+        _check_hash(data_path(path), manifest)
+        return manifest, _read_state(data_path(path), like, device)
+    except OSError as error:
+        msg = f"it cannot be read ({error.strerror or error})"
+        raise RefusedError(msg) from error
+    except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+        raise RefusedError(str(error)) from error
+
+
+def _check_origin(manifest: Manifest, recipe: Recipe) -> None:
+    if changed := differences(from_toml(manifest.recipe, source="its recipe"), recipe):
+        msg = f"it is of another recipe's run, with {'; '.join(changed)}"
+        raise RefusedError(msg)
+    if manifest.randomness != SCHEME:
+        msg = f"its random numbers are drawn by '{manifest.randomness:.40}', and here by '{SCHEME}'"
+        raise RefusedError(msg)
+
+
+def _check_hash(path: Path, manifest: Manifest) -> None:
+    with path.open("rb") as file:
+        size_bytes = file.seek(0, 2)
+        if size_bytes != manifest.size_bytes:
+            msg = f"it has {size_bytes:,} bytes instead of {manifest.size_bytes:,}"
+            raise RefusedError(msg)
+        file.seek(0)
+        if file_digest(file, "sha256").hexdigest() != manifest.sha256:
+            msg = "its SHA-256 is not the one in its manifest: its bytes have changed"
+            raise RefusedError(msg)
+
+
+def _read_state(path: Path, like: Like, device: torch.device) -> dict[str, Any]:
+    with safe_open(path, framework="pt", device=str(device)) as file:
+        structure = json.loads((file.metadata() or {}).get("structure", "null"))
+        _check_tensors(file, like)
+        state = unflatten(structure, file.get_tensor)
+    if not isinstance(state, dict) or not isinstance(state.get("model"), dict) or "optimizer" not in state:
+        msg = "it does not hold the state of a training"
+        raise RefusedError(msg)
+    return state
+
+
+def _check_tensors(file: Any, like: Like) -> None:  # noqa: ANN401 - safetensors' open file
+    """Compare the model's tensors in the file's header with what they must be."""
+    prefix = "/model/"
+    found = {name.removeprefix(prefix) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118 - no mapping
+    if found != like.keys():
+        msg = f"its model has other tensors: {', '.join(sorted(found ^ like.keys())[:3])}"
+        raise RefusedError(msg)
+    for name, tensor in like.items():
+        shape = file.get_slice(prefix + name).get_shape()
+        if list(shape) != list(tensor.shape):
+            msg = f"its '{name}' has the shape {list(shape)} instead of {list(tensor.shape)}"
+            raise RefusedError(msg)

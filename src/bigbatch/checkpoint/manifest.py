@@ -1,0 +1,111 @@
+"""What a checkpoint's file must be: written last, so that what has a manifest is whole."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Final, get_type_hints
+
+FORMAT: Final = 2
+MAX_BYTES: Final = 1 << 20
+MANIFESTS: Final = "iteration-*.json"
+DATA_SUFFIX: Final = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where in a training a checkpoint was saved.
+
+    Attributes:
+        iteration: updates done.
+        samples_consumed: training samples used up by them.
+        epochs: that are over, with their evaluation.
+        validation_error: in %, if it was saved when an epoch was over; otherwise None.
+    """
+
+    iteration: int
+    samples_consumed: int
+    epochs: int
+    validation_error: float | None
+
+
+@dataclass(frozen=True)
+class Manifest(Position):
+    """What a checkpoint's file must be, besides its position.
+
+    Attributes:
+        sha256: of the file.
+        size_bytes: of the file.
+        recipe: of the run, as TOML.
+        randomness: the scheme by which random numbers follow from the recipe's seed (`keyed_random.SCHEME`).
+        bigbatch: the version that wrote it.
+        format: the version of all this.
+    """
+
+    sha256: str
+    size_bytes: int
+    recipe: str
+    randomness: str
+    bigbatch: str
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """Return it as text."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+def manifest_path(folder: Path, iteration: int) -> Path:
+    """Return the name of a checkpoint's manifest; its data lies beside it (`data_path`)."""
+    return folder / f"iteration-{iteration:09d}.json"
+
+
+def data_path(manifest: Path) -> Path:
+    """Return the file that a manifest describes."""
+    return manifest.with_suffix(DATA_SUFFIX)
+
+
+def list_manifests(folder: Path) -> list[Path]:
+    """Return the manifests of a folder, the newest first."""
+    found = [path for path in folder.glob(MANIFESTS) if path.stem.removeprefix("iteration-").isdecimal()]
+    return sorted(found, key=iteration_of, reverse=True)
+
+
+def iteration_of(path: Path) -> int:
+    """Return the iteration that a checkpoint's name tells."""
+    return int(path.stem.removeprefix("iteration-"))
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged, or another version wrote it; the text says which.
+    """
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    table = _parse(content)
+    if table.get("format") != FORMAT:
+        msg = f"its manifest is of format {table.get('format')!r:.20}, and this version of bigbatch reads {FORMAT}"
+        raise ValueError(msg)
+    types = get_type_hints(Manifest)
+    if table.keys() != {item.name for item in fields(Manifest)} or not all(
+        isinstance(value, types[key]) for key, value in table.items()
+    ):
+        msg = "its manifest is damaged"
+        raise ValueError(msg)
+    manifest = Manifest(**table)
+    if manifest.iteration != iteration_of(path):
+        msg = f"its manifest is that of iteration {manifest.iteration}"
+        raise ValueError(msg)
+    return manifest
+
+
+def _parse(content: bytes) -> dict[str, Any]:
+    try:
+        table = json.loads(content) if len(content) <= MAX_BYTES else None
+    except (ValueError, RecursionError):
+        table = None
+    if not isinstance(table, dict):
+        msg = "its manifest is damaged"
+        raise ValueError(msg)  # noqa: TRY004 - the file's fault, not a caller's
+    return table

@@ -1,0 +1,86 @@
+"""Nested state as a table of named tensors and a JSON structure: no pickle, so nothing in it can run."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bigbatch.errors import InputError
+
+
+def flatten(state: Any, path: str = "") -> tuple[Any, dict[str, Tensor]]:  # noqa: ANN401 - any plain nest of tensors
+    """Return the structure, and its tensors by their paths in it.
+
+    Args:
+        state: tensors, None, bools, numbers and strings in dictionaries, lists and tuples.
+        path: where it lies in the whole.
+
+    Raises:
+        InputError: there is something else in it.
+
+    >>> flatten({"lr": 0.1, "momentum": [torch.zeros(2)]})
+    ({'dict': [['lr', 0.1], ['momentum', {'list': [{'tensor': '/momentum/0'}]}]]}, {'/momentum/0': tensor([0., 0.])})
+    """
+    if isinstance(state, Tensor):
+        strides = {} if state.is_contiguous() else {"strides": list(state.stride())}
+        return {"tensor": path, **strides}, {path: state}
+    if state is None or type(state) in {bool, int, float, str}:
+        return state, {}
+    tensors: dict[str, Tensor] = {}
+    items = state.items() if isinstance(state, Mapping) else enumerate(state) if type(state) in {list, tuple} else None
+    if items is None or (isinstance(state, Mapping) and not all(type(key) in {int, str} for key in state)):
+        msg = (
+            "the state of the model or optimizer cannot be saved safely; keep plain values in it "
+            f"({path.lstrip('/')} is a {type(state).__name__})"
+        )
+        raise InputError(msg)
+    parts = []
+    for key, value in items:
+        structure, found = flatten(value, f"{path}/{key}")
+        parts.append([key, structure] if isinstance(state, Mapping) else structure)
+        tensors |= found
+    return {"dict" if isinstance(state, Mapping) else type(state).__name__: parts}, tensors
+
+
+def unflatten(structure: Any, read: Callable[[str], Tensor]) -> Any:  # noqa: ANN401 - as `flatten` takes it
+    """Return the state that `flatten` took apart.
+
+    Args:
+        structure: from JSON; it may be anything.
+        read: returns the tensor of that path.
+
+    Raises:
+        ValueError: it is no such structure.
+    """
+    if structure is None or isinstance(structure, bool | int | float | str):
+        return structure
+    if isinstance(structure, dict):
+        match structure:
+            case {"tensor": str(path)}:
+                return _with_strides(read(path), structure.get("strides"))
+            case {"dict": list(parts)}:
+                return {_key(key): unflatten(value, read) for key, value in parts}
+            case {"list": list(parts)}:
+                return [unflatten(value, read) for value in parts]
+            case {"tuple": list(parts)}:
+                return tuple(unflatten(value, read) for value in parts)
+    msg = "its structure is damaged"
+    raise ValueError(msg)
+
+
+def _key(key: object) -> int | str:
+    if not isinstance(key, int | str):
+        msg = "its structure is damaged"
+        raise ValueError(msg)  # noqa: TRY004 - the file's fault, not a caller's
+    return key
+
+
+def _with_strides(tensor: Tensor, strides: Any) -> Tensor:  # noqa: ANN401 - from a file
+    """Lay a tensor out as it was: an optimizer is slow where its state's layout is not that of the gradients."""
+    if strides is None:
+        return tensor
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, strides, strict=True))
+    if any(stride < 0 for stride in strides) or last >= tensor.numel():
+        return tensor  # not dense: an expanded or cut tensor, which is as good in its plain layout
+    return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=tensor.device).copy_(tensor)

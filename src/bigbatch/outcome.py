@@ -1,0 +1,73 @@
+"""How a command ends: its exit codes, and what launched processes tell their launcher that a restart cannot change."""
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from bigbatch.errors import InputError, NonFiniteError, SaveError
+
+FAILURE: Final = 1
+BAD_INPUT: Final = 2
+NOT_FINITE: Final = 3
+NOT_SAVED: Final = 74  # EX_IOERR of sysexits.h
+STOPPED: Final = 75  # EX_TEMPFAIL: run the same command with --resume to go on
+INTERRUPTED: Final = 130
+
+STORE: Final = "BIGBATCH_STORE"  # the file through which the processes of our launcher find each other
+FAILURES: Final = "failures.txt"
+EXIT_CODES: Final[dict[type[Exception], int]] = {
+    InputError: BAD_INPUT,
+    NonFiniteError: NOT_FINITE,
+    SaveError: NOT_SAVED,
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """An end that a restart would only repeat.
+
+    Attributes:
+        exit_code: of the command.
+        message: what went wrong, if something did.
+    """
+
+    exit_code: int
+    message: str = ""
+
+
+def exit_code_of(error: Exception) -> int | None:
+    """Return the exit code of an error that is told in one line, or None for others."""
+    return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), None)
+
+
+def report_outcome(outcome: Outcome) -> None:
+    """Tell our launcher how the command ended; the first process that does counts."""
+    with suppress(FileExistsError), _file(Path(os.environ[STORE]).parent).open("x") as file:
+        json.dump(asdict(outcome), file)
+
+
+def read_outcome(folder: Path) -> Outcome | None:
+    """Return what the processes have told the launcher whose folder this is."""
+    with suppress(OSError, ValueError, TypeError):
+        return Outcome(**json.loads(_file(folder).read_text()))
+    return None
+
+
+def note_failure(folder: Path, cause: str) -> None:
+    """Leave for the next attempt why the last one ended."""
+    with (folder / FAILURES).open("a") as file:
+        file.write(cause + "\n")
+
+
+def failure_before() -> str | None:
+    """Return why the attempt before this one ended, if our launcher has started this process again."""
+    with suppress(OSError, KeyError, IndexError):
+        return (Path(os.environ[STORE]).parent / FAILURES).read_text().splitlines()[-1]
+    return None
+
+
+def _file(folder: Path) -> Path:
+    return folder / "outcome.json"

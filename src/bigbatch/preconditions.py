@@ -1,0 +1,78 @@
+"""What a step cannot be exact or right with, and refuses before it starts."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from bigbatch.errors import InputError, nearest
+from bigbatch.recipe import PRECISIONS
+
+LossFunction = Callable[[Any, Any], Tensor]
+
+WRAPPERS: Final = ("DistributedDataParallel", "DataParallel", "FullyShardedDataParallel")
+DEVICES: Final = ("cpu", "cuda")
+
+
+@torch.no_grad()
+def check_loss(loss_function: LossFunction, outputs: Any, targets: Any) -> None:  # noqa: ANN401 - whatever the loss takes
+    """Refuse a loss that takes the mean: over two halves of a block a sum adds up, a mean does not.
+
+    Raises:
+        InputError: says what to return instead.
+    """
+    losses = loss_function(outputs, targets)
+    if losses.ndim > 0:
+        return
+    if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
+        msg = 'the loss is one number for the whole block; return one loss a sample (reduction="none")'
+        raise InputError(msg)
+    if len(outputs) < 2:  # noqa: PLR2004 - the mean of one sample is its sum
+        return
+    half = len(outputs) // 2
+    parts = loss_function(outputs[:half], targets[:half]) + loss_function(outputs[half:], targets[half:])
+    if not torch.isclose(parts, losses, rtol=1e-2):
+        msg = (
+            f"the loss is no sum over its samples ({losses.item():.4g}, but {parts.item():.4g} over its two halves); "
+            'return one loss a sample (reduction="none"), which is divided by the minibatch size '
+            "(arXiv 1706.02677, section 3)"
+        )
+        raise InputError(msg)
+
+
+def check_model(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Refuse what couples the workers, and parameters that no sum would reach.
+
+    Raises:
+        InputError: names it, and says what to do.
+    """
+    if type(model).__name__ in WRAPPERS:
+        msg = f"the model is wrapped in {type(model).__name__}; pass the module inside: Step does the exchange itself"
+        raise InputError(msg)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.SyncBatchNorm):
+            msg = (
+                f"the model's '{name}' is SyncBatchNorm, which normalises over processes; use BatchNorm: "
+                "its statistics are over the samples of one worker (arXiv 1706.02677, section 2.3)"
+            )
+            raise InputError(msg)
+    known = {id(parameter) for parameter in model.parameters()}
+    if any(id(parameter) not in known for group in optimizer.param_groups for parameter in group["params"]):
+        msg = (
+            "the optimizer has parameters that are not the model's; a loss with parameters must be a part of the model"
+        )
+        raise InputError(msg)
+
+
+def check_choices(device: torch.device, precision: str) -> None:
+    """Refuse words that Step does not know.
+
+    Raises:
+        InputError: lists those that it knows.
+    """
+    choices = {"device": DEVICES, "precision": PRECISIONS}
+    for (name, known), value in zip(choices.items(), (device.type, precision), strict=True):
+        if value not in known:
+            msg = f"{name} '{value}' is unknown; {nearest(value, list(known))}"
+            raise InputError(msg)

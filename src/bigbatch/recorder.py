@@ -1,0 +1,137 @@
+"""What the writing process keeps of a training as it goes: metrics, run.json, checkpoints; nothing on other ranks.
+
+A disk that is full or has become read-only does not end a training at once: lines wait in memory, and only after three
+failed checkpoints in a row is there nothing left to go on for.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from bigbatch.checkpoint.manifest import Position
+from bigbatch.checkpoint.saving import Snapshot
+from bigbatch.checkpoint.writer import MAX_FAILURES, CheckpointWriter
+from bigbatch.consistency import Timing
+from bigbatch.errors import SaveError
+from bigbatch.progress import ProgressDisplay
+from bigbatch.recipe import Recipe
+from bigbatch.recipe_file import to_toml
+from bigbatch.runs import RunFolder
+
+
+class Recorder:
+    """Record one attempt of a run.
+
+    Args:
+        folder: of the run; its lock is held.
+        recipe: of the run; its section `checkpoints` says when to save.
+        display: what a person sees.
+        is_writer: False on every rank but 0, where nothing is recorded.
+
+    Attributes:
+        summary: run.json.
+        settled: the last position that was saved and not left out; the same on every process.
+    """
+
+    def __init__(self, folder: RunFolder, recipe: Recipe, display: ProgressDisplay, *, is_writer: bool) -> None:
+        self.folder, self.display, self.is_writer = folder, display, is_writer
+        self.schedule, self.recipe_text = recipe.checkpoints, to_toml(recipe)
+        self.summary: dict[str, Any] = {}
+        self.waiting_lines: list[Mapping[str, Any]] = []
+        self.is_warned = False
+        self.saved_at = time.monotonic()
+        self.settled: Position | None = None
+        self.straggler: int | None = None
+        self.writer = CheckpointWriter(folder.checkpoints, keep=recipe.checkpoints.keep)
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether checkpoints can no longer be saved."""
+        return self.writer.num_failures >= MAX_FAILURES
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it is time to save again, by the clock of the writer."""
+        seconds = self.schedule.every_seconds
+        return self.is_writer and bool(seconds) and time.monotonic() - self.saved_at >= seconds
+
+    def is_due_after(self, iteration: int) -> bool:
+        """Tell whether the number of updates asks for a checkpoint; the same on every process."""
+        return bool(self.schedule.every_iterations) and iteration % self.schedule.every_iterations == 0
+
+    def is_due_after_epoch(self, epoch: int, *, epochs: int) -> bool:
+        """Tell whether the number of finished epochs asks for a checkpoint."""
+        return epoch == epochs or (bool(self.schedule.every_epochs) and epoch % self.schedule.every_epochs == 0)
+
+    def append(self, *lines: Mapping[str, Any]) -> None:
+        """Append lines to metrics.jsonl, together with those that could not be written before."""
+        if self.is_writer:
+            self.waiting_lines += lines
+            if self._try("the metrics", lambda: self.folder.append_metrics(*self.waiting_lines)):
+                self.waiting_lines.clear()
+
+    def write_summary(self, changes: Mapping[str, Any]) -> None:
+        """Bring run.json up to date."""
+        self.summary |= changes
+        if self.is_writer:
+            self._try("run.json", lambda: self.folder.write_summary(self.summary))
+
+    def save(self, state: Mapping[str, Any], position: Position, *, must_wait: bool) -> None:
+        """Copy the state and start to write it.
+
+        Args:
+            state: of the training.
+            position: where in it.
+            must_wait: wait for a checkpoint that is still being written; otherwise leave this one out.
+        """
+        if must_wait:
+            self.settled = position
+        if self.is_writer and (must_wait or not self.writer.is_busy):
+            self.writer.submit(Snapshot.of(state, position, self.recipe_text))
+            self.saved_at = time.monotonic()
+
+    def show_warnings(self) -> None:
+        """Print what went wrong in the background."""
+        while self.writer.warnings:
+            self.display.say(self.writer.warnings.pop(0))
+
+    def record_timing(self, timing: Timing, *, iteration: int) -> None:
+        """Write what each process has spent, and say which one keeps the others waiting, once."""
+        rank = timing.straggler
+        if rank is not None and rank != self.straggler:
+            self.display.say(f"warning: {timing.describe(rank)}")
+        self.straggler = rank
+        self.append({"until_iteration": iteration, **asdict(timing), "straggler": rank})
+
+    def close(self) -> None:
+        """Wait for the last checkpoint."""
+        self.writer.close()
+        self.show_warnings()
+
+    def check(self) -> None:
+        """Refuse to call a training good whose end could not be saved.
+
+        Raises:
+            SaveError: the last checkpoints, or run.json or the metrics, could not be written.
+        """
+        if self.is_writer and (self.writer.num_failures or self.is_warned):
+            msg = (
+                f"the end of the training could not be saved to {self.folder.path}; the last good checkpoint stays: "
+                "make room, and train with --resume"
+            )
+            raise SaveError(msg)
+
+    def _try(self, what: str, write: Callable[[], None]) -> bool:
+        """Write, or say once that it does not work; return whether it did."""
+        try:
+            write()
+        except OSError as error:
+            if not self.is_warned:
+                self.display.say(
+                    f"warning: {what} could not be written to {self.folder.path} ({error.strerror}); training goes on"
+                )
+            self.is_warned = True
+            return False
+        self.is_warned = False
+        return True

@@ -1,0 +1,85 @@
+"""A finished or interrupted run, measured again on its validation data; and its weights, for other programs."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bigbatch.checkpoint.loading import RefusedError, load_checkpoint, load_last_good
+from bigbatch.checkpoint.manifest import Manifest, manifest_path
+from bigbatch.checkpoint.saving import best_checkpoint
+from bigbatch.checkpoint.weights import export_weights, weights_sha256
+from bigbatch.data import load_data
+from bigbatch.data.dataset import Splits
+from bigbatch.errors import InputError
+from bigbatch.evaluation import evaluate
+from bigbatch.launch import Machine
+from bigbatch.runs import RunFolder
+from bigbatch.training import build_recipe_model
+
+
+def evaluate_run(folder: RunFolder, machine: Machine, *, num_workers: int = 0, best: bool = False) -> dict[str, Any]:
+    """Evaluate the last checkpoint of a run, or its best, on its validation data.
+
+    Raises:
+        InputError: the folder holds no run, or no checkpoint that can be used.
+    """
+    manifest, model, data = _load_model(folder, machine.device, best=best)
+    result = evaluate(
+        model,
+        data.validation,
+        processes=machine.processes,
+        device=machine.device,
+        precision=folder.recipe.precision,
+        num_workers=num_workers,
+    )
+    return {
+        "checkpoint": str(manifest_path(folder.checkpoints, manifest.iteration).with_suffix("")),
+        "iteration": manifest.iteration,
+        "num_samples": result.num_samples,
+        "num_correct": result.num_correct,
+        "validation_error": result.error,
+        "validation_loss": result.loss,
+        "weights_sha256": weights_sha256(model.state_dict()),
+    }
+
+
+def export_run(folder: RunFolder, target: Path, *, best: bool = False) -> dict[str, Any]:
+    """Write the weights of a run's last checkpoint, or of its best, as a safetensors file.
+
+    Raises:
+        InputError: the folder holds no run, or no checkpoint that can be used, or the file cannot be written.
+    """
+    manifest, model, _ = _load_model(folder, torch.device("cpu"), best=best)
+    sha256 = weights_sha256(model.state_dict())
+    origin = {"iteration": str(manifest.iteration), "weights_sha256": sha256, "recipe": manifest.recipe}
+    export_weights(model.state_dict(), target, metadata=origin)
+    return {"iteration": manifest.iteration, "weights_sha256": sha256}
+
+
+def _load_model(folder: RunFolder, device: torch.device, *, best: bool) -> tuple[Manifest, nn.Module, Splits]:
+    if not folder.exists():
+        msg = f"{folder.path} holds no run"
+        raise InputError(msg)
+    data = load_data(folder.recipe.data)
+    model = build_recipe_model(folder.recipe, num_classes=data.num_classes, in_channels=data.in_channels).to(device)
+    manifest, state = _load(folder, model, device, best=best)
+    model.load_state_dict(state["model"])
+    return manifest, model, data
+
+
+def _load(folder: RunFolder, model: nn.Module, device: torch.device, *, best: bool) -> tuple[Manifest, dict[str, Any]]:
+    recipe, like, checkpoints = folder.recipe, model.state_dict(), folder.checkpoints
+    path = best_checkpoint(checkpoints) if best else None
+    try:
+        if path:
+            return load_checkpoint(path, recipe=recipe, like=like, device=device)
+        found, _ = load_last_good(checkpoints, recipe=recipe, like=like, device=device)
+    except RefusedError as error:
+        msg = f"the best checkpoint {path} cannot be used: {error}"
+        raise InputError(msg) from error
+    if found is None:
+        msg = f"{folder.path} has no checkpoint yet"
+        raise InputError(msg)
+    return found

@@ -1,0 +1,51 @@
+"""One writer a run's folder: a lock that ends with the process that holds it, however it ends."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from bigbatch.errors import InputError
+
+LOCK: Final = ".lock"
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a run's folder, which is made if need be.
+
+    It is a POSIX record lock: the kernel ends it with the process, forked readers of data do not inherit it, and file
+    systems that are shared over a network know it.
+
+    Raises:
+        InputError: another process writes this run, or the folder cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        file = (path / LOCK).open("ab")
+    except OSError as error:
+        msg = f"cannot write the run to {path} ({error.strerror}); choose another --output"
+        raise InputError(msg) from error
+    with file:
+        if not _lock(file):
+            msg = f"another process is writing the run {path}; wait for it, end it, or choose another --output"
+            raise InputError(msg)
+        yield
+
+
+def is_locked(path: Path) -> bool:
+    """Tell whether another process writes the run in this folder; for this process itself the answer is no."""
+    try:
+        with (path / LOCK).open("r+b") as file:
+            return not _lock(file)
+    except OSError:
+        return False
+
+
+def _lock(file: BinaryIO) -> bool:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

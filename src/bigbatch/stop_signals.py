@@ -1,0 +1,75 @@
+"""A polite end: the first signal asks, and the training ends at its next iteration; a second interrupt ends it now."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+from types import TracebackType
+from typing import Final, Self
+
+POLITE: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+INTERRUPTED: Final = 130
+
+
+class StopSignals:
+    """Notice SIGTERM, SIGUSR1 and SIGINT while it is entered; outside the main thread it notices nothing.
+
+    A SIGINT, and then another one or a SIGTERM (which is what torch's launcher makes of a second Ctrl-C), ends the
+    process at once. A thread reads the signals from the pipe that the C handler writes to: it notices them also while
+    the main thread waits for a message.
+
+    Attributes:
+        received: the name of the first signal, or None.
+    """
+
+    def __init__(self) -> None:
+        self.received: str | None = None
+        self.is_interrupted = False
+
+    def __enter__(self) -> Self:
+        self.is_watching = threading.current_thread() is threading.main_thread()
+        if self.is_watching:
+            self.reader, self.writer = socket.socketpair()
+            self.writer.settimeout(0)
+            self.handlers_before = {number: signal.signal(number, _leave_it_to_the_thread) for number in POLITE}
+            self.pipe_before = signal.set_wakeup_fd(self.writer.fileno(), warn_on_full_buffer=False)
+            self.thread = threading.Thread(target=self._watch, name="bigbatch-signals", daemon=True)
+            self.thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.is_watching:
+            signal.set_wakeup_fd(self.pipe_before)
+            for number, handler in self.handlers_before.items():
+                signal.signal(number, handler)
+            self.writer.close()  # which ends the thread
+            self.thread.join()
+            self.reader.close()
+
+    def _watch(self) -> None:
+        while numbers := self.reader.recv(1):
+            self._notice(numbers[0])
+
+    def _notice(self, number: int) -> None:
+        if number not in POLITE:
+            return
+        if self.is_interrupted and number in {signal.SIGINT, signal.SIGTERM}:
+            sys.stderr.write("bigbatch: interrupted twice: ended at once, without saving\n")
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
+        self.received = self.received or signal.Signals(number).name
+        self.is_interrupted = self.is_interrupted or number == signal.SIGINT
+
+
+def ignore_stop_signals() -> None:
+    """Leave it to the parent to end, in a process that reads data for it: it is asked to stop together with it."""
+    signal.set_wakeup_fd(-1)
+    for number in POLITE:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _leave_it_to_the_thread(_number: int, _frame: object) -> None:
+    """Do nothing: the thread has it."""

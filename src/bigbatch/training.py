@@ -1,0 +1,181 @@
+"""The state of a training: built from the recipe, restored from a checkpoint, taken apart for the next."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from bigbatch.atomic_file import sweep_temporaries
+from bigbatch.checkpoint.loading import load_last_good, set_aside
+from bigbatch.checkpoint.manifest import Position
+from bigbatch.checkpoint.saving import sweep
+from bigbatch.checkpoint.weights import weights_sha256
+from bigbatch.data import load_data
+from bigbatch.data.dataset import Splits
+from bigbatch.data.minibatches import Minibatches
+from bigbatch.keyed_random import fold
+from bigbatch.launch import Machine
+from bigbatch.learning_rate import LearningRate
+from bigbatch.losses import find_loss
+from bigbatch.models import build_model
+from bigbatch.optim import build_optimizer
+from bigbatch.recipe import Recipe
+from bigbatch.reduction.options import AggregationOptions
+from bigbatch.runs import RunFolder, run_error
+from bigbatch.seeding import seed_generators
+from bigbatch.step import Step
+
+
+@dataclass
+class Training:
+    """The state of a training: what is built once, and what changes.
+
+    Attributes:
+        samples_consumed: the position in the training; with the recipe it says what comes next.
+        validation_errors: of every epoch that is over, in %.
+        epoch_loss: the sum of the losses of this epoch so far, in the order of its iterations.
+        epoch_updates: how many those are.
+        seconds: spent before this attempt.
+        started: when this attempt was.
+        stopped_by: what ended it before its last iteration, if something did.
+    """
+
+    recipe: Recipe
+    machine: Machine
+    data: Splits
+    minibatches: Minibatches
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    step: Step
+    learning_rate: LearningRate
+    num_workers: int
+    samples_consumed: int = 0
+    validation_errors: list[float] = field(default_factory=list)
+    epoch_loss: float = 0.0
+    epoch_updates: int = 0
+    seconds: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+    stopped_by: str | None = None
+
+    @property
+    def is_writer(self) -> bool:
+        """Whether this process writes the run's folder."""
+        return self.machine.processes.rank == 0
+
+    @property
+    def iteration(self) -> int:
+        """Updates done, and the number of the next."""
+        return self.samples_consumed // self.recipe.minibatch_size
+
+    @property
+    def seconds_in_all(self) -> float:
+        """Spent on training and evaluation, over all attempts."""
+        return self.seconds + time.monotonic() - self.started
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint holds."""
+        return {
+            "model": dict(self.model.state_dict()),
+            "optimizer": self.optimizer.state_dict(),
+            "validation_errors": list(self.validation_errors),
+            "epoch_loss": self.epoch_loss,
+            "epoch_updates": self.epoch_updates,
+            "seconds": self.seconds_in_all,
+        }
+
+    def position(self) -> Position:
+        """Return where it is."""
+        is_epochs_end = self.samples_consumed and self.iteration == len(self.validation_errors) * len(self.minibatches)
+        error = self.validation_errors[-1] if is_epochs_end else None
+        return Position(self.iteration, self.samples_consumed, len(self.validation_errors), error)
+
+    def conclude(self) -> dict[str, Any]:
+        """Return what run.json says of the training when it ends."""
+        errors = self.validation_errors
+        is_finished = len(errors) == self.recipe.epochs
+        stopped_by = {"stopped_by": self.stopped_by} if self.stopped_by and not is_finished else {}
+        results = {"validation_error": run_error(errors), "final_validation_error": errors[-1]} if errors else {}
+        return {
+            "status": "finished" if is_finished else "stopped",
+            **stopped_by,
+            "iterations": self.iteration,
+            "seconds": round(self.seconds_in_all, 3),
+            **results,
+            "weights_sha256": weights_sha256(self.model.state_dict()),
+        }
+
+    def is_finite(self) -> bool:
+        """Tell whether the parameters and running statistics are; the same on every process."""
+        parameters = all(bool(parameter.isfinite().all()) for parameter in self.model.parameters())
+        return parameters and (self.step.state is None or self.step.state.is_finite())
+
+
+def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, num_workers: int) -> Training:
+    """Build everything from the recipe; the same bits on every process, for its seed alone decides."""
+    data = load_data(recipe.data)
+    minibatches = Minibatches(
+        data.train,
+        minibatch_size=recipe.minibatch_size,
+        worker_minibatch_size=recipe.worker_minibatch_size,
+        seed=recipe.seed,
+        device=machine.device,
+        num_workers=num_workers,
+    )
+    model = build_recipe_model(recipe, num_classes=data.num_classes, in_channels=data.in_channels).to(machine.device)
+    optimizer = build_optimizer(recipe.optimizer, model, recipe.reference.learning_rate)
+    step = Step(
+        model,
+        find_loss(recipe.loss),
+        optimizer,
+        minibatch_size=recipe.minibatch_size,
+        worker_minibatch_size=recipe.worker_minibatch_size,
+        seed=recipe.seed,
+        aggregation=aggregation,
+        momentum_correction=recipe.optimizer.momentum_correction,
+        precision=recipe.precision,
+    )
+    learning_rate = recipe.learning_rate(len(minibatches))
+    return Training(recipe, machine, data, minibatches, model, optimizer, step, learning_rate, num_workers)
+
+
+def build_recipe_model(recipe: Recipe, *, num_classes: int, in_channels: int) -> nn.Module:
+    """Build the recipe's model in channels-last layout, initialised from its seed."""
+    seed_generators(fold("initialisation", recipe.seed))
+    model = recipe.model
+    built: nn.Module = build_model(
+        model.name,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        width=model.width,
+        stem_pool=model.stem_pool,
+        zero_gamma=model.zero_gamma,
+        dropout=model.dropout,
+        arguments=model.arguments,
+    ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return built
+
+
+def restore(training: Training, folder: RunFolder) -> list[str]:
+    """Continue from the last good checkpoint, if there is one; return what a person should know of it."""
+    if training.is_writer and folder.checkpoints.is_dir():
+        sweep(folder.checkpoints)
+        sweep_temporaries(folder.path)
+    like = training.model.state_dict()
+    found, refused = load_last_good(
+        folder.checkpoints, recipe=training.recipe, like=like, device=training.machine.device
+    )
+    if training.is_writer:
+        set_aside(folder.checkpoints, refused)
+    notes = [f"warning: {reason}" for reason in refused.values()]
+    if found is None:
+        return notes
+    manifest, state = found
+    training.model.load_state_dict(state["model"])
+    training.optimizer.load_state_dict(state["optimizer"])
+    training.samples_consumed = manifest.samples_consumed
+    training.validation_errors = state["validation_errors"]
+    training.epoch_loss, training.epoch_updates = state["epoch_loss"], state["epoch_updates"]
+    training.seconds = state["seconds"]
+    return [*notes, f"goes on from the checkpoint of iteration {manifest.iteration}"]
