@@ -13,8 +13,9 @@ from bigbatch.errors import DisagreementError
 from bigbatch.reduction.agreement import gather_rows
 from bigbatch.reduction.processes import Processes
 
-SLOW: Final = 1.25  # a process that computes this many times as long as the median is worth a word
-LEAST_WAIT: Final = 0.05  # if the others spend this part of the time waiting
+SLOW: Final = 1.5  # a process that computes this many times as long as the median is worth a word
+LEAST_WAIT: Final = 0.05  # if the others spend this part of the time waiting,
+LEAST_SECONDS: Final = 2.0  # and it has computed for this long: less is chance
 INTEGERS: Final = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 MULTIPLIER: Final = 0x9E3779B97F4A7C15  # odd, so that no tensor's part is lost
 WORDS: Final = 2**64
@@ -37,7 +38,7 @@ class Timing:
         """The rank that keeps the others waiting, if one does."""
         slowest = max(range(len(self.compute_seconds)), key=lambda rank: self.compute_seconds[rank])
         others = [seconds for rank, seconds in enumerate(self.compute_seconds) if rank != slowest]
-        if not others or self.compute_seconds[slowest] < SLOW * median(others):
+        if not others or self.compute_seconds[slowest] < max(LEAST_SECONDS, SLOW * median(others)):
             return None
         return slowest if self.waiting_for(slowest) >= LEAST_WAIT else None
 

@@ -79,7 +79,7 @@ def launch(arguments: Sequence[str], processes: int, *, max_restarts: int = 0) -
 def find_cause(folder: Path, local_rank: int, exit_code: int) -> str:
     """Return what the last attempt ended for: the error of the process that failed first, for a reason of its own.
 
-    Those that only lost their peers come last; so does the exit code that torch has seen.
+    Those that only lost their peers come last; but where they say that one was late, torch has killed it since.
 
     Args:
         folder: of the launcher, where torch's records of errors are.
@@ -88,7 +88,8 @@ def find_cause(folder: Path, local_rank: int, exit_code: int) -> str:
     """
     found = [(path.stat().st_mtime_ns, record) for path in _records(folder) if (record := _read_record(path))]
     own = [(time, record) for time, record in found if not record["message"].startswith(PeerLostError.__name__)]
-    if not own and exit_code < 0:
+    is_late = any("did not answer" in record["message"] for _, record in found)
+    if not own and not is_late and exit_code < 0:
         return f"rank {local_rank} was killed by {signal.Signals(-exit_code).name}"
     if not found:
         return f"rank {local_rank} ended with exit code {exit_code}"
@@ -139,9 +140,9 @@ class _Restarts(logging.Handler):
             case _:
                 return
         self.number += 1
+        *_, last_line = find_cause(self.folder, local_rank, exit_code).strip().splitlines()
+        note_failure(self.folder, last_line)
         if self.number <= self.max_restarts:
-            *_, last_line = find_cause(self.folder, local_rank, exit_code).strip().splitlines()
-            note_failure(self.folder, last_line)
             print(f"bigbatch: {last_line}; restart {self.number} of {self.max_restarts}", file=sys.stderr)  # noqa: T201
 
 

@@ -57,7 +57,7 @@ def read_outcome(folder: Path) -> Outcome | None:
 
 
 def note_failure(folder: Path, cause: str) -> None:
-    """Leave for the next attempt why the last one ended."""
+    """Leave for the processes of a launcher why an attempt has ended."""
     with (folder / FAILURES).open("a") as file:
         file.write(cause + "\n")
 
@@ -67,6 +67,21 @@ def failure_before() -> str | None:
     with suppress(OSError, KeyError, IndexError):
         return (Path(os.environ[STORE]).parent / FAILURES).read_text().splitlines()[-1]
     return None
+
+
+def mark_group_lost() -> None:
+    """Tell the processes of this attempt that one of them has failed, or has noticed that another one has."""
+    if STORE in os.environ:
+        _lost().touch()
+
+
+def is_group_lost() -> bool:
+    """Tell whether a process of this attempt has said that it is lost; only our launcher's processes do."""
+    return STORE in os.environ and _lost().exists()
+
+
+def _lost() -> Path:
+    return Path(os.environ[STORE]).with_name(f"lost-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}")
 
 
 def _file(folder: Path) -> Path:

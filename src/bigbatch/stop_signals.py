@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
@@ -19,11 +20,16 @@ class StopSignals:
     process at once. A thread reads the signals from the pipe that the C handler writes to: it notices them also while
     the main thread waits for a message.
 
+    Args:
+        is_lost: tells whether there is nothing left to end politely, as when the launcher stops the others of a group
+            after one has died; then a signal ends the process at once.
+
     Attributes:
         received: the name of the first signal, or None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_lost: Callable[[], bool] = lambda: False) -> None:
+        self.is_lost = is_lost
         self.received: str | None = None
         self.is_interrupted = False
 
@@ -56,6 +62,8 @@ class StopSignals:
     def _notice(self, number: int) -> None:
         if number not in POLITE:
             return
+        if self.is_lost():
+            os._exit(1)
         if self.is_interrupted and number in {signal.SIGINT, signal.SIGTERM}:
             sys.stderr.write("bigbatch: interrupted twice: ended at once, without saving\n")
             sys.stderr.flush()

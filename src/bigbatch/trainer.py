@@ -15,7 +15,7 @@ from bigbatch.evaluation import evaluate
 from bigbatch.launch import Machine
 from bigbatch.nonfinite import find_nonfinite_workers
 from bigbatch.optim import set_learning_rate
-from bigbatch.outcome import failure_before
+from bigbatch.outcome import failure_before, is_group_lost
 from bigbatch.plan import Plan
 from bigbatch.progress import ProgressDisplay
 from bigbatch.recipe import Recipe
@@ -105,7 +105,7 @@ def run(training: Training, folder: RunFolder, *, last: int) -> dict[str, Any]:
         is_shown=training.is_writer,
     )
     recorder = Recorder(folder, recipe, display, is_writer=training.is_writer)
-    with display, StopSignals() as signals:
+    with display, StopSignals(is_group_lost) as signals:
         for note in (*introduce(training), *notes):
             display.say(note)
         recorder.write_summary(summary)

@@ -14,6 +14,7 @@ from bigbatch.outcome import (
     STORE,
     Outcome,
     exit_code_of,
+    mark_group_lost,
     read_outcome,
     report_outcome,
 )
@@ -37,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         exit_code = record(_run_launched)(arguments) or 0
     except SystemExit as end:  # of --help
         exit_code = end.code if isinstance(end.code, int) else FAILURE
+    except BaseException:
+        mark_group_lost()
+        raise
     finally:
         # What had to be written is written. An interpreter that is torn down can abort when one of torch's threads
         # still wants it (pytorch#190489), or wait for a message that never comes: leave at once.
