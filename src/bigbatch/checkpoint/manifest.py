@@ -1,7 +1,8 @@
 """What a checkpoint's file must be: written last, so that what has a manifest is whole."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
@@ -49,8 +50,10 @@ class Manifest(Position):
     format: int = FORMAT
 
     def to_json(self) -> str:
-        """Return it as text."""
-        return json.dumps(asdict(self), indent=2) + "\n"
+        """Return it as text, with a checksum of its own."""
+        table = asdict(self)
+        checksum = sha256(json.dumps(table).encode()).hexdigest()
+        return json.dumps(table | {"checksum": checksum}, indent=2) + "\n"
 
 
 def manifest_path(folder: Path, iteration: int) -> Path:
@@ -87,13 +90,13 @@ def read_manifest(path: Path) -> Manifest:
     if table.get("format") != FORMAT:
         msg = f"its manifest is of format {table.get('format')!r:.20}, and this version of bigbatch reads {FORMAT}"
         raise ValueError(msg)
+    table.pop("checksum", None)
     types = get_type_hints(Manifest)
-    if table.keys() != {item.name for item in fields(Manifest)} or not all(
-        isinstance(value, types[key]) for key, value in table.items()
-    ):
+    is_complete = table.keys() == types.keys() and all(isinstance(table[key], kind) for key, kind in types.items())
+    manifest = Manifest(**table) if is_complete else None
+    if manifest is None or manifest.to_json().encode() != content:
         msg = "its manifest is damaged"
         raise ValueError(msg)
-    manifest = Manifest(**table)
     if manifest.iteration != iteration_of(path):
         msg = f"its manifest is that of iteration {manifest.iteration}"
         raise ValueError(msg)

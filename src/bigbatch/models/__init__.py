@@ -40,6 +40,11 @@ def build_model(
     if is_user_code(name):
         return _build_user_model(name, arguments or {})
     check_model_name(name)
+    if not (num_classes and in_channels):
+        msg = (
+            f"'{name}' must know its data: give the training dataset `classes`, and images of (channels, height, width)"
+        )
+        raise InputError(msg)
     from bigbatch.models.resnet import cifar_resnet, imagenet_resnet
 
     options = {"num_classes": num_classes, "in_channels": in_channels} | ({"width": width} if width else {})
