@@ -108,6 +108,12 @@ def test_recipe_files(bigbatch, tmp_path):
     assert bigbatch("plan", path).returncode == 0
 
 
+def test_what_a_file_says_cannot_move_the_cursor_or_forge_a_line(bigbatch, tmp_path):
+    (tmp_path / "evil.toml").write_text(to_toml(digits()) + '\n"\\u001b[2J\\nbigbatch: finished" = 1\n', newline="\n")
+    refused(bigbatch("plan", "evil.toml"), r"\x1b[2J\nbigbatch: finished")
+    refused(bigbatch("report", "[bold]\x1b[1A\n"), r"[bold]\x1b[1A\n holds no run")
+
+
 def test_folders_of_other_runs_keep_what_they_hold(bigbatch, tmp_path):
     train = ("train", "digits", "--output", "run", "--minibatch-size", 256, "--set", "model.width=4", "--epochs", 2)
     assert bigbatch(*train, "--stop-after-epoch", 1).returncode == 0

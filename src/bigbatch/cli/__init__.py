@@ -1,4 +1,4 @@
-"""The command line: `bigbatch plan | train | evaluate | report | bench`."""
+"""The command line: `bigbatch plan | train | evaluate | report | runs | diff | reproduce | bench`."""
 
 import os
 import sys
@@ -8,6 +8,7 @@ from typing import Final
 
 from bigbatch.cli.arguments import parse
 from bigbatch.errors import InputError, PeerLostError, ProcessFailedError
+from bigbatch.printable import printable
 
 FAILURE: Final = 1
 BAD_INPUT: Final = 2
@@ -15,7 +16,9 @@ INTERRUPTED: Final = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return 0, or 2 for bad input (one line on standard error). Our own bugs end in a traceback and 1.
+    """Run a command; return 0 or what it says, or 2 for bad input (one line on standard error).
+
+    Our own bugs end in a traceback and 1.
 
     A process that an elastic launcher has started records its error for the launcher, which shows it once.
     """
@@ -46,9 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> int:
     try:
         options = parse(arguments)
-        options.run(options, arguments)
+        exit_code: int | None = options.run(options, arguments)
     except InputError as error:
-        print(f"bigbatch: error: {error}", file=sys.stderr)
+        print(printable(f"bigbatch: error: {error}"), file=sys.stderr)
         return BAD_INPUT
     except ProcessFailedError as error:
         print(error, file=sys.stderr)
@@ -59,7 +62,7 @@ def _run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
-    return 0
+    return exit_code or 0
 
 
 def _run_launched(arguments: Sequence[str]) -> None:
@@ -70,7 +73,7 @@ def _run_launched(arguments: Sequence[str]) -> None:
         if (
             os.environ.get("LOCAL_RANK") == "0" and "BIGBATCH_STORE" not in os.environ
         ):  # torchrun shows a traceback only
-            print(f"bigbatch: error: {error}", file=sys.stderr)
+            print(printable(f"bigbatch: error: {error}"), file=sys.stderr)
         raise
     except RuntimeError as error:
         if "gloo/transport" not in str(error) or isinstance(error, PeerLostError):

@@ -2,10 +2,20 @@
 
 from typing import TYPE_CHECKING, Final
 
+from bigbatch.printable import printable
+
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 WIDTH_OF_A_FILE: Final = 160
+
+
+def cell(value: object) -> "Text":
+    """Return a value as the text of a cell: no markup, and nothing that a terminal would obey."""
+    from rich.text import Text
+
+    return Text(printable(str(value)))
 
 
 def print_table(table: "Table") -> None:
