@@ -189,7 +189,10 @@ def test_bench_step_compares_in_pairs(bigbatch):
 def test_help_tells_the_commands(bigbatch):
     done = bigbatch("--help")
     assert done.returncode == 0
-    assert all(command in done.stdout for command in ("plan", "train", "evaluate", "report", "bench"))
+    assert all(
+        command in done.stdout
+        for command in ("plan", "train", "evaluate", "report", "runs", "diff", "reproduce", "bench")
+    )
     assert "bigbatch 0." in bigbatch("--version").stdout
 
 

@@ -191,6 +191,11 @@ def test_runs_of_different_length_are_compared_as_far_as_both_came(pair):
     assert "/old took 3 iterations, " in text(comparison)
 
 
+def test_a_run_that_finished_earlier_is_explained(pair):
+    comparison = pair({"iterations": 2}, LINES[:2], recipe=replace(digits(), epochs=1))
+    assert "  epochs: 30 -> 1" in text(comparison).partition("can explain it")[2]
+
+
 def test_runs_without_metrics_are_compared_by_their_weights(pair):
     assert pair({}, []).is_identical
 

@@ -1,6 +1,7 @@
 """The ledger: all runs below some folders."""
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -87,6 +88,12 @@ def test_conditions_choose_numbers_as_numbers_and_text_as_text(rows, where, foun
 )
 def test_the_order_is_that_of_a_field_and_who_has_none_comes_last(rows, sort, order):
     assert names(select(rows, sort=sort)) == order
+
+
+def test_what_is_no_number_comes_last_either_way():
+    rows = [{"run": "a", "error": math.nan}, {"run": "b", "error": math.inf}, {"run": "c", "error": 1.0}]
+    assert names(select(rows, sort="error")) == ["c", "b", "a"]
+    assert names(select(rows, sort="-error")) == ["b", "c", "a"]
 
 
 def test_unknown_fields_and_malformed_conditions_are_refused(rows):

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from bigbatch.comparison import Comparison, Parting
 from bigbatch.contract import Difference, in_words
-from bigbatch.run_record import RunRecord
+from bigbatch.run_record import FINISHED, RunRecord
 
 WIDEST_NAME: Final = 32
 LINE_BY_LINE: Final = "line by line"
@@ -43,6 +43,8 @@ def verdict(comparison: Comparison) -> Iterator[str]:
         yield "nothing to compare: the two have recorded no iteration in common"
     if not comparison.has_same_length:
         yield f"{old.path} took {_iterations(old.num_iterations)}, {new.path} {new.num_iterations}"
+        if comparison.parting is None and old.state == new.state == FINISHED:
+            yield from _explain(comparison)
     if comparison.parting and comparison.has_same_weights:
         yield "yet their last weights are the same"
 
