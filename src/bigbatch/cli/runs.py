@@ -34,9 +34,11 @@ def _print_table(rows: Sequence[Row]) -> None:
     from rich.table import Table
 
     table = Table()
-    for heading in TABLE:
+    table.add_column("run", overflow="fold")  # whole, to be copied
+    for heading in TABLE[1:]:
         is_number = heading in {"minibatch", "error"}
-        table.add_column("error %" if heading == "error" else heading, justify="right" if is_number else "left")
+        title = "error %" if heading == "error" else heading
+        table.add_column(title, justify="right" if is_number else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(cell(_in_words(heading, row[heading])) for heading in TABLE))
     print_table(table)
