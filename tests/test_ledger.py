@@ -180,6 +180,12 @@ def test_the_command_lists_filters_and_sorts(rows, capsys, tmp_path):
     assert shown(capsys, tmp_path, tmp_path / "small").count("small") == 1
 
 
+def test_off_a_terminal_a_row_is_a_line_however_long_its_name(record_run, capsys, tmp_path):
+    record_run("/".join(["a" * 99] * 4))
+    (line,) = (line for line in shown(capsys, tmp_path).splitlines() if "a" * 99 in line)
+    assert line.rstrip().endswith("abababab")
+
+
 def test_where_there_is_no_run_it_says_so(rows, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "damaged")
     assert shown(capsys) == "no runs in runs; bigbatch train makes one\n"

@@ -6,10 +6,12 @@ from typing import Any, Final
 
 from bigbatch.cli.json_output import print_json
 from bigbatch.cli.tables import cell, print_table
+from bigbatch.contract import in_words
 from bigbatch.ledger import TABLE, Row, find_runs, parse_condition, read_row, select
 from bigbatch.runs import RUNS_FOLDER
 
 HASH_DIGITS: Final = 8
+UNWRAPPED: Final = 10_000  # a row is a line, however long a run's name
 
 
 def runs_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
@@ -41,7 +43,7 @@ def _print_table(rows: Sequence[Row]) -> None:
         table.add_column(title, justify="right" if is_number else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(cell(_in_words(heading, row[heading])) for heading in TABLE))
-    print_table(table)
+    print_table(table, width_of_a_file=UNWRAPPED)
 
 
 def _in_words(heading: str, value: Any) -> str:  # noqa: ANN401 - whatever a run says
@@ -54,5 +56,7 @@ def _in_words(heading: str, value: Any) -> str:  # noqa: ANN401 - whatever a run
             return str(value)[: len("2026-11-24T05:45")].replace("T", " ")
         case "weights":
             return str(value)[:HASH_DIGITS]
-        case _:
+        case "run":
             return str(value)
+        case _:
+            return in_words(value)

@@ -18,8 +18,8 @@ def cell(value: object) -> "Text":
     return Text(printable(str(value)))
 
 
-def print_table(table: "Table") -> None:
-    """Print a table without lines between its columns, unwrapped where there is no terminal."""
+def print_table(table: "Table", *, width_of_a_file: int = WIDTH_OF_A_FILE) -> None:
+    """Print a table without lines between its columns; where there is no terminal, up to a width of its own."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
 
@@ -27,5 +27,5 @@ def print_table(table: "Table") -> None:
     table.pad_edge = False
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = WIDTH_OF_A_FILE
+        console.width = width_of_a_file
     console.print(table)
