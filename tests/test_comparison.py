@@ -6,14 +6,16 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigbatch.cli import main
 from bigbatch.cli.comparison_lines import comparison_lines, comparison_table
 from bigbatch.comparison import compare, find_parting
 from bigbatch.contract import Difference
+from bigbatch.errors import InputError
 from bigbatch.presets import digits
+from bigbatch.printable import printable
 from bigbatch.recipe_file import with_settings
 from bigbatch.run_record import read_record
 
@@ -232,6 +234,30 @@ def test_a_recipe_that_was_changed_by_hand_is_named(pair, tmp_path):
 def test_recipes_that_this_bigbatch_refuses_are_compared_all_the_same(pair):
     fields = {"recipe": {**digits().to_dict(), "from_the_future": {"x": 1}}}
     assert names(pair(fields).outside) == ["from_the_future.x"]
+
+
+RECORDED = ["recipe", "attempts", "code", "git", "host", "versions", "all_reduce", "reduction", "iterations", "started"]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.dictionaries(st.sampled_from(RECORDED), JSON), min_size=2, max_size=2), JSON)
+def test_whatever_two_folders_hold_can_be_compared(tmp_path_factory, summaries, value):
+    runs = []
+    for summary in summaries:
+        path = tmp_path_factory.mktemp("run")
+        (path / "run.json").write_text(json.dumps({**summary, "status": "finished"}))
+        (path / "metrics.jsonl").write_text(json.dumps({"iteration": 0, "loss": value}))
+        try:
+            runs.append(read_record(path))
+        except InputError:
+            return
+    assert all(printable(line).isprintable() for line in comparison_lines(compare(*runs)))
+    json.dumps(comparison_table(compare(*runs)))
 
 
 def test_as_json_it_says_the_same(pair):

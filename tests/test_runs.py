@@ -1,6 +1,7 @@
 """A run's folder."""
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -105,3 +106,11 @@ def test_run_json_says_what_a_result_might_be_asked_about(tmp_path):
             folder.read_summary()
     with pytest.raises(InputError, match="holds no run"):
         RunFolder(tmp_path / "none").read_summary()
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    for name in ("run.json", "metrics.jsonl"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match="is no file"):
+        RunFolder(tmp_path).read_summary()
+    assert RunFolder(tmp_path).read_epochs() == []

@@ -5,6 +5,7 @@ import operator
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -39,10 +40,11 @@ def find_runs(folder: Path) -> list[Path]:
     Raises:
         InputError: there is no such folder.
     """
-    if not folder.is_dir():
-        msg = f"there is no folder {folder}"
-        raise InputError(msg)
-    return sorted(_walk(folder, DEPTH, set()))
+    with suppress(OSError):  # a folder above it cannot be read
+        if folder.is_dir():
+            return sorted(_walk(folder, DEPTH, set()))
+    msg = f"there is no folder {folder}"
+    raise InputError(msg)
 
 
 def _walk(folder: Path, depth: int, seen: set[str]) -> Iterator[Path]:
@@ -51,17 +53,14 @@ def _walk(folder: Path, depth: int, seen: set[str]) -> Iterator[Path]:
     if real in seen:
         return
     seen.add(real)
-    if _is_run(folder):
-        yield folder
-        return  # what lies below are its checkpoints
-    if depth == 0:
-        return
-    try:
-        inner = [entry.name for entry in os.scandir(folder) if not entry.name.startswith(".") and entry.is_dir()]
-    except OSError:
-        return
-    for name in sorted(inner):
-        yield from _walk(folder / name, depth - 1, seen)
+    inner: list[Path] = []
+    with suppress(OSError):
+        if _is_run(folder):
+            yield folder
+            return  # what lies below are its checkpoints
+        inner = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_dir())
+    for path in inner if depth else ():
+        yield from _walk(path, depth - 1, seen)
 
 
 def _is_run(folder: Path) -> bool:

@@ -1,5 +1,6 @@
 """A run's folder: what was run, with what, and what came of it."""
 
+import errno
 import json
 import os
 import platform
@@ -95,7 +96,7 @@ class RunFolder:
             InputError: the folder holds no run, or run.json is damaged.
         """
         try:
-            summary = json.loads((self.path / "run.json").read_text())
+            summary = json.loads(_read(self.path / "run.json"))
         except (OSError, ValueError, RecursionError) as error:
             msg = f"{self.path} holds no run ({getattr(error, 'strerror', None) or 'run.json is damaged'})"
             raise InputError(msg) from error
@@ -121,7 +122,7 @@ class RunFolder:
 
     def _metrics(self) -> Iterator[dict[str, Any]]:
         try:
-            lines = (self.path / "metrics.jsonl").read_bytes().split(b"\n")
+            lines = _read(self.path / "metrics.jsonl").split(b"\n")
         except OSError:
             return
         for line in lines:
@@ -136,6 +137,13 @@ class RunFolder:
         temporary = self.path / f".{name}.{os.getpid()}.tmp"
         temporary.write_text(text)
         temporary.replace(self.path / name)
+
+
+def _read(path: Path) -> bytes:
+    """Read a file; a pipe, whose end may never come, is none."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, f"{path.name} is no file")
+    return path.read_bytes()
 
 
 def _last_of_each(key: str, lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -79,7 +79,7 @@ def _section(title: str, differences: Sequence[Difference]) -> Iterator[str]:
     yield f"{title}:{'' if differences else ' nothing'}"
     width = min(WIDEST_NAME, max((len(difference.name) for difference in differences), default=0))
     for difference in differences:
-        yield f"  {difference.name:<{width}}  {_change(difference)}"
+        yield f"  {in_words(difference.name):<{width}}  {_change(difference)}"
 
 
 def _change(difference: Difference) -> str:
@@ -96,7 +96,7 @@ def _where(parting: Parting) -> str:
 def _explain(comparison: Comparison) -> Iterator[str]:
     if explanation := comparison.explanation:
         yield "what can explain it, the likeliest first:"
-        yield from (f"  {difference.name}: {_change(difference)}" for difference in explanation)
+        yield from (f"  {in_words(difference.name)}: {_change(difference)}" for difference in explanation)
     else:
         yield "no recorded difference explains it: a fault of a machine, code that is not recorded, or our bug"
 

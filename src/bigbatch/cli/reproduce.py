@@ -52,7 +52,7 @@ def reproduce_command(options: argparse.Namespace, arguments: Sequence[str], *, 
         to_train = training_arguments(run, length, file, target, vars(options))
         print(printable(f"reproducing {run.path} in {target}{_say_code(recipe)}"), flush=True)
         if exit_code := train(to_train):
-            print(printable(f"not compared; bigbatch train --resume, then bigbatch diff {run.path} {target}"))
+            print(printable(f"stopped, and not compared; bigbatch diff {run.path} {target} compares what there is"))
             return exit_code
     comparison = compare(run, read_record(target))
     print()
