@@ -13,6 +13,9 @@ import pytest
 import torch
 
 from bigbatch.data.fashion_mnist import FILES
+from bigbatch.presets import digits
+from bigbatch.recipe import Recipe
+from bigbatch.runs import RunFolder
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tests' promises are about processes, of which one GPU allows one
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="bigbatch-tests-")  # measurements of all-reduces are kept there
@@ -70,6 +73,24 @@ def write_fashion(idx) -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture
+def record_run(tmp_path: Path) -> Callable[..., RunFolder]:
+    """Return a function that writes the folder of a run that nobody trained; fields of run.json can be given."""
+
+    def record(name: str, recipe: Recipe | None = None, /, **fields: object) -> RunFolder:
+        folder = RunFolder(tmp_path / name)
+        folder.create(recipe or digits())
+        started = {"started": "2026-11-24T05:45:46+00:00", "processes": 2, "device": "cpu AVX2", "reduction": "exact"}
+        ended = {"iterations": 3, "seconds": 1.5, "validation_error": 2.0, "weights_sha256": "ab" * 32}
+        folder.write_summary(
+            {"status": "finished", "recipe": folder.recipe.to_dict(), **started, **ended, "threads_per_process": 1}
+            | fields
+        )
+        return folder
+
+    return record
 
 
 @pytest.fixture

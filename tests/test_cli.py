@@ -111,6 +111,12 @@ def test_recipe_files(bigbatch, tmp_path):
     assert bigbatch("plan", path).returncode == 0
 
 
+def test_what_a_file_says_cannot_move_the_cursor_or_forge_a_line(bigbatch, tmp_path):
+    (tmp_path / "evil.toml").write_text(to_toml(digits()) + '\n"\\u001b[2J\\nbigbatch: finished" = 1\n', newline="\n")
+    refused(bigbatch("plan", "evil.toml"), r"\x1b[2J\nbigbatch: finished")
+    refused(bigbatch("report", "[bold]\x1b[1A\n"), r"[bold]\x1b[1A\n holds no run")
+
+
 def test_folders_of_other_runs_keep_what_they_hold(bigbatch, tmp_path):
     train = ("train", "digits", "--output", "run", "--minibatch-size", 256, "--set", "model.width=4", "--epochs", 2)
     assert bigbatch(*train, "--stop-after-epoch", 1).returncode == 0
@@ -186,7 +192,10 @@ def test_bench_step_compares_in_pairs(bigbatch):
 def test_help_tells_the_commands(bigbatch):
     done = bigbatch("--help")
     assert done.returncode == 0
-    assert all(command in done.stdout for command in ("plan", "train", "evaluate", "report", "bench"))
+    assert all(
+        command in done.stdout
+        for command in ("plan", "train", "evaluate", "report", "runs", "diff", "reproduce", "bench")
+    )
     assert "bigbatch 0." in bigbatch("--version").stdout
 
 

@@ -1,6 +1,7 @@
 """A run's folder."""
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -70,6 +71,23 @@ def test_metrics_survive_a_killed_writer_and_repeated_epochs(tmp_path):
     assert [(line["epoch"], line["validation_error"]) for line in folder.read_epochs()] == [(1, 9.0), (2, 7.0)]
 
 
+def test_of_an_iteration_that_was_repeated_the_last_line_counts(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert folder.read_iterations() == []
+    folder.append_metrics({"iteration": 0, "loss": 1.0}, {"iteration": 1, "loss": None, "skipped": True})
+    folder.append_metrics({"epoch": 1, "iteration": 2, "loss": 1.0, "validation_error": 9.0})
+    folder.append_metrics({"iteration": 2, "loss": 5.0}, {"iteration": 1, "loss": 4.0})
+    assert [(line["iteration"], line["loss"]) for line in folder.read_iterations()] == [(0, 1.0), (1, 4.0), (2, 5.0)]
+
+
+def test_metrics_that_are_no_tables_or_no_text_are_passed_over(tmp_path):
+    lines = [b"7", b"[]", b'"validation_error"', b"\xff\xfe", b"[" * 100_000, b"null"]
+    lines += [b'{"epoch": "1", "validation_error": 1}', b'{"iteration": [], "loss": 1}', b'{"validation_error": 1}']
+    (tmp_path / "metrics.jsonl").write_bytes(b"\n".join([*lines, b'{"iteration": 3, "loss": NaN}']))
+    assert RunFolder(tmp_path).read_epochs() == []
+    assert [line["iteration"] for line in RunFolder(tmp_path).read_iterations()] == [3]
+
+
 def test_the_error_of_a_run_is_the_median_of_its_last_five_epochs():
     assert run_error([99.0, 99.0, 5.0, 1.0, 4.0, 2.0, 3.0]) == 3.0
     assert run_error([4.0]) == 4.0
@@ -82,8 +100,17 @@ def test_run_json_says_what_a_result_might_be_asked_about(tmp_path):
     assert summary["versions"].keys() == {"python", "bigbatch", "torch", "numpy"}
     assert summary["argv"]
     assert folder.read_summary() == summary
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(InputError, match="is damaged"):
-        folder.read_summary()
+    for damaged in (b"{", b"[]", b"7", b"\xff", b"[" * 100_000):
+        (tmp_path / "run.json").write_bytes(damaged)
+        with pytest.raises(InputError, match="is damaged"):
+            folder.read_summary()
     with pytest.raises(InputError, match="holds no run"):
         RunFolder(tmp_path / "none").read_summary()
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    for name in ("run.json", "metrics.jsonl"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match="is no file"):
+        RunFolder(tmp_path).read_summary()
+    assert RunFolder(tmp_path).read_epochs() == []

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import bigbatch
 from faulty import BAD_SAMPLE
 from kills import start_up_seconds
 from trial import TINY, Row, Trial
+
+import bigbatch
 
 HERE = Path(__file__).parent
 WITH_FAULTY_DATA = (*TINY, "--set", "data.name=faulty:digits")

@@ -4,10 +4,11 @@ import os
 import platform
 
 import torch
+from torch.utils.data import TensorDataset
+
 from bigbatch import runs, step
 from bigbatch.data import load_data
 from bigbatch.recipe import Data
-from torch.utils.data import TensorDataset
 
 BAD_SAMPLE = 700
 FLIP_BEFORE = 130  # iterations

@@ -11,12 +11,13 @@ from statistics import quantiles
 from tempfile import TemporaryDirectory
 
 import torch
+from trial import TINY, Row, Trial, is_alive, undisturbed_sha256
+
 from bigbatch.checkpoint.loading import load_last_good
 from bigbatch.checkpoint.manifest import Position
 from bigbatch.checkpoint.saving import Snapshot, save_checkpoint, sweep
 from bigbatch.presets import digits
 from bigbatch.recipe_file import to_toml
-from trial import TINY, Row, Trial, is_alive, undisturbed_sha256
 
 EPOCHS = 100
 START_UP = "import torch, bigbatch.trainer, bigbatch.launcher; torch.optim.SGD([torch.zeros(1)])"

@@ -5,8 +5,9 @@ from types import TracebackType
 from typing import Final, Self
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from bigbatch.printable import printable
 
 SECONDS_BETWEEN_LINES: Final = 30.0
 
@@ -58,7 +59,7 @@ class ProgressDisplay:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self.console.print(escape(text))
+        self.console.print(printable(text), markup=False, emoji=False)
 
     def iteration(self, done: int, *, epoch: int, loss: float, rate: float) -> None:
         """Show the state after `done` iterations, in the epoch counted from 0."""

@@ -31,6 +31,15 @@ def from_toml(text: str, *, source: str = "recipe") -> Recipe:
     except tomllib.TOMLDecodeError as error:
         msg = f"{source} is not valid TOML: {error}"
         raise InputError(msg) from error
+    return from_table(table, source=source)
+
+
+def from_table(table: object, *, source: str = "recipe") -> Recipe:
+    """Build a recipe from a table of its fields, such as TOML or JSON gives.
+
+    Raises:
+        InputError: no table, an unknown or missing key, a value of the wrong type or out of its range.
+    """
     try:
         recipe: Recipe = _build(Recipe, table, "")
     except InputError as error:

@@ -24,11 +24,11 @@ def locked(path: Path) -> Iterator[None]:
     try:
         path.mkdir(parents=True, exist_ok=True)
         file = (path / LOCK).open("ab")
-    except OSError as error:
-        msg = f"cannot write the run to {path} ({error.strerror}); choose another --output"
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        msg = f"cannot write the run to {path} ({getattr(error, 'strerror', error)}); choose another --output"
         raise InputError(msg) from error
     with file:
-        if not _lock(file):
+        if not _lock(file, fcntl.LOCK_EX):
             msg = f"another process is writing the run {path}; wait for it, end it, or choose another --output"
             raise InputError(msg)
         yield
@@ -37,15 +37,15 @@ def locked(path: Path) -> Iterator[None]:
 def is_locked(path: Path) -> bool:
     """Tell whether another process writes the run in this folder; for this process itself the answer is no."""
     try:
-        with (path / LOCK).open("r+b") as file:
-            return not _lock(file)
-    except OSError:
+        with (path / LOCK).open("rb") as file:
+            return not _lock(file, fcntl.LOCK_SH)
+    except (OSError, ValueError):
         return False
 
 
-def _lock(file: BinaryIO) -> bool:
+def _lock(file: BinaryIO, kind: int) -> bool:
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(file, kind | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

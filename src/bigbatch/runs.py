@@ -1,11 +1,12 @@
 """A run's folder: what was run, with what, and what came of it."""
 
+import errno
 import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -102,17 +103,19 @@ class RunFolder:
             InputError: the folder holds no run, or run.json is damaged.
         """
         try:
-            summary: dict[str, Any] = json.loads((self.path / "run.json").read_text())
-        except (OSError, ValueError) as error:
+            summary = json.loads(_read(self.path / "run.json"))
+        except (OSError, ValueError, RecursionError) as error:
             msg = f"{self.path} holds no run ({getattr(error, 'strerror', None) or 'run.json is damaged'})"
             raise InputError(msg) from error
+        if not isinstance(summary, dict):
+            msg = f"{self.path} holds no run (run.json is damaged)"
+            raise InputError(msg)
         return summary
 
     def read_summary_or_nothing(self) -> dict[str, Any]:
         """Return run.json, or nothing where there is none yet or it is damaged."""
         with suppress(InputError):
-            summary = self.read_summary()
-            return summary if isinstance(summary, dict) else {}
+            return self.read_summary()
         return {}
 
     def append_metrics(self, *lines: Mapping[str, Any]) -> None:
@@ -128,22 +131,37 @@ class RunFolder:
 
     def read_epochs(self) -> list[dict[str, Any]]:
         """Return the epochs' lines of metrics.jsonl in order; one that was repeated after a resumption counts once."""
-        epochs: dict[int, dict[str, Any]] = {}
-        for line in self._metrics():
-            if "validation_error" in line:
-                epochs[line["epoch"]] = line
-        return [epochs[epoch] for epoch in sorted(epochs)]
+        return _last_of_each("epoch", (line for line in self._metrics() if "validation_error" in line))
+
+    def read_iterations(self) -> list[dict[str, Any]]:
+        """Return the iterations' lines of metrics.jsonl in order; one that was repeated counts once, as it was last."""
+        return _last_of_each("iteration", (line for line in self._metrics() if "epoch" not in line))
 
     def _metrics(self) -> Iterator[dict[str, Any]]:
         try:
-            lines = (self.path / "metrics.jsonl").read_text().splitlines()
+            lines = _read(self.path / "metrics.jsonl").split(b"\n")
         except OSError:
             return
         for line in lines:
             try:
-                yield json.loads(line)
-            except ValueError:  # the last line of a run that was killed while it wrote
+                values = json.loads(line)
+            except (ValueError, RecursionError):  # the last line of a run that was killed while it wrote
                 continue
+            if isinstance(values, dict):
+                yield values
+
+
+def _read(path: Path) -> bytes:
+    """Read a file; a pipe, whose end may never come, is none."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, f"{path.name} is no file")
+    return path.read_bytes()
+
+
+def _last_of_each(key: str, lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the last line of each number that `key` takes, in the order of the numbers."""
+    last = {line[key]: line for line in lines if isinstance(line.get(key), int)}
+    return [last[number] for number in sorted(last)]
 
 
 def default_folder(recipe: Recipe, *, resume: bool) -> Path:

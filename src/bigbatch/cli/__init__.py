@@ -1,4 +1,4 @@
-"""The command line: `bigbatch plan | train | evaluate | report | bench`."""
+"""The command line: `bigbatch plan | train | evaluate | report | runs | diff | reproduce | bench`."""
 
 import os
 import sys
@@ -19,6 +19,7 @@ from bigbatch.outcome import (
     report_outcome,
 )
 from bigbatch.parent import die_with_launcher
+from bigbatch.printable import printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,7 +56,7 @@ def _run(arguments: Sequence[str]) -> int:
         options = parse(arguments)
         return options.run(options, arguments) or 0
     except (InputError, NonFiniteError, SaveError) as error:
-        print(f"bigbatch: error: {error}", file=sys.stderr)
+        print(printable(f"bigbatch: error: {error}"), file=sys.stderr)
         return exit_code_of(error) or FAILURE
     except ProcessFailedError as error:
         print(error if "\n" in str(error) else f"bigbatch: {error}", file=sys.stderr)
@@ -83,7 +84,7 @@ def _run_launched(arguments: Sequence[str]) -> int:
             report_outcome(Outcome(exit_code, str(error)))
             return 0
         if os.environ.get("LOCAL_RANK") == "0":  # torchrun shows a traceback only
-            print(f"bigbatch: error: {error}", file=sys.stderr)
+            print(printable(f"bigbatch: error: {error}"), file=sys.stderr)
         raise
     except RuntimeError as error:
         if is_ours and read_outcome(Path(os.environ[STORE]).parent):

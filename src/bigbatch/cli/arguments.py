@@ -1,23 +1,28 @@
 """What the command line takes."""
 
 import argparse
-import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 from bigbatch import __version__
 from bigbatch.cli.aggregation_options import add_aggregation
+from bigbatch.cli.argument_types import iterations, not_negative, positive, seconds, sizes
 from bigbatch.cli.bench import bench_all_reduce_command, bench_step_command
+from bigbatch.cli.diff import diff_command
 from bigbatch.cli.evaluate import evaluate_command
 from bigbatch.cli.export import export_command
 from bigbatch.cli.plan import plan_command
 from bigbatch.cli.reliability_options import add_reliability
 from bigbatch.cli.report import report_command
+from bigbatch.cli.reproduce import reproduce_command
+from bigbatch.cli.runs import runs_command
 from bigbatch.cli.train import train_command
 from bigbatch.errors import InputError, nearest
+from bigbatch.ledger import NEWEST_FIRST
+from bigbatch.reduction.options import NATIVE
 
-LARGEST_BUFFER: Final = 1 << 30
 BEST_HELP: Final = "the checkpoint with the lowest validation error instead of the last"
 RECIPE_HELP: Final = "a preset (digits, fashion-mnist, cifar10, imagenet-resnet50) or a TOML file"
 
@@ -41,12 +46,23 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         InputError: what argparse refuses.
     """
     parser = build_parser()
-    options, unknown = parser.parse_known_args(arguments)
+    options, unknown = parser.parse_known_args(_joined(arguments))
     if unknown:
         known = [option for option in _all_options(parser) if option.startswith("--")]
         msg = f"unknown argument '{unknown[0]}'; {nearest(unknown[0], known)}"
         raise InputError(msg)
     return options
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Write `--sort -FIELD` as `--sort=-FIELD`: argparse would take -FIELD for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--sort" and argument.startswith("-") and not argument.startswith("--"):
+            joined[-1] = f"--sort={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def build_parser() -> Parser:
@@ -63,6 +79,9 @@ def build_parser() -> Parser:
     _add_evaluate(commands)
     _add_export(commands)
     _add_report(commands)
+    _add_runs(commands)
+    _add_diff(commands)
+    _add_reproduce(commands)
     _add_bench(commands)
     return parser
 
@@ -74,9 +93,9 @@ if TYPE_CHECKING:
 def _add_plan(commands: "Commands") -> None:
     parser = _add(commands, "plan", "Show every derived hyper-parameter, before and after, with its rule and source.")
     _add_recipe(parser)
-    parser.add_argument("--processes", type=_positive, metavar="P", help="also show which workers each process runs")
+    parser.add_argument("--processes", type=positive, metavar="P", help="also show which workers each process runs")
     parser.add_argument(
-        "--at", type=_iterations, default=(), metavar="I,J,...", help="also the learning rate at these iterations"
+        "--at", type=iterations, default=(), metavar="I,J,...", help="also the learning rate at these iterations"
     )
     parser.add_argument(
         "--cluster",
@@ -101,10 +120,10 @@ def _add_train(commands: "Commands") -> None:
         "--resume", action="store_true", help="go on from the last checkpoint in the folder, if there is one"
     )
     parser.add_argument(
-        "--stop-after-epoch", type=_positive, metavar="E", help="stop after this epoch, to be resumed later"
+        "--stop-after-epoch", type=positive, metavar="E", help="stop after this epoch, to be resumed later"
     )
     parser.add_argument(
-        "--stop-after-iteration", type=_positive, metavar="I", help="stop after so many iterations, to be resumed later"
+        "--stop-after-iteration", type=positive, metavar="I", help="stop after so many iterations, to be resumed later"
     )
     add_reliability(parser)
     parser.set_defaults(run=train_command)
@@ -134,6 +153,51 @@ def _add_report(commands: "Commands") -> None:
     parser.set_defaults(run=report_command)
 
 
+def _add_runs(commands: "Commands") -> None:
+    parser = _add(commands, "runs", "List the runs below folders: a row each, filtered and sorted.")
+    parser.add_argument("folders", type=Path, nargs="*", metavar="FOLDER", help="where to look (default: runs)")
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="only these: state=finished, minibatch>=256, model.width=16, ...; may be repeated, and all must hold",
+    )
+    parser.add_argument(
+        "--sort",
+        default=NEWEST_FIRST,
+        metavar="FIELD",
+        help="by this field, -FIELD for the largest first (default -when)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, with every field that can be asked for")
+    parser.set_defaults(run=runs_command)
+
+
+def _add_diff(commands: "Commands") -> None:
+    parser = _add(commands, "diff", "Compare two runs: what changed that cannot matter, what can, and where they part.")
+    parser.add_argument("old", type=Path, metavar="RUN", help="a run's folder")
+    parser.add_argument("new", type=Path, metavar="RUN", help="another's")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=diff_command)
+
+
+def _add_reproduce(commands: "Commands") -> None:
+    parser = _add(commands, "reproduce", "Run a run again on this machine, and compare the two bit for bit.")
+    parser.add_argument("folder", type=Path, metavar="RUN", help="the run's folder")
+    _add_set(parser)
+    _add_machine(parser)
+    parser.add_argument("--reduction", choices=("exact", NATIVE), help="of the gradients (default: the run's)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="the new run's folder (default: RUN-reproduction)")
+    # What is not said comes from the run.
+    parser.set_defaults(run=partial(reproduce_command, train=_run), threads_per_process=None)
+
+
+def _run(arguments: Sequence[str]) -> int | None:
+    options = parse(arguments)
+    exit_code: int | None = options.run(options, arguments)
+    return exit_code
+
+
 def _add_bench(commands: "Commands") -> None:
     benches = _add(commands, "bench", "Measure speed.").add_subparsers(
         metavar="WHAT", required=True, parser_class=Parser
@@ -142,20 +206,20 @@ def _add_bench(commands: "Commands") -> None:
     _add_recipe(parser, default="fashion-mnist")
     _add_machine(parser)
     add_aggregation(parser)
-    parser.add_argument("--rounds", type=_positive, default=11, metavar="N", help="pairs of turns (default 11)")
+    parser.add_argument("--rounds", type=positive, default=11, metavar="N", help="pairs of turns (default 11)")
     parser.add_argument(
-        "--seconds", type=_seconds, default=2.0, metavar="S", help="about how long a turn lasts (default 2)"
+        "--seconds", type=seconds, default=2.0, metavar="S", help="about how long a turn lasts (default 2)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=bench_step_command)
     parser = _add(benches, "all-reduce", "Time every all-reduce, by size, beside the backend's own.")
     _add_machine(parser)
     parser.add_argument(
-        "--sizes", type=_sizes, metavar="S,T,...", help="of the buffers, as 4KB,1MB (default: 4 KB to 100 MB)"
+        "--sizes", type=sizes, metavar="S,T,...", help="of the buffers, as 4KB,1MB (default: 4 KB to 100 MB)"
     )
-    parser.add_argument("--rounds", type=_positive, default=15, metavar="N", help="turns of each (default 15)")
+    parser.add_argument("--rounds", type=positive, default=15, metavar="N", help="turns of each (default 15)")
     parser.add_argument(
-        "--seconds", type=_seconds, default=10.0, metavar="S", help="about how long a size may take (default 10)"
+        "--seconds", type=seconds, default=10.0, metavar="S", help="about how long a size may take (default 10)"
     )
     parser.add_argument("--figure", type=Path, metavar="FILE", help="write a figure (.png, .svg or .pdf)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -171,6 +235,10 @@ def _add_recipe(parser: Parser, *, default: str | None = None) -> None:
     parser.add_argument("--minibatch-size", type=int, metavar="B", help="samples per update, over all workers")
     parser.add_argument("--epochs", type=int, metavar="E", help="passes over the training data")
     parser.add_argument("--seed", type=int, metavar="S", help="of initialisation, order and augmentation")
+    _add_set(parser)
+
+
+def _add_set(parser: Parser) -> None:
     parser.add_argument(
         "--set",
         action="append",
@@ -183,78 +251,30 @@ def _add_recipe(parser: Parser, *, default: str | None = None) -> None:
 def _add_machine(parser: Parser) -> None:
     parser.add_argument(
         "--processes",
-        type=_positive,
+        type=positive,
         metavar="P",
         help="processes on this machine (default: one a GPU or core, at most one a worker)",
     )
     parser.add_argument(
         "--threads-per-process",
-        type=_positive,
+        type=positive,
         default=1,
         metavar="T",
         help="CPU threads of each; the bits depend on it (default 1)",
     )
     parser.add_argument(
         "--timeout",
-        type=_seconds,
+        type=seconds,
         metavar="S",
         help="seconds after which a silent process is given up (default: the recipe's, or 120)",
     )
     parser.add_argument(
         "--loader-workers",
-        type=_not_negative,
+        type=not_negative,
         default=0,
         metavar="L",
         help="processes that read ahead, for each process (default 0: read in place)",
     )
-
-
-def _positive(text: str) -> int:
-    return _whole_number(text, least=1)
-
-
-def _not_negative(text: str) -> int:
-    return _whole_number(text, least=0)
-
-
-def _whole_number(text: str, *, least: int) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = least - 1
-    if number < least:
-        msg = f"must be a whole number of at least {least}, not '{text}'"
-        raise argparse.ArgumentTypeError(msg)
-    return number
-
-
-def _seconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        msg = f"must be a number of seconds above 0, not '{text}'"
-        raise argparse.ArgumentTypeError(msg)
-    return number
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    return tuple(_size(part) for part in text.split(","))
-
-
-def _size(text: str) -> int:
-    """Return the bytes of a size such as 64KB; whole float32 numbers."""
-    number, unit = text[:-2].strip(), text[-2:].upper()
-    scale = {"KB": 1 << 10, "MB": 1 << 20}.get(unit)
-    if scale is None or not number.isdecimal() or not 0 < int(number) * scale <= LARGEST_BUFFER:
-        msg = f"must be sizes such as 64KB,10MB (at most 1024MB), not '{text}'"
-        raise argparse.ArgumentTypeError(msg)
-    return int(number) * scale
-
-
-def _iterations(text: str) -> tuple[int, ...]:
-    return tuple(_not_negative(part) for part in text.split(","))
 
 
 def _all_options(parser: argparse.ArgumentParser) -> list[str]:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from bigbatch.cli.recipe_options import resolve_recipe
-from bigbatch.cli.tables import print_table
+from bigbatch.cli.tables import cell, print_table
 from bigbatch.cluster import Prediction, into_buckets, parse_cluster, predict, scales
 from bigbatch.data import count_train_samples
 from bigbatch.errors import InputError
 from bigbatch.plan import Plan, process_blocks
+from bigbatch.printable import printable
 from bigbatch.report import draw_predictions
 
 
@@ -39,7 +40,7 @@ def plan_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
         if predictions:
             _print_predictions(predictions)
         for warning in plan.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+            print(printable(f"warning: {warning}"), file=sys.stderr)
     if options.figure:
         draw_predictions(predictions, options.figure)
 
@@ -81,17 +82,16 @@ def _print_predictions(predictions: Sequence[Prediction]) -> None:
 
 
 def _print_table(plan: Plan, at: Sequence[int]) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     reference = plan.recipe.reference.minibatch_size
     table = Table(
-        title=escape(f"{plan.recipe.name}: minibatch {reference} -> {plan.recipe.minibatch_size}"),
+        title=cell(f"{plan.recipe.name}: minibatch {reference} -> {plan.recipe.minibatch_size}"),
         title_justify="left",
     )
     for heading in ("", "reference", "planned", "rule and source"):
         table.add_column(heading, overflow="fold")
     for row in plan.rows(at):
         style = "bold" if row.before and row.before != row.after else None
-        table.add_row(row.name.replace("_", " "), row.before, row.after, row.rule, style=style)
+        table.add_row(*map(cell, (row.name.replace("_", " "), row.before, row.after, row.rule)), style=style)
     print_table(table)

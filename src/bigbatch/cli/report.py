@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from bigbatch.cli.tables import print_table
+from bigbatch.cli.tables import cell, print_table
 from bigbatch.report import draw_error_curves, summarise
 from bigbatch.runs import RunFolder
 
@@ -11,7 +11,6 @@ from bigbatch.runs import RunFolder
 def report_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     """Print the table of the runs, and write the figure if one is asked for."""
     del arguments
-    from rich.markup import escape
     from rich.table import Table
 
     folders = [RunFolder(path) for path in options.folders]
@@ -20,7 +19,7 @@ def report_command(options: argparse.Namespace, arguments: Sequence[str]) -> Non
     for heading in rows[0]:
         table.add_column(heading, overflow="fold", justify="left" if heading in {"run", "weights"} else "right")
     for row in rows:
-        table.add_row(*(escape(f"{value:.4g}" if isinstance(value, float) else str(value)) for value in row.values()))
+        table.add_row(*(cell(f"{value:.4g}" if isinstance(value, float) else value) for value in row.values()))
     print_table(table)
     if options.figure:
         draw_error_curves(folders, options.figure)

@@ -1,0 +1,60 @@
+"""From the text of an argument to its value; what argparse says of a refusal is one line."""
+
+import argparse
+import math
+from typing import Final
+
+LARGEST_BUFFER: Final = 1 << 30
+
+
+def positive(text: str) -> int:
+    """Parse a whole number above 0."""
+    return _whole_number(text, least=1)
+
+
+def not_negative(text: str) -> int:
+    """Parse a whole number of at least 0."""
+    return _whole_number(text, least=0)
+
+
+def _whole_number(text: str, *, least: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        msg = f"must be a whole number of at least {least}, not '{text}'"
+        raise argparse.ArgumentTypeError(msg)
+    return number
+
+
+def seconds(text: str) -> float:
+    """Parse a number of seconds above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        msg = f"must be a number of seconds above 0, not '{text}'"
+        raise argparse.ArgumentTypeError(msg)
+    return number
+
+
+def sizes(text: str) -> tuple[int, ...]:
+    """Parse sizes such as 64KB,10MB into bytes."""
+    return tuple(_size(part) for part in text.split(","))
+
+
+def _size(text: str) -> int:
+    """Return the bytes of a size such as 64KB; whole float32 numbers."""
+    number, unit = text[:-2].strip(), text[-2:].upper()
+    scale = {"KB": 1 << 10, "MB": 1 << 20}.get(unit)
+    if scale is None or not number.isdecimal() or not 0 < int(number) * scale <= LARGEST_BUFFER:
+        msg = f"must be sizes such as 64KB,10MB (at most 1024MB), not '{text}'"
+        raise argparse.ArgumentTypeError(msg)
+    return int(number) * scale
+
+
+def iterations(text: str) -> tuple[int, ...]:
+    """Parse whole numbers with commas between them."""
+    return tuple(not_negative(part) for part in text.split(","))

@@ -1,0 +1,103 @@
+"""`bigbatch reproduce`."""
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, count
+from pathlib import Path
+from typing import Any, Final
+
+from bigbatch.cli.comparison_lines import comparison_lines
+from bigbatch.comparison import compare
+from bigbatch.errors import InputError
+from bigbatch.place import find_place
+from bigbatch.printable import printable
+from bigbatch.recipe import Recipe
+from bigbatch.recipe_file import to_toml, with_settings
+from bigbatch.reduction.options import NATIVE
+from bigbatch.run_record import FINISHED, RunRecord, read_record
+from bigbatch.user_code import is_user_code
+
+DIFFERENT: Final = 1  # the exit code
+MACHINE_OPTIONS: Final = ("processes", "threads_per_process", "timeout", "loader_workers", "reduction")
+MOST_THREADS: Final = 1024
+REDUCTIONS: Final = ("exact", NATIVE)
+
+Train = Callable[[Sequence[str]], int | None]
+
+
+def reproduce_command(options: argparse.Namespace, arguments: Sequence[str], *, train: Train) -> int:
+    """Run a run again, as far as it came, and compare the two; return 0 if they are identical, otherwise 1.
+
+    Args:
+        options: the run, and what is to be otherwise.
+        arguments: of this command; the training gets its own.
+        train: runs `bigbatch ARGUMENTS` and returns its exit code, which counts if it is not 0.
+
+    Raises:
+        InputError: the folder holds no run that can be repeated, or the training refuses what it is to do.
+    """
+    del arguments
+    if find_place(os.environ):
+        msg = "reproduce starts its processes itself: run it outside torchrun and srun, with --processes P"
+        raise InputError(msg)
+    run = read_record(options.folder)
+    recipe = with_settings(run.recipe, options.set)
+    target = options.output or free_folder(run.path)
+    length = run.num_iterations  # of a run that goes on, what it has recorded by now
+    with tempfile.TemporaryDirectory(prefix="bigbatch-") as folder:
+        file = Path(folder) / "recipe.toml"
+        file.write_text(to_toml(recipe))
+        to_train = training_arguments(run, length, file, target, vars(options))
+        print(printable(f"reproducing {run.path} in {target}{_say_code(recipe)}"), flush=True)
+        if exit_code := train(to_train):
+            print(printable(f"stopped, and not compared; bigbatch diff {run.path} {target} compares what there is"))
+            return exit_code
+    comparison = compare(run, read_record(target))
+    print()
+    for line in comparison_lines(comparison):
+        print(printable(line))
+    return 0 if comparison.is_identical else DIFFERENT
+
+
+def training_arguments(
+    run: RunRecord, length: int, recipe: Path, target: Path, options: Mapping[str, Any]
+) -> list[str]:
+    """Return the arguments that train a recipe as the run was trained: its threads and its reduction, unless asked.
+
+    A run that did not finish is repeated for the `length` iterations that it recorded.
+
+    Raises:
+        InputError: it has recorded none.
+    """
+    threads = run.attempts[0].get("threads_per_process")
+    reduction = run.summary.get("reduction")
+    recorded = {
+        "threads_per_process": threads if threads in range(1, MOST_THREADS + 1) else None,
+        "reduction": reduction if reduction in REDUCTIONS else None,
+    }
+    asked = {name: options[name] for name in MACHINE_OPTIONS if options[name] is not None}
+    chosen = {name: value for name, value in {**recorded, **asked}.items() if value is not None}
+    arguments = ["train", str(recipe), f"--output={target}"]
+    arguments += [f"--{name.replace('_', '-')}={value}" for name, value in chosen.items()]
+    if run.state == FINISHED:
+        return arguments
+    if length < 1:
+        msg = f"{run.path} is {run.state} and has recorded no iteration: there is nothing to reproduce"
+        raise InputError(msg)
+    return [*arguments, f"--stop-after-iteration={length}"]
+
+
+def free_folder(run: Path) -> Path:
+    """Return RUN-reproduction; with -2, -3, ... behind it, the first that is free."""
+    first = f"{run if run.name not in {'', '..'} else run.resolve()}-reproduction"
+    return next(path for path in chain([Path(first)], (Path(f"{first}-{n}") for n in count(2))) if not path.exists())
+
+
+def _say_code(recipe: Recipe) -> str:
+    """Return which code of the user's own the recipe runs: it is trusted as code."""
+    names = [
+        name for name in (recipe.model.name, recipe.data.name, recipe.optimizer.name, recipe.loss) if is_user_code(name)
+    ]
+    return f", with the code that its recipe names: {', '.join(names)}" if names else ""

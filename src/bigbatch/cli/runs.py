@@ -1,0 +1,62 @@
+"""`bigbatch runs`."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, Final
+
+from bigbatch.cli.json_output import print_json
+from bigbatch.cli.tables import cell, print_table
+from bigbatch.contract import in_words
+from bigbatch.ledger import TABLE, Row, find_runs, parse_condition, read_row, select
+from bigbatch.runs import RUNS_FOLDER
+
+HASH_DIGITS: Final = 8
+UNWRAPPED: Final = 10_000  # a row is a line, however long a run's name
+
+
+def runs_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+    """Print a row for each run below the folders, as a table or as JSON."""
+    del arguments
+    conditions = [parse_condition(text) for text in options.where]
+    folders = options.folders or [RUNS_FOLDER] * RUNS_FOLDER.is_dir()
+    paths = dict.fromkeys(path for folder in folders for path in find_runs(folder))
+    rows = [read_row(path) for path in paths]
+    selected = select(rows, where=conditions, sort=options.sort)
+    if options.json:
+        print_json(selected)
+    elif selected:
+        _print_table(selected)
+    elif rows:
+        print(f"none of the {len(rows)} runs fulfils every --where")
+    else:
+        print(f"no runs in {', '.join(map(str, options.folders or [RUNS_FOLDER]))}; bigbatch train makes one")
+
+
+def _print_table(rows: Sequence[Row]) -> None:
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("run", overflow="fold")  # whole, to be copied
+    for heading in TABLE[1:]:
+        is_number = heading in {"minibatch", "error"}
+        title = "error %" if heading == "error" else heading
+        table.add_column(title, justify="right" if is_number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(cell(_in_words(heading, row[heading])) for heading in TABLE))
+    print_table(table, width_of_a_file=UNWRAPPED)
+
+
+def _in_words(heading: str, value: Any) -> str:  # noqa: ANN401 - whatever a run says
+    if value is None:
+        return "-"
+    match heading:
+        case "error":
+            return f"{value:.2f}"
+        case "when":
+            return str(value)[: len("2026-11-24T05:45")].replace("T", " ")
+        case "weights":
+            return str(value)[:HASH_DIGITS]
+        case "run":
+            return str(value)
+        case _:
+            return in_words(value)
