@@ -1,4 +1,4 @@
-"""The command line: `bigbatch plan | train | evaluate | report | bench`."""
+"""The command line: `bigbatch plan | train | evaluate | verify | report | bench`."""
 
 import os
 import sys
@@ -15,7 +15,9 @@ INTERRUPTED: Final = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return 0, or 2 for bad input (one line on standard error). Our own bugs end in a traceback and 1.
+    """Run a command; return its exit code, or 2 for bad input (one line on standard error).
+
+    Our own bugs end in a traceback and 1.
 
     A process that an elastic launcher has started records its error for the launcher, which shows it once.
     """
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> int:
     try:
         options = parse(arguments)
-        options.run(options, arguments)
+        return options.run(options, arguments) or 0
     except InputError as error:
         print(f"bigbatch: error: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -59,7 +61,6 @@ def _run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
-    return 0
 
 
 def _run_launched(arguments: Sequence[str]) -> None:

@@ -13,9 +13,14 @@ from bigbatch.cli.evaluate import evaluate_command
 from bigbatch.cli.plan import plan_command
 from bigbatch.cli.report import report_command
 from bigbatch.cli.train import train_command
+from bigbatch.cli.verify import verify_command
 from bigbatch.errors import InputError, nearest
 
 LARGEST_BUFFER: Final = 1 << 30
+VERIFY_HELP: Final = (
+    "Check that a recipe trains to the same bits for any number of processes and keeps the paper's four precautions, "
+    "and name what in your model, loss, data, optimizer or loop breaks them; exit code 0 or 1."
+)
 RECIPE_HELP: Final = "a preset (digits, fashion-mnist, cifar10, imagenet-resnet50) or a TOML file"
 
 
@@ -58,6 +63,7 @@ def build_parser() -> Parser:
     _add_plan(commands)
     _add_train(commands)
     _add_evaluate(commands)
+    _add_verify(commands)
     _add_report(commands)
     _add_bench(commands)
     return parser
@@ -108,6 +114,28 @@ def _add_evaluate(commands: "Commands") -> None:
     _add_machine(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=evaluate_command)
+
+
+def _add_verify(commands: "Commands") -> None:
+    parser = _add(commands, "verify", VERIFY_HELP)
+    _add_recipe(parser)
+    parser.add_argument(
+        "--processes",
+        type=_process_counts,
+        metavar="P,Q,...",
+        help="numbers of processes that must give the same bits (default: 1,2,4, at most one a worker)",
+    )
+    parser.add_argument(
+        "--iterations", type=_positive, default=5, metavar="N", help="trained with each number (default 5)"
+    )
+    parser.add_argument(
+        "--loop",
+        metavar="MODULE:CALLABLE",
+        help="also check a training loop of yours, called as loop(model, loss_function, optimizer, minibatches, "
+        "learning_rates): one update for each minibatch, a list of the workers' (inputs, targets), at its rate",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=verify_command)
 
 
 def _add_report(commands: "Commands") -> None:
@@ -195,6 +223,10 @@ def _add_machine(parser: Parser) -> None:
 
 def _positive(text: str) -> int:
     return _whole_number(text, least=1)
+
+
+def _process_counts(text: str) -> tuple[int, ...]:
+    return tuple(_positive(part) for part in text.split(","))
 
 
 def _not_negative(text: str) -> int:
