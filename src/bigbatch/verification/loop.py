@@ -85,9 +85,9 @@ def _check_normalisation(subject: Subject, loop: Loop) -> Check:
     elif not found.update.norm():
         reason = "the loop leaves the weights as they are"
     elif wrong:
-        reason = f"the gradient is {wrong:.4g} times that of the minibatch's mean loss"
+        reason = f"the first update is {wrong:.4g} times that of the minibatch's mean loss"
     else:
-        reason = "the gradient is no multiple of that of the minibatch's mean loss: other samples, or another loss"
+        reason = "the first update has another direction than the minibatch's mean loss gives: other samples or losses"
     return failed("loop: normalisation", f"{reason}; {numbers}")
 
 
@@ -117,10 +117,12 @@ def _check_weight_decay(subject: Subject, loop: Loop) -> Check:
 def _check_momentum(subject: Subject, loop: Loop) -> Check:
     """Train over a changing rate; a gradient of the wrong size, which has a check of its own, is allowed for."""
     first, right_first = (run_loop(subject, each, decay=0.0, num_iterations=1) for each in (loop, plain_loop(subject)))
-    scale = ratio(first.update, right_first.update) if _wrong_factor(first.update, right_first.update) else 1.0
+    scale = _wrong_factor(first.update, right_first.update)
+    if scale == 0:
+        return failed("loop: momentum", "it cannot be told from updates whose first has a wrong direction already")
     count = len(RATE_FACTORS)
     found = run_loop(subject, loop, decay=0.0, num_iterations=count).update
-    right = run_loop(subject, plain_loop(subject, scale=scale), decay=0.0, num_iterations=count).update
+    right = run_loop(subject, plain_loop(subject, scale=scale or 1.0), decay=0.0, num_iterations=count).update
     difference = relative_difference(found, right)
     numbers = (
         f"relative difference {difference:.1e} after {count} updates at rates between 0.1 and 1 of the reference's"
@@ -129,7 +131,7 @@ def _check_momentum(subject: Subject, loop: Loop) -> Check:
         return passed("loop: momentum", f"u' = m*u + g, w' = w - rate*u' (eq. 9): {numbers}")
     for reason, wrong in WRONG_MOMENTA.items():
         variant = run_loop(
-            subject, plain_loop(subject, scale=scale, before_step=wrong), decay=0.0, num_iterations=count
+            subject, plain_loop(subject, scale=scale or 1.0, before_step=wrong), decay=0.0, num_iterations=count
         )
         if relative_difference(found, variant.update) <= TOLERANCE:
             return failed("loop: momentum", f"{reason}: {numbers}")

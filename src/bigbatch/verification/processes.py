@@ -1,7 +1,6 @@
 """The promise: the same bits for any number of processes."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from bigbatch.verification.check import Check, failed, passed
 
 NAME: Final = "same bits"
 ERROR: Final = "bigbatch: error: "
+TRAIN: Final = (sys.executable, "-m", "bigbatch", "train")
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def compare(runs: Sequence[Run]) -> Check:
 def short_run(recipe: Path, processes: int, folder: Path, *, iterations: int) -> Run:
     """Train a recipe's first iterations in processes of their own, in the current folder."""
     options = ("--processes", str(processes), "--output", str(folder), "--stop-after-iteration", str(iterations))
-    command = [sys.executable, "-m", "bigbatch", "train", str(recipe), *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))  # noqa: S603
+    command = [*TRAIN, str(recipe), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"it ended with exit code {done.returncode}"]
         return Run(processes, error=lines[-1].removeprefix(ERROR))
@@ -73,7 +73,9 @@ def short_run(recipe: Path, processes: int, folder: Path, *, iterations: int) ->
 
 
 def _difference(before: Run, after: Run) -> str | None:
-    for iteration, (a, b) in enumerate(zip(before.losses, after.losses, strict=False)):
+    if len(before.losses) != len(after.losses):
+        return f"{len(before.losses)} iterations and {len(after.losses)}"
+    for iteration, (a, b) in enumerate(zip(before.losses, after.losses, strict=True)):
         if a != b and not (a != a and b != b):  # noqa: PLR0124 - two NaNs are the same
             return f"the loss of iteration {iteration} is {a:.9g} and {b:.9g}"
     if before.weights_sha256 != after.weights_sha256:

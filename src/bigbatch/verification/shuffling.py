@@ -22,7 +22,7 @@ WORLD_SIZE: Final = 2
 def check_shuffling(recipe: Recipe, train: BlockDataset, processes: Sequence[int]) -> Check:
     """Follow two epochs through the processes, and read the user's samples as rank 0 and as rank 1."""
     sampling = recipe.sampling(len(train))
-    if reason := _wrong_order(sampling, processes):
+    if reason := wrong_order(sampling, processes):
         return failed(NAME, reason)
     if is_user_code(recipe.data.name) and (reason := _moves_samples(recipe, train) or _depends_on_rank(recipe)):
         return failed(NAME, reason)
@@ -45,7 +45,8 @@ def visited(sampling: Sampling, epoch: int, world_size: int) -> NDArray[np.int64
     return np.concatenate(parts, axis=1)
 
 
-def _wrong_order(sampling: Sampling, processes: Sequence[int]) -> str | None:
+def wrong_order(sampling: Sampling, processes: Sequence[int]) -> str | None:
+    """Say why the epochs are not one shuffle each, divided among the workers of any number of processes, if so."""
     first, following = (visited(sampling, epoch, 1) for epoch in (0, 1))
     if len(np.unique(first)) != first.size:
         return f"an epoch visits only {len(np.unique(first))} samples in {first.size} places"
