@@ -2,6 +2,7 @@
 
 import os
 import random
+import threading
 
 import numpy as np
 import torch
@@ -132,7 +133,19 @@ class OddInitialisation(nn.Linear):
             self.bias.fill_(int.from_bytes(os.urandom(4), "little"))
 
 
+class Locked(nn.Module):
+    """Cannot be copied: this is right."""
+
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+
+    def forward(self, x):
+        return x
+
+
 LAYERS = {
+    "locked": Locked,
     "right": lambda: nn.Sequential(nn.BatchNorm1d(8), nn.ReLU(inplace=True), nn.Dropout(0.3), GlobalGenerators()),
     "counts": Counts,
     "caches": Caches,
@@ -171,6 +184,11 @@ def summed_loss(outputs, targets):
 def mean_loss(outputs, targets):
     """Return the mean over a worker's samples."""
     return each_loss(outputs, targets).mean()
+
+
+def weighted_mean_loss(outputs, targets):
+    """Return the mean weighted by class, as torch does."""
+    return nn.functional.cross_entropy(outputs, targets, weight=torch.arange(1.0, NUM_CLASSES + 1))
 
 
 def hidden_mean_loss(outputs, targets):

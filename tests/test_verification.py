@@ -78,6 +78,7 @@ def is_named(check, words):
         (*SIZES, "model.dropout=0.3", 'data.augmentation=["crop", "flip"]', "precision=bfloat16"),
         OWN,
         (*OWN, "loss=broken_models:summed_loss", "optimizer.name=broken_models:adamw", "seed=3"),
+        (*OWN, "model.arguments.layer=locked"),
         (*OWN, "optimizer.name=broken_models:absorbing", "optimizer.momentum_correction=true"),
     ],
 )
@@ -101,6 +102,12 @@ def test_what_is_right_passes_every_check(settings):
 def test_hidden_state_and_unseeded_randomness_are_named_by_layer(name, words):
     is_named(check_repeatability(layer(name)), words)
     assert check_coupling(layer("counts")).is_passed, "hidden state alone couples no samples"
+
+
+def test_what_cannot_be_told_from_random_outputs_is_not_named_wrongly():
+    checks = by_name(check_computation(layer("unseeded")))
+    is_named(checks["coupling"], "it cannot be told")
+    is_named(checks["normalisation"], "it cannot be told")
 
 
 def test_hidden_state_outside_any_layer_is_named():
@@ -128,7 +135,8 @@ def test_what_the_step_refuses_fails_with_its_line():
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("mean_loss", "the loss is no sum over its samples"),
+        ("mean_loss", "the loss takes the mean over a worker's samples"),
+        ("weighted_mean_loss", "the loss takes the mean over a worker's samples"),
         ("hidden_mean_loss", "the loss takes the mean over a worker's samples"),
         ("contrastive_loss", "the loss is no sum over its samples"),
         ("penalised_block_loss", "it couples them, or has a term that belongs to none"),

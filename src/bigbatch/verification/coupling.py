@@ -6,8 +6,6 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from bigbatch.keyed_random import fold
-from bigbatch.seeding import seed_generators
 from bigbatch.verification.check import Check, failed, passed
 from bigbatch.verification.subject import Block, Subject
 from bigbatch.verification.trace import Call, Rows, describe_module, fingerprints, first_difference, traced
@@ -33,6 +31,8 @@ def check_coupling(subject: Subject) -> Check:
         return passed(NAME, "a worker has one sample: there is nothing to couple")
     inputs, targets = subject.block
     calls, losses = _observe(subject, (inputs, targets), count)
+    if _observe(subject, (inputs, targets), count) != (calls, losses):
+        return failed(NAME, "it cannot be told: the same samples give other outputs when they are run again")
     for changed, others in ((0, slice(1, None)), (count - 1, slice(0, count - 1))):
         for change in CHANGES:
             other_calls, other_losses = _observe(subject, (_change(inputs, changed, change), targets), count)
@@ -53,7 +53,7 @@ def _observe(subject: Subject, block: Block, count: int) -> tuple[list[Call], tu
     for module in model.modules():
         if isinstance(module, BatchNorms):
             module.eval()
-    seed_generators(fold("worker", subject.recipe.seed, 0, 0), subject.device)
+    subject.seed()
     with traced(model, count) as calls:
         losses = subject.losses(model, block)
     return calls, fingerprints(losses, count)

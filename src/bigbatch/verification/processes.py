@@ -68,7 +68,7 @@ def short_run(recipe: Path, processes: int, folder: Path, *, iterations: int) ->
         lines = done.stderr.strip().splitlines() or [f"it ended with exit code {done.returncode}"]
         return Run(processes, error=lines[-1].removeprefix(ERROR))
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    losses = [line["loss"] for line in metrics if "epoch" not in line][:iterations]
+    losses = [line["loss"] for line in metrics if "loss" in line and "epoch" not in line][:iterations]
     return Run(processes, tuple(losses), RunFolder(folder).read_summary()["weights_sha256"])
 
 

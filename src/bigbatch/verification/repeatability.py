@@ -7,8 +7,6 @@ from typing import Final
 import torch
 from torch import nn
 
-from bigbatch.keyed_random import fold
-from bigbatch.seeding import seed_generators
 from bigbatch.verification.check import Check, failed, passed
 from bigbatch.verification.subject import Block, Subject, build
 from bigbatch.verification.trace import (
@@ -59,7 +57,7 @@ class Observation:
 
 def observe(subject: Subject, model: nn.Module, block: Block) -> Observation:
     """Run forward and backward from the seed of the first worker."""
-    seed_generators(fold("worker", subject.recipe.seed, 0, 0), subject.device)
+    subject.seed()
     model.zero_grad()
     with traced(model, subject.recipe.worker_minibatch_size) as calls:
         losses = subject.losses(model, block)

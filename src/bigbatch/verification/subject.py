@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from bigbatch.data.dataset import Splits
 from bigbatch.data.minibatches import Minibatches
+from bigbatch.keyed_random import fold
 from bigbatch.losses import find_loss
 from bigbatch.recipe import Recipe
+from bigbatch.seeding import seed_generators
 from bigbatch.step import LossFunction
 from bigbatch.trainer import build_recipe_model
 
@@ -55,13 +57,16 @@ class Subject:
 
     def minibatches(self, count: int) -> list[Minibatch]:
         """Return `count` minibatches of `worker_count` blocks; a small data set starts again."""
-        source = self._source(self.minibatch_size)
+        source = find_minibatches(self.recipe, self.data, self.device, minibatch_size=self.minibatch_size)
         found = [list(minibatch) for minibatch in islice(source.epoch(0), count)]
         return [found[i % len(found)] for i in range(count)]
 
     def copy(self) -> nn.Module:
-        """Return a model in the state in which this one was built."""
-        return copy.deepcopy(self.model)
+        """Return a model in the state in which this one was built; built anew if it cannot be copied."""
+        try:
+            return copy.deepcopy(self.model)
+        except (TypeError, RuntimeError):  # a lock, or a weight that is computed from others
+            return build(self.recipe, self.data, self.device)
 
     def losses(self, model: nn.Module, block: Block) -> Tensor:
         """Return what the loss says of a worker's block."""
@@ -70,8 +75,16 @@ class Subject:
             losses = self.loss_function(model(inputs), targets)
         return losses.float() if losses.dtype in {torch.float16, torch.bfloat16} else losses
 
-    def _source(self, minibatch_size: int) -> Minibatches:
-        return find_minibatches(self.recipe, self.data, self.device, minibatch_size=minibatch_size)
+    def seed(self, worker: int = 0) -> None:
+        """Seed the generators as the first iteration does for a worker."""
+        seed_generators(fold("worker", self.recipe.seed, 0, worker), self.device)
+
+    @torch.no_grad()
+    def outputs(self) -> Any:  # noqa: ANN401 - whatever the model returns
+        """Return what the model makes of `block`, without a gradient."""
+        model = self.copy()
+        self.seed()
+        return model(self.block[0])
 
 
 def find_minibatches(recipe: Recipe, data: Splits, device: torch.device, *, minibatch_size: int) -> Minibatches:
