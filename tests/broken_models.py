@@ -431,7 +431,6 @@ def correcting_loop(model, loss_function, optimizer, minibatches, learning_rates
 
 def absorbing_loop(model, loss_function, optimizer, minibatches, learning_rates):
     """Keep momentum by hand, with the rate in it."""
-    group = optimizer.param_groups[0]
     velocities = {}
     for minibatch, rate in zip(minibatches, learning_rates, strict=True):
         update(model, loss_function, optimizer, minibatch, by_kn)
@@ -440,8 +439,17 @@ def absorbing_loop(model, loss_function, optimizer, minibatches, learning_rates)
                 for p in each["params"]:
                     velocity = velocities.setdefault(p, torch.zeros_like(p))
                     gradient = p.grad + each["weight_decay"] * p
-                    velocity.mul_(group["momentum"]).add_(rate * gradient)
-                    p.sub_(rate * gradient + group["momentum"] * velocity if group["nesterov"] else velocity)
+                    velocity.mul_(each["momentum"]).add_(rate * gradient)
+                    p.sub_(velocity)
+
+
+def own_optimizer_loop(model, loss_function, _optimizer, minibatches, learning_rates):
+    """Make an optimizer of its own, which absorbs the rate and has a weight decay of its own."""
+    optimizer = RateAbsorbedSGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+    for minibatch, rate in zip(minibatches, learning_rates, strict=True):
+        set_rate(optimizer, rate)
+        update(model, loss_function, optimizer, minibatch, by_kn)
+        optimizer.step()
 
 
 def whole_loop(model, loss_function, optimizer, minibatches, learning_rates):

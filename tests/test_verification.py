@@ -208,10 +208,11 @@ def test_a_corrected_optimizer_has_the_right_momentum(name):
         ("scaled_loss", {"weight decay": "steps at rate 1 when 0.05 was asked", "momentum": "absorbs the rate"}),
         ("correcting", {"momentum": "it corrects momentum by the ratio of the rates"}),
         ("absorbing", {"momentum": "it absorbs the rate into its momentum"}),
+        ("own_optimizer", {"weight decay": "does not follow the weight_decay", "momentum": "it absorbs the rate"}),
         ("whole", {"normalisation": "another direction", "momentum": "cannot be told"}),
         (
             "idle",
-            {"normalisation": "leaves the weights", "weight decay": "decay is 0 of", "momentum": "cannot be told"},
+            {"normalisation": "leaves the weights", "weight decay": "does not follow", "momentum": "cannot be told"},
         ),
     ],
 )

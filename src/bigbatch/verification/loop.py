@@ -45,7 +45,8 @@ def check_loop(subject: Subject, name: str) -> list[Check]:
     model with the optimizer, one update a minibatch. `minibatches` has one item an iteration: a list of the k workers'
     blocks, each (inputs, targets) of n samples, what each process of a plain DDP loop would have read.
     `learning_rates` has the rate of each iteration. `loss_function(model(inputs), targets)` is the recipe's loss, one
-    a sample; a loop may have its own instead. Momentum and weight decay are those of the optimizer.
+    a sample; a loop may have its own instead. Momentum, which is not Nesterov's here, and weight decay are those of
+    the optimizer; what a loop keeps by hand it reads in `optimizer.param_groups`.
 
     A loop is right if it does what this one does:
 
@@ -109,6 +110,8 @@ def _check_weight_decay(subject: Subject, loop: Loop) -> Check:
         reason = f"k = {k} was cancelled by keeping the small rate with 1/n: divide the loss by kn, and use the rate"
     elif used and not _near(used, asked):
         reason = f"it steps at rate {used:.4g} when {asked:.4g} was asked for, and decay follows the optimizer's rate"
+    elif abs(factor) <= TOLERANCE:
+        reason = "it does not follow the weight_decay in optimizer.param_groups"
     else:
         reason = "decay must not depend on how the loss is scaled"
     return failed("loop: weight decay", f"{numbers}: {reason} (eq. 8)")
@@ -140,7 +143,8 @@ def _check_momentum(subject: Subject, loop: Loop) -> Check:
 
 def run_loop(subject: Subject, loop: Loop, *, decay: float, num_iterations: int) -> LoopRun:
     """Run a loop on a copy of the model, without dropout: its masks are the loop's own affair."""
-    recipe = replace(subject.recipe.optimizer, weight_decay=decay)
+    # Without Nesterov's variant, so that a loop that keeps momentum by hand can be simple.
+    recipe = replace(subject.recipe.optimizer, weight_decay=decay, nesterov=False)
     rates = [subject.recipe.reference.learning_rate * factor for factor in RATE_FACTORS[:num_iterations]]
     model = subject.copy()
     for module in model.modules():
