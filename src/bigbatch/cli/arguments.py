@@ -133,7 +133,7 @@ def _add_verify(commands: "Commands") -> None:
         metavar="MODULE:CALLABLE",
         help="also check a training loop of yours, called as loop(model, loss_function, optimizer, minibatches, "
         "learning_rates): one update for each minibatch, a list of the workers' (inputs, targets), at its rate; "
-        "docs/design.md says what is compared",
+        "docs/verification.md shows one",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=verify_command)

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.cli.tables import print_table
@@ -16,8 +16,8 @@ from bigbatch.sampling import worker_block
 if TYPE_CHECKING:
     from bigbatch.verification.check import Check
 
-DEFAULT_PROCESSES = (1, 2, 4)
-FAILED = 1
+DEFAULT_PROCESSES: Final = (1, 2, 4)
+FAILED: Final = 1
 
 
 def verify_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
@@ -50,17 +50,17 @@ def choose_processes(asked: Sequence[int] | None, worker_count: int) -> list[int
     Raises:
         InputError: more processes than workers, or than GPUs if there are any.
     """
+    for p in asked or ():
+        worker_block(worker_count, rank=0, world_size=p)
     import torch
 
     num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     most = min(worker_count, num_gpus or worker_count)
     if asked is None:
         return sorted({min(p, most) for p in DEFAULT_PROCESSES})
-    for p in asked:
-        worker_block(worker_count, rank=0, world_size=p)
-        if p > most:
-            msg = f"{p} processes need as many GPUs, but this machine has {num_gpus}"
-            raise InputError(msg)
+    if max(asked) > most:
+        msg = f"{max(asked)} processes need as many GPUs, but this machine has {num_gpus}"
+        raise InputError(msg)
     return list(dict.fromkeys(asked))
 
 

@@ -1,6 +1,7 @@
 """All checks of a recipe, in the order in which a person should read them."""
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import torch
 
@@ -18,6 +19,7 @@ from bigbatch.verification.momentum import NAME as MOMENTUM
 from bigbatch.verification.momentum import check_momentum
 from bigbatch.verification.normalisation import NAME as NORMALISATION
 from bigbatch.verification.normalisation import check_normalisation
+from bigbatch.verification.processes import NAME as SAME_BITS
 from bigbatch.verification.processes import check_processes
 from bigbatch.verification.repeatability import NAME as REPEATABILITY
 from bigbatch.verification.repeatability import check_repeatability
@@ -27,8 +29,8 @@ from bigbatch.verification.subject import Subject, build_subject
 from bigbatch.verification.weight_decay import NAME as WEIGHT_DECAY
 from bigbatch.verification.weight_decay import check_weight_decay
 
-DATA = "data"
-CHECKS: dict[str, Callable[[Subject], Check]] = {
+DATA: Final = "data"
+CHECKS: Final[dict[str, Callable[[Subject], Check]]] = {
     REPEATABILITY: check_repeatability,
     COUPLING: check_coupling,
     NORMALISATION: check_normalisation,
@@ -62,7 +64,7 @@ def verify(
             raise
         return [failed(DATA, str(error))]
     subject = build_subject(recipe, data, device)
-    checks = [checked("same bits", lambda: check_processes(recipe, processes, iterations=iterations))]
+    checks = [checked(SAME_BITS, lambda: check_processes(recipe, processes, iterations=iterations))]
     checks += check_computation(subject, loop)
     return [*checks, checked(SHUFFLING, lambda: check_shuffling(recipe, data.train, processes))]
 
