@@ -100,6 +100,18 @@ class LooksAhead(nn.Module):
         return x.flip(0).cumsum(0).flip(0)
 
 
+class Attends(nn.Module):
+    """Takes the samples for the positions of a sequence, as attention does where batch_first is forgotten."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2)
+
+    def forward(self, x):
+        x = x[:, None]
+        return self.attention(x, x, x, need_weights=False)[0][:, 0]
+
+
 class OwnForward(nn.Module):
     """Counts in the forward of the model itself, not of a layer."""
 
@@ -155,6 +167,7 @@ LAYERS = {
     "centres": Centres,
     "rolls": Rolls,
     "looks-ahead": LooksAhead,
+    "attends": Attends,
     "sync": lambda: nn.SyncBatchNorm(8),
     "replaces": Replaces,
     "initialisation": OddInitialisation,

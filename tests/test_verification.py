@@ -117,9 +117,17 @@ def test_hidden_state_outside_any_layer_is_named():
     is_named(check_repeatability(loss("forgetful_loss")), "the loss")
 
 
-@pytest.mark.parametrize(("name", "kind"), [("centres", "Centres"), ("rolls", "Rolls"), ("looks-ahead", "LooksAhead")])
-def test_coupled_samples_are_named_by_layer(name, kind):
-    is_named(check_coupling(layer(name)), f"layer 'inner' ({kind}) couples the samples")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("centres", "layer 'inner' (Centres)"),
+        ("rolls", "layer 'inner' (Rolls)"),
+        ("looks-ahead", "layer 'inner' (LooksAhead)"),
+        ("attends", "layer 'inner.attention' (MultiheadAttention)"),
+    ],
+)
+def test_coupled_samples_are_named_by_layer(name, words):
+    is_named(check_coupling(layer(name)), f"{words} couples the samples")
     assert check_repeatability(layer(name)).is_passed
 
 
