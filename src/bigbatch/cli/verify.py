@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from bigbatch.cli.recipe_options import resolve_recipe
-from bigbatch.cli.tables import print_table
 from bigbatch.errors import InputError
 from bigbatch.place import find_place
 from bigbatch.sampling import worker_block
@@ -65,13 +64,8 @@ def choose_processes(asked: Sequence[int] | None, worker_count: int) -> list[int
 
 
 def _print_checks(checks: "Sequence[Check]") -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(show_header=False)
-    for _ in range(3):
-        table.add_column(overflow="fold")
+    """Print one line each, however long: a file or a pipe is searched line by line."""
+    width = max(len(check.name) for check in checks)
     for check in checks:
-        style = None if check.is_passed else "bold red"
-        table.add_row("pass" if check.is_passed else "FAIL", check.name, escape(check.text), style=style)
-    print_table(table)
+        print(f"{'pass' if check.is_passed else 'FAIL'}   {check.name:<{width}}   {check.text}")
+    print()

@@ -41,7 +41,8 @@ def check_repeatability(subject: Subject) -> Check:
         observe(subject, model, block)
         _restore(model, start)
         if where := _difference(subject, first, observe(subject, model, subject.block)):
-            return failed(NAME, f"{where} has hidden state: after {number} other blocks the same one gives other bits")
+            after = f"after {number} other block{'s' if number > 1 else ''}"
+            return failed(NAME, f"{where} has hidden state: {after} the same one gives other bits")
         _restore(model, start)
     return passed(NAME, f"a worker's outputs, losses and gradients are the same to the bit, also after {number} others")
 
