@@ -1,4 +1,4 @@
-"""The command line: `bigbatch plan | train | evaluate | report | runs | diff | reproduce | bench`."""
+"""The command line: a module for each command of `bigbatch`."""
 
 import os
 import sys

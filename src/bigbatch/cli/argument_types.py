@@ -58,3 +58,8 @@ def _size(text: str) -> int:
 def iterations(text: str) -> tuple[int, ...]:
     """Parse whole numbers with commas between them."""
     return tuple(not_negative(part) for part in text.split(","))
+
+
+def process_counts(text: str) -> tuple[int, ...]:
+    """Take numbers of processes, separated by commas."""
+    return tuple(positive(part) for part in text.split(","))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 from bigbatch import __version__
 from bigbatch.cli.aggregation_options import add_aggregation
-from bigbatch.cli.argument_types import iterations, not_negative, positive, seconds, sizes
+from bigbatch.cli.argument_types import iterations, not_negative, positive, process_counts, seconds, sizes
 from bigbatch.cli.bench import bench_all_reduce_command, bench_step_command
 from bigbatch.cli.diff import diff_command
 from bigbatch.cli.evaluate import evaluate_command
@@ -19,11 +19,16 @@ from bigbatch.cli.report import report_command
 from bigbatch.cli.reproduce import reproduce_command
 from bigbatch.cli.runs import runs_command
 from bigbatch.cli.train import train_command
+from bigbatch.cli.verify import verify_command
 from bigbatch.errors import InputError, nearest
 from bigbatch.ledger import NEWEST_FIRST
 from bigbatch.reduction.options import NATIVE
 
 BEST_HELP: Final = "the checkpoint with the lowest validation error instead of the last"
+VERIFY_HELP: Final = (
+    "Check that a recipe trains to the same bits for any number of processes and keeps the paper's four precautions, "
+    "and name what in your model, loss, data, optimizer or loop breaks them; exit code 0 or 1."
+)
 RECIPE_HELP: Final = "a preset (digits, fashion-mnist, cifar10, imagenet-resnet50) or a TOML file"
 
 
@@ -78,6 +83,7 @@ def build_parser() -> Parser:
     _add_train(commands)
     _add_evaluate(commands)
     _add_export(commands)
+    _add_verify(commands)
     _add_report(commands)
     _add_runs(commands)
     _add_diff(commands)
@@ -144,6 +150,29 @@ def _add_export(commands: "Commands") -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="the file to write")
     parser.add_argument("--best", action="store_true", help=BEST_HELP)
     parser.set_defaults(run=export_command)
+
+
+def _add_verify(commands: "Commands") -> None:
+    parser = _add(commands, "verify", VERIFY_HELP)
+    _add_recipe(parser)
+    parser.add_argument(
+        "--processes",
+        type=process_counts,
+        metavar="P,Q,...",
+        help="numbers of processes that must give the same bits (default: 1,2,4, at most one a worker)",
+    )
+    parser.add_argument(
+        "--iterations", type=positive, default=5, metavar="N", help="trained with each number (default 5)"
+    )
+    parser.add_argument(
+        "--loop",
+        metavar="MODULE:CALLABLE",
+        help="also check a training loop of yours, called as loop(model, loss_function, optimizer, minibatches, "
+        "learning_rates): one update for each minibatch, a list of the workers' (inputs, targets), at its rate; "
+        "docs/verification.md shows one",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=verify_command)
 
 
 def _add_report(commands: "Commands") -> None:

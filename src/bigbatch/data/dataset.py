@@ -80,7 +80,7 @@ def sample_fingerprint(*datasets: MapDataset) -> str:
     digest = sha256()
     for dataset in datasets:
         indices = np.unique(np.linspace(0, len(dataset) - 1, NUM_FINGERPRINTED).astype(np.int64))
-        first, again = (_digest(dataset.read_block(indices, key=0)) for _ in range(2))
+        first, again = (batch_digest(dataset.read_block(indices, key=0)) for _ in range(2))
         if first != again:
             msg = "a sample of the data differs when it is read again: draw from torch's, numpy's or random's generator"
             raise InputError(msg)
@@ -88,10 +88,11 @@ def sample_fingerprint(*datasets: MapDataset) -> str:
     return digest.hexdigest()
 
 
-def _digest(batch: Batch) -> bytes:
+def batch_digest(batch: Batch) -> bytes:
+    """Return the SHA-256 of a batch's content."""
     if isinstance(batch, dict):
         batch = [part for _, part in sorted(batch.items())]
     if isinstance(batch, list | tuple):
-        return sha256(b"".join(map(_digest, batch))).digest()
+        return sha256(b"".join(map(batch_digest, batch))).digest()
     content = batch.numpy().tobytes() if isinstance(batch, torch.Tensor) else repr(batch).encode()
     return sha256(content).digest()

@@ -1,0 +1,109 @@
+"""Running a training loop on a copy of the model: the user's own, the plain one that is right, and wrong variants."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from bigbatch.keyed_random import fold
+from bigbatch.optim import build_optimizer, correct_momentum, set_learning_rate
+from bigbatch.preconditions import LossFunction
+from bigbatch.seeding import seed_generators
+from bigbatch.verification.gradient import flat_gradient, flat_parameters
+from bigbatch.verification.subject import Minibatch, Subject
+
+Loop = Callable[[nn.Module, LossFunction, torch.optim.Optimizer, Sequence[Minibatch], Sequence[float]], object]
+BeforeStep = Callable[[torch.optim.Optimizer, float, float], None]
+
+RATE_FACTORS: Final = (1.0, 1.0, 1.0, 0.1, 0.1, 0.5, 0.5)  # of the reference rate
+MOST_UPDATES: Final = len(RATE_FACTORS)
+
+
+@dataclass(frozen=True)
+class LoopRun:
+    """What a loop did to the model.
+
+    Attributes:
+        update: the weights after it, minus those before.
+        push: at the first `optimizer.step()`, the rate times the gradient; None if it was never called.
+        rate: then; 0 if it was never called.
+    """
+
+    update: Tensor
+    push: Tensor | None
+    rate: float
+
+
+def run_loop(subject: Subject, loop: Loop, *, decay: float = 0.0, num_iterations: int = MOST_UPDATES) -> LoopRun:
+    """Run a loop on a copy of the model, without dropout: its masks are the loop's own affair."""
+    # Without Nesterov's variant, so that a loop that keeps momentum by hand can be simple.
+    recipe = replace(subject.recipe.optimizer, weight_decay=decay, nesterov=False)
+    rates = [subject.recipe.reference.learning_rate * factor for factor in RATE_FACTORS[:num_iterations]]
+    model = subject.copy()
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):  # noqa: SLF001 - no public base class
+            module.p = 0.0
+    optimizer = build_optimizer(recipe, model, rates[0])
+    if recipe.momentum_correction:
+        correct_momentum(optimizer, is_requested=True)
+    pushes: list[tuple[float, Tensor]] = []
+
+    def note(*_: Any) -> None:  # noqa: ANN401 - what torch hands to a hook
+        if not pushes:
+            pushes.append((optimizer.param_groups[0]["lr"], flat_gradient(model)))
+
+    optimizer.register_step_pre_hook(note)
+    before = flat_parameters(model)
+    seed_generators(fold("loop", subject.recipe.seed), subject.device)
+    loop(model, subject.loss_function, optimizer, subject.minibatches(num_iterations), rates)
+    rate, gradient = pushes[0] if pushes else (0.0, None)
+    return LoopRun(flat_parameters(model) - before, None if gradient is None else rate * gradient, rate)
+
+
+def plain_loop(subject: Subject, *, scale: float = 1.0, before_step: BeforeStep | None = None) -> Loop:
+    """Return the loop that is right, or a variant: with a scaled loss, or something done before each update."""
+
+    def loop(
+        model: nn.Module,
+        loss_function: LossFunction,
+        optimizer: torch.optim.Optimizer,
+        minibatches: Sequence[Minibatch],
+        learning_rates: Sequence[float],
+    ) -> None:
+        last = learning_rates[0]
+        for minibatch, rate in zip(minibatches, learning_rates, strict=True):
+            set_learning_rate(optimizer, rate)
+            optimizer.zero_grad()
+            for inputs, targets in minibatch:
+                loss = loss_function(model(inputs), targets).sum() / subject.minibatch_size
+                (scale * loss).backward()  # type: ignore[no-untyped-call]
+            if before_step:
+                before_step(optimizer, rate, last)
+            optimizer.step()
+            last = rate
+
+    return loop
+
+
+@torch.no_grad()
+def _correct_anyway(optimizer: torch.optim.Optimizer, rate: float, last: float) -> None:
+    for state in optimizer.state.values():
+        if "momentum_buffer" in state:
+            state["momentum_buffer"].mul_(rate / last)
+
+
+@torch.no_grad()
+def _absorb(optimizer: torch.optim.Optimizer, rate: float, _last: float) -> None:
+    set_learning_rate(optimizer, 1.0)
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                parameter.grad.mul_(rate)
+
+
+WRONG_MOMENTA: Final[dict[str, BeforeStep]] = {
+    "it corrects momentum by the ratio of the rates, though torch's momentum is free of them (eq. 9)": _correct_anyway,
+    "it absorbs the rate into its momentum (eq. 10) and does not correct it when the rate changes": _absorb,
+}

@@ -1,0 +1,95 @@
+"""Precaution 2: an update is its own rate times momentum, whatever the rates before (arXiv 1706.02677, eq. 9, 10)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from bigbatch.optim import absorbed_state
+from bigbatch.recipe import Optimizer
+from bigbatch.verification.check import Check, failed, passed
+from bigbatch.verification.scratch import moves, scratch_optimizer
+from bigbatch.verification.subject import Subject
+
+NAME: Final = "momentum"
+RATES: Final = (0.1, 0.1, 0.1, 0.01, 0.01, 0.2, 0.2, 0.05)
+GRADIENTS: Final = (1.0, 0.5, -0.25, 1.0, 0.75, -0.5, 1.0, 0.25)
+TOLERANCE: Final = 1e-6
+ABSORBS: Final = "it absorbs the rate into its momentum (eq. 10), uncorrected; set optimizer.momentum_correction=true"
+
+Factor = Callable[[float, float], float]
+
+
+def check_momentum(subject: Subject) -> Check:
+    """Measure the optimizer of the recipe."""
+    return check_optimizer_momentum(subject.recipe.optimizer)
+
+
+def check_optimizer_momentum(recipe: Optimizer) -> Check:
+    """Step through a changing rate, and compare each update over its rate with that of a steady rate.
+
+    With momentum of form (9), torch's, the two are the same; so are they with form (10) if it is corrected.
+    """
+    recipe = replace(recipe, weight_decay=0.0)
+    steady = [RATES[0]] * len(RATES)
+    changing, expected = _over_rates(recipe, RATES), _over_rates(recipe, steady)
+    difference = distance(changing, expected)
+    m = momentum_of(recipe)
+    form = _name(changing, m)
+    numbers = f"relative difference {difference:.1e} over rates from {min(RATES):g} to {max(RATES):g}"
+    if difference <= TOLERANCE:
+        corrected = ", with the correction of the recipe" if recipe.momentum_correction else ""
+        return passed(NAME, f"{form or 'earlier rates do not enter an update'}{corrected}: {numbers}")
+    reason = form or (ABSORBS if _absorbs(recipe) else "earlier rates enter an update while the rate changes")
+    return failed(NAME, f"{reason}: {numbers}")
+
+
+def momentum_of(recipe: Optimizer) -> float | None:
+    """Return the momentum m that the optimizer says it has; None if it does not say."""
+    optimizer, _ = scratch_optimizer(recipe)
+    value = optimizer.param_groups[0].get("momentum")
+    return float(value) if value else None
+
+
+def _absorbs(recipe: Optimizer) -> bool:
+    optimizer, _ = scratch_optimizer(replace(recipe, momentum_correction=False))
+    return bool(absorbed_state(optimizer))
+
+
+def _over_rates(recipe: Optimizer, rates: Sequence[float]) -> list[float]:
+    return [move / rate for move, rate in zip(moves(recipe, rates, GRADIENTS), rates, strict=True)]
+
+
+def distance(moves_over_rates: Sequence[float], expected: Sequence[float]) -> float:
+    """Return the largest difference, beside the largest of what is expected."""
+    scale = max(map(abs, expected)) or 1.0
+    return max(abs(a - b) for a, b in zip(moves_over_rates, expected, strict=True)) / scale
+
+
+def _name(moves_over_rates: Sequence[float], m: float | None) -> str | None:
+    """Return in words the recursion that gives these updates."""
+    if m is None:
+        return None
+    for words, factor in FORMS.items():
+        for is_nesterov in (False, True):
+            if distance(moves_over_rates, _recursion(factor, m, is_nesterov=is_nesterov)) <= TOLERANCE:
+                return words
+    return None
+
+
+def _recursion(factor: Factor, m: float, *, is_nesterov: bool) -> list[float]:
+    """Return the updates over their rates of u' = m * factor * u + g, w' = w - rate * u', or its Nesterov variant."""
+    u, last, found = 0.0, RATES[0], []
+    for rate, gradient in zip(RATES, GRADIENTS, strict=True):
+        u, last = m * factor(rate, last) * u + gradient, rate
+        found.append(gradient + m * u if is_nesterov else u)
+    return found
+
+
+# Each by what becomes of the momentum u = v / rate when the rate changes from `last` to `rate`.
+FORMS: Final[dict[str, Factor]] = {
+    "u' = m*u + g, w' = w - rate*u' (eq. 9)": lambda rate, last: 1.0,  # noqa: ARG005
+    ABSORBS: lambda rate, last: last / rate,
+    "it corrects momentum by the ratio of the rates, though its momentum is free of them (eq. 9)": (
+        lambda rate, last: rate / last
+    ),
+}

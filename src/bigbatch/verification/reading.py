@@ -1,0 +1,81 @@
+"""What a process of some rank reads: `python -m bigbatch.verification.reading recipe.toml`, with RANK set."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigbatch.data import load_data
+from bigbatch.data.dataset import batch_digest
+from bigbatch.errors import InputError
+from bigbatch.keyed_random import fold
+from bigbatch.recipe import Recipe
+from bigbatch.recipe_file import read_recipe, to_toml
+
+NUM_READ: Final = 32
+ERROR: Final = "error"
+
+
+def read_as_rank(recipe: Recipe, rank: int, world_size: int) -> dict[str, Any]:
+    """Return what `describe_samples` says in a process that believes to be of this rank.
+
+    In a process of its own: a module may look at its rank when it is imported.
+
+    Raises:
+        InputError: the data cannot be loaded there.
+    """
+    place = {"RANK": rank, "WORLD_SIZE": world_size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": world_size}
+    with tempfile.TemporaryDirectory(prefix="bigbatch-verify-") as folder:
+        path = Path(folder) / "recipe.toml"
+        path.write_text(to_toml(recipe))
+        done = subprocess.run(  # noqa: S603 - our own program
+            [sys.executable, "-m", "bigbatch.verification.reading", str(path)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, **{name: str(value) for name, value in place.items()}},
+        )
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        raise InputError((done.stderr.strip().splitlines() or ["it ended without a word"])[-1])
+    result: dict[str, Any] = json.loads(lines[-1])
+    if ERROR in result:
+        raise InputError(result[ERROR])
+    return result
+
+
+def describe_samples(recipe: Recipe) -> dict[str, Any]:
+    """Return the number of training samples, and digests of some of them, evenly spread."""
+    data = load_data(recipe.data).train
+    key = fold("augmentation", recipe.seed, 0)
+    digests = {int(i): batch_digest(data.read_block(np.array([i]), key)).hex() for i in spread(len(data))}
+    return {"num_samples": len(data), "digests": digests}
+
+
+def spread(num_samples: int) -> NDArray[np.int64]:
+    """Return the numbers of some samples, evenly spread.
+
+    >>> spread(3).tolist()
+    [0, 1, 2]
+    """
+    return np.unique(np.linspace(0, num_samples - 1, NUM_READ).astype(np.int64))
+
+
+def main() -> None:
+    """Print what this process reads, as the last line of its output."""
+    recipe = read_recipe(Path(sys.argv[1]))
+    try:
+        result = describe_samples(recipe)
+    except InputError as error:
+        result = {ERROR: str(error)}
+    sys.stdout.write(json.dumps(result) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Precaution 4: one shuffle of the data an epoch, divided among the workers (arXiv 1706.02677, section 3)."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bigbatch.data.dataset import BlockDataset
+from bigbatch.keyed_random import fold
+from bigbatch.recipe import Recipe
+from bigbatch.sampling import Sampling, worker_block
+from bigbatch.user_code import is_user_code
+from bigbatch.verification.check import Check, failed, passed
+from bigbatch.verification.reading import read_as_rank, spread
+
+NAME: Final = "shuffling"
+WORLD_SIZE: Final = 2
+
+
+def check_shuffling(recipe: Recipe, train: BlockDataset, processes: Sequence[int]) -> Check:
+    """Follow two epochs through the processes, and read the user's samples as rank 0 and as rank 1."""
+    sampling = recipe.sampling(len(train))
+    if reason := wrong_order(sampling, processes):
+        return failed(NAME, reason)
+    if is_user_code(recipe.data.name) and (reason := _moves_samples(recipe, train) or _depends_on_rank(recipe)):
+        return failed(NAME, reason)
+    once = len(train) - sampling.num_dropped
+    counts = ", ".join(map(str, processes))
+    return passed(
+        NAME,
+        f"{once} of {len(train)} samples once an epoch, in another order the next; "
+        f"the same {sampling.iterations_per_epoch} minibatches with p = {counts}",
+    )
+
+
+def visited(sampling: Sampling, epoch: int, world_size: int) -> NDArray[np.int64]:
+    """Return the samples of an epoch's minibatches, as its processes read them: shape (iterations, kn)."""
+    parts = []
+    for rank in range(world_size):
+        workers = worker_block(sampling.worker_count, rank=rank, world_size=world_size)
+        blocks = np.stack([block.indices for block in sampling.epoch(epoch, workers)])
+        parts.append(blocks.reshape(sampling.iterations_per_epoch, -1))
+    return np.concatenate(parts, axis=1)
+
+
+def wrong_order(sampling: Sampling, processes: Sequence[int]) -> str | None:
+    """Say why the epochs are not one shuffle each, divided among the workers of any number of processes, if so."""
+    first, following = (visited(sampling, epoch, 1) for epoch in (0, 1))
+    if len(np.unique(first)) != first.size:
+        return f"an epoch visits only {len(np.unique(first))} samples in {first.size} places"
+    if first.size > 1 and np.array_equal(first, following):
+        return "the second epoch has the order of the first"
+    for p in processes:
+        if not np.array_equal(visited(sampling, 0, p), first):
+            return f"the minibatches of p = {p} are others than those of p = 1"
+    return None
+
+
+def _moves_samples(recipe: Recipe, train: BlockDataset) -> str | None:
+    """Say so if a sample has another class in the next epoch: the dataset then shuffles within itself."""
+    indices = spread(len(train))
+    keys = (fold("augmentation", recipe.seed, epoch) for epoch in (0, 1))
+    first, following = (train.read_block(indices, key)[1] for key in keys)
+    if isinstance(first, Tensor) and not first.is_floating_point() and first.ndim == 1:
+        for index, before, after in zip(indices.tolist(), first.tolist(), following.tolist(), strict=True):
+            if before != after:
+                return f"the dataset shuffles itself: sample {index} has target {before}, and {after} an epoch later"
+    return None
+
+
+def _depends_on_rank(recipe: Recipe) -> str | None:
+    zero, one = (read_as_rank(recipe, rank, WORLD_SIZE) for rank in range(WORLD_SIZE))
+    if zero["num_samples"] != one["num_samples"]:
+        counts = f"{zero['num_samples']} samples on rank 0, {one['num_samples']} on rank 1"
+        return f"the dataset depends on the rank: {counts}; it must not shard itself"
+    for index, digest in zero["digests"].items():
+        if one["digests"][index] != digest:
+            return f"the dataset depends on the rank: sample {index} is another on rank 1; it must not shard or shuffle"
+    return None

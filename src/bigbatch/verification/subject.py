@@ -1,0 +1,116 @@
+"""What is verified: the recipe's own model, loss and samples, built as the trainer builds them."""
+
+import copy
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from bigbatch.data.dataset import Splits
+from bigbatch.data.minibatches import Minibatches
+from bigbatch.keyed_random import fold
+from bigbatch.losses import find_loss
+from bigbatch.preconditions import LossFunction
+from bigbatch.recipe import Recipe
+from bigbatch.seeding import seed_generators
+from bigbatch.training import build_recipe_model
+
+MIN_WORKERS: Final = 2  # with one worker, its mean and the minibatch's mean are the same
+MAX_WORKERS: Final = 4
+
+Block = tuple[Any, Any]
+Minibatch = list[Block]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The user's training, small enough to be taken apart.
+
+    Attributes:
+        recipe: what it was built from.
+        data: its samples.
+        device: where the model and the blocks are.
+        model: as initialised, in training mode; checks work on copies.
+        loss_function: the recipe's.
+        block: the first worker's samples of the first minibatch.
+    """
+
+    recipe: Recipe
+    data: Splits
+    device: torch.device
+    model: nn.Module
+    loss_function: LossFunction
+    block: Block
+
+    @property
+    def worker_count(self) -> int:
+        """Workers of a minibatch in these checks (k): the recipe's, but at least 2 if the data has them, at most 4."""
+        enough = min(max(self.recipe.worker_count, MIN_WORKERS), MAX_WORKERS)
+        return min(enough, len(self.data.train) // self.recipe.worker_minibatch_size)
+
+    @property
+    def minibatch_size(self) -> int:
+        """Samples of a minibatch in these checks (kn)."""
+        return self.worker_count * self.recipe.worker_minibatch_size
+
+    def minibatches(self, count: int) -> list[Minibatch]:
+        """Return `count` minibatches of `worker_count` blocks; a small data set starts again."""
+        source = find_minibatches(self.recipe, self.data, self.device, minibatch_size=self.minibatch_size)
+        found = [list(minibatch) for minibatch in islice(source.epoch(0), count)]
+        return [found[i % len(found)] for i in range(count)]
+
+    def copy(self) -> nn.Module:
+        """Return a model in the state in which this one was built; built anew if it cannot be copied."""
+        try:
+            return copy.deepcopy(self.model)
+        except (TypeError, RuntimeError):  # a lock, or a weight that is computed from others
+            return build(self.recipe, self.data, self.device)
+
+    def losses(self, model: nn.Module, block: Block) -> Tensor:
+        """Return what the loss says of a worker's block."""
+        inputs, targets = block
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+            losses = self.loss_function(model(inputs), targets)
+        return losses.float() if losses.dtype in {torch.float16, torch.bfloat16} else losses
+
+    def seed(self, worker: int = 0) -> None:
+        """Seed the generators as the first iteration does for a worker."""
+        seed_generators(fold("worker", self.recipe.seed, 0, worker), self.device)
+
+    @torch.no_grad()
+    def outputs(self) -> Any:  # noqa: ANN401 - whatever the model returns
+        """Return what the model makes of `block`, without a gradient."""
+        model = self.copy()
+        self.seed()
+        return model(self.block[0])
+
+
+def find_minibatches(recipe: Recipe, data: Splits, device: torch.device, *, minibatch_size: int) -> Minibatches:
+    """Return the recipe's order of the samples, cut into minibatches of this size."""
+    return Minibatches(
+        data.train,
+        minibatch_size=minibatch_size,
+        worker_minibatch_size=recipe.worker_minibatch_size,
+        seed=recipe.seed,
+        device=device,
+    )
+
+
+def build_subject(recipe: Recipe, data: Splits, device: torch.device) -> Subject:
+    """Build what the recipe names.
+
+    Raises:
+        InputError: the recipe does not fit the data, or names something that cannot be built.
+    """
+    recipe.sampling(len(data.train))
+    source = find_minibatches(recipe, data, device, minibatch_size=recipe.worker_minibatch_size)
+    block = next(next(source.epoch(0)))
+    return Subject(recipe, data, device, build(recipe, data, device), find_loss(recipe.loss), block)
+
+
+def build(recipe: Recipe, data: Splits, device: torch.device) -> nn.Module:
+    """Build the model anew."""
+    model = build_recipe_model(recipe, num_classes=data.num_classes, in_channels=data.in_channels)
+    return model.to(device).train()

@@ -1,0 +1,65 @@
+"""Precaution 1: weight decay takes rate * lambda * w off a weight, whatever the loss (arXiv 1706.02677, eq. 8)."""
+
+import math
+from typing import Final
+
+from bigbatch.recipe import Optimizer
+from bigbatch.verification.check import Check, failed, passed
+from bigbatch.verification.scratch import moves
+from bigbatch.verification.subject import Subject
+
+NAME: Final = "weight decay"
+RATE: Final = 0.125
+WEIGHT: Final = 1.0
+TOLERANCE: Final = 1e-6
+
+
+def check_weight_decay(subject: Subject) -> Check:
+    """Look for a penalty in the loss, then measure what the optimizer takes off a weight for its size alone."""
+    if has_penalty(subject):
+        return failed(
+            NAME,
+            "the loss has a term that does not come through the model's output, such as L2 of the weights: it is "
+            "scaled with the loss, not with the rate alone; use the optimizer's weight_decay",
+        )
+    return check_optimizer_decay(subject.recipe.optimizer)
+
+
+def check_optimizer_decay(recipe: Optimizer) -> Check:
+    """Measure decay at two rates, and beside gradients of several sizes."""
+    at_rate, at_double_rate = decay(recipe, rate=RATE), decay(recipe, rate=2 * RATE)
+    response = moves(recipe, [RATE], [1.0])[0] / RATE  # Nesterov's first update is (1 + m) times the gradient
+    coefficient, expected = at_rate / (RATE * WEIGHT), recipe.weight_decay
+    numbers = f"lambda is {expected:g}, and {coefficient:.4g} * rate * w is taken off at first"
+    if not _close(at_double_rate, 2 * at_rate, expected):
+        change = at_double_rate / at_rate if at_rate else math.inf
+        return failed(
+            NAME, f"decay does not scale with the rate: {change:.3g} times as much at twice the rate; {numbers}"
+        )
+    for gradient in (1e-3, 1.0, 1e3):
+        beside = decay(recipe, rate=RATE, gradient=gradient)
+        if not _close(beside, at_rate, expected):
+            change = beside / at_rate if at_rate else math.inf
+            return failed(
+                NAME, f"decay depends on the loss's scale: {change:.3g} times as much beside a gradient of {gradient:g}"
+            )
+    if not any(_close(coefficient, scale * expected, expected) for scale in (1.0, response)):
+        return failed(NAME, f"the optimizer does not decay by the recipe's lambda: {numbers}")
+    if not recipe.weight_decay_on_biases and not _close(decay(recipe, rate=RATE, name="bias"), 0.0, expected):
+        return failed(NAME, "the optimizer decays biases and normalisations too, which the recipe leaves out")
+    return passed(NAME, f"it scales with the rate and not with the loss: {numbers}")
+
+
+def decay(recipe: Optimizer, *, rate: float, gradient: float = 0.0, name: str = "weight") -> float:
+    """Return what the first update takes off a weight because it is not zero."""
+    with_weight, without = (moves(recipe, [rate], [gradient], start=start, name=name)[0] for start in (WEIGHT, 0.0))
+    return with_weight - without
+
+
+def has_penalty(subject: Subject) -> bool:
+    """Tell whether the loss has a gradient that does not come through the model's output."""
+    return subject.loss_function(subject.outputs(), subject.block[1]).requires_grad
+
+
+def _close(value: float, expected: float, scale: float) -> bool:
+    return abs(value - expected) <= TOLERANCE * max(abs(expected), RATE * scale) + 1e-12
