@@ -8,10 +8,12 @@ from typing import Final
 
 from bigbatch.cli.arguments import parse
 from bigbatch.errors import InputError, PeerLostError, ProcessFailedError
+from bigbatch.printable import printable
 
 FAILURE: Final = 1
 BAD_INPUT: Final = 2
 INTERRUPTED: Final = 130
+LONGEST_LINE: Final = 2_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +50,7 @@ def _run(arguments: Sequence[str]) -> int:
         options = parse(arguments)
         options.run(options, arguments)
     except InputError as error:
-        print(f"bigbatch: error: {error}", file=sys.stderr)
+        _print_error(error)
         return BAD_INPUT
     except ProcessFailedError as error:
         print(error, file=sys.stderr)
@@ -70,7 +72,7 @@ def _run_launched(arguments: Sequence[str]) -> None:
         if (
             os.environ.get("LOCAL_RANK") == "0" and "BIGBATCH_STORE" not in os.environ
         ):  # torchrun shows a traceback only
-            print(f"bigbatch: error: {error}", file=sys.stderr)
+            _print_error(error)
         raise
     except RuntimeError as error:
         if "gloo/transport" not in str(error) or isinstance(error, PeerLostError):
@@ -78,3 +80,11 @@ def _run_launched(arguments: Sequence[str]) -> None:
         from bigbatch.reduction.lost_peer import lost
 
         raise lost(error) from error  # a collective that torch itself runs, such as DDP's
+
+
+def _print_error(error: InputError) -> None:
+    """Print one line, whatever the user's input had in it; of a very long one its beginning and its end."""
+    line = printable(str(error))
+    if len(line) > LONGEST_LINE:
+        line = f"{line[: LONGEST_LINE // 2]} [...] {line[-LONGEST_LINE // 2 :]}"
+    print(f"bigbatch: error: {line}", file=sys.stderr)
