@@ -14,8 +14,10 @@ from bigbatch.cli.plan import plan_command
 from bigbatch.cli.report import report_command
 from bigbatch.cli.train import train_command
 from bigbatch.errors import InputError, nearest
+from bigbatch.launch_options import MAX_SECONDS
 
 LARGEST_BUFFER: Final = 1 << 30
+MOST_PROCESSES: Final = 1 << 16
 RECIPE_HELP: Final = "a preset (digits, fashion-mnist, cifar10, imagenet-resnet50) or a TOML file"
 
 
@@ -70,7 +72,7 @@ if TYPE_CHECKING:
 def _add_plan(commands: "Commands") -> None:
     parser = _add(commands, "plan", "Show every derived hyper-parameter, before and after, with its rule and source.")
     _add_recipe(parser)
-    parser.add_argument("--processes", type=_positive, metavar="P", help="also show which workers each process runs")
+    parser.add_argument("--processes", type=_processes, metavar="P", help="also show which workers each process runs")
     parser.add_argument(
         "--at", type=_iterations, default=(), metavar="I,J,...", help="also the learning rate at these iterations"
     )
@@ -166,7 +168,7 @@ def _add_recipe(parser: Parser, *, default: str | None = None) -> None:
 def _add_machine(parser: Parser) -> None:
     parser.add_argument(
         "--processes",
-        type=_positive,
+        type=_processes,
         metavar="P",
         help="processes on this machine (default: one a GPU or core, at most one a worker)",
     )
@@ -193,6 +195,14 @@ def _add_machine(parser: Parser) -> None:
     )
 
 
+def _processes(text: str) -> int:
+    number = _positive(text)
+    if number > MOST_PROCESSES:
+        msg = f"must be at most {MOST_PROCESSES}, not '{text}'"
+        raise argparse.ArgumentTypeError(msg)
+    return number
+
+
 def _positive(text: str) -> int:
     return _whole_number(text, least=1)
 
@@ -217,7 +227,7 @@ def _seconds(text: str) -> float:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not 0 < number < math.inf:
+    if not 0 < number <= MAX_SECONDS:
         msg = f"must be a number of seconds above 0, not '{text}'"
         raise argparse.ArgumentTypeError(msg)
     return number
