@@ -6,11 +6,11 @@ import resource
 import time
 
 import pytest
-from mutations import mutated_command_lines, mutated_recipes
 
 from bigbatch.cli import main
 from bigbatch.errors import InputError
 from bigbatch.recipe_file import from_toml, read_recipe
+from mutations import mutated_command_lines, mutated_recipes
 
 NUM_RECIPES, NUM_COMMAND_LINES = 750, 350
 LONGEST_SECONDS = 5
