@@ -120,6 +120,9 @@ def _parse_python(content: bytes | None, name: str) -> Arrays:
         batch = _ArrayUnpickler(io.BytesIO(content or b""), encoding="bytes").load()
         images = np.asarray(batch[b"data"], np.uint8).reshape(-1, 3, SIDE, SIDE)
         labels = np.asarray(batch[b"labels"], np.int64).reshape(len(images))
+        if not len(labels):
+            msg = "it holds no image"
+            raise ValueError(msg)
     except PICKLE_ERRORS as error:
         msg = f"{name} is damaged ({error}); {HOW_TO_GET_IT}"
         raise InputError(msg) from error
