@@ -4,6 +4,7 @@ import gzip
 import io
 import pickle
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 
 from bigbatch.data import count_train_samples, load_data
 from bigbatch.data.augmentation import CROP_WORDS, flip, padded_crop, random_resized_crop
+from bigbatch.data.cifar10 import PYTHON_TRAIN
 from bigbatch.data.dataset import MapDataset
 from bigbatch.data.fashion_mnist import DEBIAN_FOLDER, FILES, download, find_folder, read_idx
 from bigbatch.data.image_folder import open_image
@@ -150,7 +152,7 @@ def test_images_that_cannot_be_decoded_are_named(tmp_path):
             open_image(path)
     bomb = tmp_path / "bomb.png"
     Image.new("1", (10_000, 5_001)).save(bomb)
-    with pytest.raises(InputError, match="has 50,010,000 pixels, more than 50,000,000"):
+    with pytest.raises(InputError, match="50,010,000 pixels, more than 50,000,000"):
         open_image(bomb)
     for mode in ("L", "RGBA", "P", "1", "I;16"):
         png = tmp_path / f"{mode[0]}.png"
@@ -239,6 +241,53 @@ def test_cifar10_that_is_not_there_or_damaged_or_hostile(tmp_path):
         (hostile / name).write_bytes(b"cos\nsystem\n(S'touch " + str(tmp_path / "owned").encode() + b"'\ntR.")
     assert "asks for os.system, which a CIFAR-10 file has no need of" in message(hostile)
     assert not (tmp_path / "owned").exists()
+
+
+def test_labels_sizes_and_archives_that_cannot_be_are_refused(tmp_path, write_fashion, idx, monkeypatch):
+    folder = write_fashion(tmp_path / "f")
+    load = partial(load_data, Data("fashion-mnist", path=str(folder)))
+    (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(idx(np.full(4, 2)))  # trained on 0 and 1
+    with pytest.raises(InputError, match="a label lies outside 0 to 1"):
+        load()
+    (folder / "t10k-images-idx3-ubyte.gz").write_bytes(idx(np.zeros((4, 0, 28))))
+    with pytest.raises(InputError, match="hold"):
+        load()
+    (folder / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes([0, 0, 8, 100]) + b"\0\0\0\1" * 100 + b"x"))
+    with pytest.raises(InputError, match="is damaged"):
+        load()
+    monkeypatch.setattr("bigbatch.data.gzipped.MAX_UNPACKED_BYTES", 1_000)
+    with pytest.raises(InputError, match="it unpacks to more than 1,000 bytes"):
+        load()
+    (tmp_path / "cifar.tar.gz").write_bytes(gzip.compress(bytes(1_001)))
+    with pytest.raises(InputError, match="it unpacks to more than 1,000 bytes"):
+        load_data(Data("cifar10", path=str(tmp_path / "cifar.tar.gz")))
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        ("np.zeros((2, 3072), np.uint8)", "[0, -1]"),
+        ("np.zeros((2, 3072), np.uint8)", "[0, 10**6]"),
+        ("np.zeros((2, 3072), np.uint8)", "[0, 10**30]"),
+        ("np.zeros((2, 3071), np.uint8)", "[0, 1]"),
+        ("[[]]", "[]"),
+        ("'text'", "[0, 1]"),
+    ],
+)
+def test_pickles_whose_values_cannot_be_are_refused(images, labels, tmp_path):
+    batch = {b"data": eval(images), b"labels": eval(labels)}  # noqa: S307 - the lines above
+    for name in (*PYTHON_TRAIN, "test_batch"):
+        (tmp_path / name).write_bytes(pickle.dumps(batch))
+    with pytest.raises(InputError):
+        load_data(Data("cifar10", path=str(tmp_path)))
+
+
+def test_a_pickle_that_asks_for_all_memory_is_refused(tmp_path):
+    hostile = b"cnumpy\nndarray\n((I" + b"9" * 15 + b"\ntR."  # an array of 8 petabytes
+    for name in (*PYTHON_TRAIN, "test_batch"):
+        (tmp_path / name).write_bytes(hostile)
+    with pytest.raises(InputError, match="is damaged"):
+        load_data(Data("cifar10", path=str(tmp_path)))
 
 
 def test_unknown_data_and_wrong_user_data_are_refused():

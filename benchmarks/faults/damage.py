@@ -1,4 +1,4 @@
-"""Checkpoints that are not what they were: flipped bits, cut files, others' files, files that want to run or to grow."""
+"""Checkpoints that are not what they were: flipped bits, cut files, others' files, files that would run or grow."""
 
 import json
 import os

@@ -163,7 +163,7 @@ def nan_on_one_worker(*, layouts: tuple[int, ...] = (1, 2, 4)) -> Row:
     return Row(
         f"NaN on one worker; {', '.join(map(str, layouts))} processes",
         "same decision everywhere, naming iteration, worker and samples; never in a checkpoint",
-        f"{len(messages)} message with exit code {exit_code}, {'naming' if is_named else 'NOT naming'} iteration, worker "
-        f"and sample; {len(hashes)} hash of the weights when it is skipped, at once or after the stop",
+        f"{len(messages)} message with exit code {exit_code}, {'naming' if is_named else 'NOT naming'} iteration, "
+        f"worker and sample; {len(hashes)} hash of the weights when it is skipped, at once or after the stop",
         len(messages) == len(hashes) == 1 and exit_code == NOT_FINITE and is_named,
     )

@@ -77,7 +77,7 @@ def _fill(trial: Trial, disk: Path) -> tuple[int, bool, bool]:
 def _row(fault: str, exit_code: int, *, goes_on: bool, is_warned: bool, resumed: bool) -> Row:
     return Row(
         f"{fault} during the run",
-        "training goes on, the last checkpoint stays whole, a plain warning; an exit code of its own after 3 failed saves",
+        "training goes on, the last checkpoint stays whole, a plain warning; its own exit code after 3 failed saves",
         f"{'went on' if goes_on else 'did NOT go on'}, {'warned' if is_warned else 'did NOT warn plainly'}, exit code "
         f"{exit_code}, resumed {'to the undisturbed weights' if resumed else 'WRONGLY'} once there was room",
         exit_code == NOT_SAVED and goes_on and is_warned and resumed,

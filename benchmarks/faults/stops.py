@@ -1,7 +1,6 @@
 """Polite ends and resumptions: nothing is lost, and nothing changes, whatever the number of processes."""
 
 import json
-import os
 import random
 import signal
 import time
@@ -40,8 +39,8 @@ def stop_by_signal(times: int, *, seed: int = 0) -> Row:
     return Row(
         f"SIGTERM at a random iteration ({min(iterations)} to {max(iterations)}), {times} times, 1 to 4 processes",
         f"same iteration on all ranks, out within {SECONDS_TO_LEAVE} s, 0 iterations lost",
-        f"{num_good} of {times} stopped with exit code {STOPPED}, the slowest in {slowest:.1f} s; {num_same} of {times} "
-        "went on at that very iteration and end with the undisturbed weights",
+        f"{num_good} of {times} stopped with exit code {STOPPED}, the slowest in {slowest:.1f} s; {num_same} of "
+        f"{times} went on at that very iteration and end with the undisturbed weights",
         num_good == num_same == times and slowest <= SECONDS_TO_LEAVE,
     )
 
@@ -105,7 +104,7 @@ def _listening(pid: int) -> list[str]:
     inodes = set()
     for link in Path(f"/proc/{pid}/fd").iterdir():
         try:
-            inodes.add(os.readlink(link).removeprefix("socket:[").rstrip("]"))
+            inodes.add(str(link.readlink()).removeprefix("socket:[").rstrip("]"))
         except OSError:
             continue
     found = []

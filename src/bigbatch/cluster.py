@@ -15,6 +15,8 @@ from bigbatch.errors import InputError, nearest
 
 BACKWARD_SHARE: Final = 2 / 3  # of a worker's time: two products of matrices backward for each forward
 MEGABYTE: Final = 1 << 20
+LEAST: Final = 1e-6  # of any number that describes a cluster: no product of them overflows
+MOST: Final = 1e7
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,12 @@ class Cluster:
                 if value not in {"auto", *ALGORITHMS}:
                     msg = f"cluster: all_reduce '{value}' is unknown; {nearest(value, ['auto', *ALGORITHMS])}"
                     raise InputError(msg)
-            elif not 0 <= value < float("inf") or (value == 0 and field.name in positive):
+            elif not value >= 0 or (value == 0 and field.name in positive):
                 least = "above 0" if field.name in positive else "at least 0"
-                msg = f"cluster: {field.name} must be {least}, not {value:g}"
+                msg = f"cluster: {field.name} must be {least}, not {value}"
+                raise InputError(msg)
+            elif value and not LEAST <= value <= MOST:
+                msg = f"cluster: {field.name} must lie between {LEAST:g} and {MOST:g}, not {value}"
                 raise InputError(msg)
 
     @property

@@ -7,6 +7,7 @@ from typing import Final
 from bigbatch.errors import InputError, nearest
 
 ON_NONFINITE: Final = ("stop", "skip")
+MAX_SECONDS: Final = 1e9  # 30 years; a clock that counts nanoseconds overflows at ten times that
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Launch:
     on_nonfinite: str = "stop"
 
     def __post_init__(self) -> None:
-        if not 0 < self.timeout_seconds < math.inf:
-            msg = f"launch.timeout_seconds must be a number above 0, not {self.timeout_seconds}"
+        if not 0 < self.timeout_seconds <= MAX_SECONDS:
+            msg = f"launch.timeout_seconds must be a number above 0 and at most 1e9, not {self.timeout_seconds}"
             raise InputError(msg)
         if self.max_restarts < 0:
             msg = f"launch.max_restarts must be a number of at least 0, not {self.max_restarts}"

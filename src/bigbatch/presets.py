@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from bigbatch.errors import InputError, nearest
+from bigbatch.paths import is_file
 from bigbatch.recipe import Data, Model, Optimizer, Recipe, Reference, Schedule, Warmup
 from bigbatch.recipe_file import read_recipe
 
@@ -111,7 +112,7 @@ def find_recipe(name: str) -> Recipe:
     if name in PRESETS:
         return PRESETS[name]()
     path = Path(name)
-    if path.suffix == ".toml" or path.is_file():
+    if path.suffix == ".toml" or is_file(path):
         return read_recipe(path)
     msg = f"'{name}' is neither a preset nor a TOML file; {nearest(name, list(PRESETS))}"
     raise InputError(msg)

@@ -17,6 +17,10 @@ from bigbatch.user_code import is_user_code
 AUGMENTATIONS: Final = ("flip", "crop", "random-resized-crop")
 PRECISIONS: Final = ("float32", "bfloat16")
 MAX_SEED: Final = 2**63 - 1
+MAX_EPOCHS: Final = 10**9  # far beyond any training, and far below what numbers of iterations overflow at
+MAX_SAMPLES: Final = 2**53
+MAX_PIXELS: Final = 8_192
+MAX_WIDTH: Final = 65_536
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 NOT_OF_THE_RESULT: Final = ("launch.", "checkpoints.", "data.path")  # what may differ between runs with the same bits
 
@@ -168,6 +172,7 @@ class Recipe:
         check_minibatch_size(self.minibatch_size, self.worker_minibatch_size)
         _check_ranges(self)
         _check_choices(self)
+        _check_sizes(self)
 
     @property
     def worker_count(self) -> int:
@@ -279,6 +284,31 @@ def _check_ranges(recipe: Recipe) -> None:
             raise InputError(msg)
     if not 0 <= recipe.seed <= MAX_SEED:
         msg = f"seed must be between 0 and {MAX_SEED}, not {recipe.seed}"
+        raise InputError(msg)
+
+
+def _check_sizes(recipe: Recipe) -> None:
+    """Refuse what would overflow, or take all memory, only later."""
+    largest = {
+        "minibatch_size": (recipe.minibatch_size, MAX_SAMPLES),
+        "reference.minibatch_size": (recipe.reference.minibatch_size, MAX_SAMPLES),
+        "data.num_train_samples": (recipe.data.num_train_samples, MAX_SAMPLES),
+        "data.image_size": (recipe.data.image_size, MAX_PIXELS),
+        "model.width": (recipe.model.width, MAX_WIDTH),
+        "epochs": (recipe.epochs, MAX_EPOCHS),
+        "warmup.epochs": (recipe.warmup.epochs, MAX_EPOCHS),
+        **{f"schedule.milestones[{i}]": (epoch, MAX_EPOCHS) for i, epoch in enumerate(recipe.schedule.milestones)},
+    }
+    for name, (value, most) in largest.items():
+        if value > most:
+            msg = f"{name} must be at most {most}, not {value}"
+            raise InputError(msg)
+    try:
+        last = recipe.base_learning_rate * recipe.schedule.factor ** len(recipe.schedule.milestones)
+    except OverflowError:
+        last = math.inf
+    if not (math.isfinite(recipe.base_learning_rate) and math.isfinite(last)):
+        msg = f"the learning rate becomes infinite: {recipe.base_learning_rate:g} after scaling, {last:g} at the end"
         raise InputError(msg)
 
 

@@ -3,7 +3,9 @@
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
+from errno import EINVAL
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 import tomli_w
@@ -11,7 +13,12 @@ import tomli_w
 from bigbatch.errors import InputError, nearest
 from bigbatch.recipe import Recipe
 
-MAX_BYTES: Final = 1_000_000
+MAX_BYTES: Final = 100_000
+MAX_DOTS: Final = 1_000  # of a line: tomllib's time and memory grow with the square of the parts of a dotted key
+MAX_DEPTH: Final = 32
+SMALLEST, LARGEST = -(2**63), 2**63 - 1  # TOML's integers
+TOO_LARGE: Final = "a whole number does not fit into 64 bits"
+TOO_DEEP: Final = f"values are nested more than {MAX_DEPTH} deep"
 WORDS: Final = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
 
 
@@ -27,9 +34,12 @@ def from_toml(text: str, *, source: str = "recipe") -> Recipe:
         InputError: malformed TOML, an unknown or missing key, a value of the wrong type or out of its range.
     """
     try:
-        table = tomllib.loads(text)
+        table = _parse(text)
     except tomllib.TOMLDecodeError as error:
         msg = f"{source} is not valid TOML: {error}"
+        raise InputError(msg) from error
+    except InputError as error:
+        msg = f"{source}: {error}"
         raise InputError(msg) from error
     return from_table(table, source=source)
 
@@ -55,16 +65,21 @@ def read_recipe(path: Path) -> Recipe:
         InputError: the file cannot be read, or `from_toml` refuses it.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        text = content.decode()
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"cannot read the recipe {path}: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}"
+        text = _read_text(path)
+    except UnicodeDecodeError as error:
+        msg = f"cannot read the recipe {path}: it is not UTF-8 text"
         raise InputError(msg) from error
-    if len(content) > MAX_BYTES:
-        msg = f"{path} is larger than {MAX_BYTES} bytes: that is no recipe"
-        raise InputError(msg)
+    except (OSError, ValueError) as error:  # a ValueError: the path holds a null character
+        msg = f"cannot read the recipe {path}: {getattr(error, 'strerror', error)}"
+        raise InputError(msg) from error
     return from_toml(text, source=str(path))
+
+
+def _read_text(path: Path) -> str:
+    if not S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
+        raise OSError(EINVAL, "it is no file")
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1).decode()
 
 
 def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
@@ -83,16 +98,63 @@ def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
         if not equals or not key.strip():
             msg = f"--set {setting}: write section.field=value, for example --set warmup.epochs=3"
             raise InputError(msg)
-        _assign(table, key.strip().split("."), _parse_value(value.strip()))
+        _assign(table, key.strip().split("."), _parse_value(value.strip(), key.strip()))
     result: Recipe = _build(Recipe, table, "")
     return result
 
 
-def _parse_value(text: str) -> object:
+def _parse(text: str) -> dict[str, Any]:
+    """Parse TOML without letting it take much time or memory.
+
+    Raises:
+        TOMLDecodeError: malformed TOML.
+        InputError: more of something than a recipe can need.
+    """
+    if len(text) > MAX_BYTES:
+        msg = f"larger than {MAX_BYTES} bytes: that is no recipe"
+        raise InputError(msg)
+    if max(line.count(".") for line in text.split("\n")) > MAX_DOTS:
+        msg = f"a line has more than {MAX_DOTS} dots: that is no recipe"
+        raise InputError(msg)
     try:
-        parsed = tomllib.loads(f"value = {text}")
+        table = tomllib.loads(text)
+    except RecursionError:
+        excess = TOO_DEEP
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError:  # Python's own: thousands of digits
+        excess = TOO_LARGE
+    else:
+        excess = _find_excess(table)
+    if excess:
+        raise InputError(excess)
+    return table
+
+
+def _find_excess(table: dict[str, Any]) -> str:
+    level: list[Any] = [table]
+    for _ in range(MAX_DEPTH):
+        if any(isinstance(value, int) and not SMALLEST <= value <= LARGEST for value in level):
+            return TOO_LARGE
+        level = [
+            item
+            for value in level
+            if isinstance(value, dict | list)
+            for item in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return ""
+    return TOO_DEEP
+
+
+def _parse_value(text: str, key: str) -> object:
+    try:
+        parsed = _parse(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
+    except InputError as error:
+        msg = f"{key}: {error}"
+        raise InputError(msg) from error
     return parsed["value"] if parsed.keys() == {"value"} else text
 
 

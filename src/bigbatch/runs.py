@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from bigbatch.atomic_file import write_atomically
 from bigbatch.errors import InputError
+from bigbatch.paths import is_file
 from bigbatch.recipe import Recipe, differences
 from bigbatch.recipe_file import read_recipe, to_toml
 from bigbatch.run_lock import LOCK
@@ -48,7 +49,7 @@ class RunFolder:
 
     def exists(self) -> bool:
         """Tell whether the folder holds a run."""
-        return (self.path / "recipe.toml").is_file()
+        return is_file(self.path / "recipe.toml")
 
     def check(self, recipe: Recipe, *, resume: bool) -> None:
         """Refuse a folder that this run must not write to; nothing in it changes.

@@ -43,7 +43,7 @@ def load_callable(name: str) -> Callable[..., Any]:
     return loaded
 
 
-def call_user_code(name: str, *positional: object, **named: object) -> Any:  # noqa: ANN401 - whatever it returns
+def call_user_code(name: str, /, *positional: object, **named: object) -> Any:  # noqa: ANN401 - whatever it returns
     """Call the callable that `package.module:callable` names.
 
     Raises:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from bigbatch.cli.arguments import parse
 from bigbatch.errors import InputError, NonFiniteError, PeerLostError, ProcessFailedError, SaveError
@@ -20,6 +21,8 @@ from bigbatch.outcome import (
 )
 from bigbatch.parent import die_with_launcher
 from bigbatch.printable import printable
+
+LONGEST_LINE: Final = 2_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,7 +59,7 @@ def _run(arguments: Sequence[str]) -> int:
         options = parse(arguments)
         return options.run(options, arguments) or 0
     except (InputError, NonFiniteError, SaveError) as error:
-        print(printable(f"bigbatch: error: {error}"), file=sys.stderr)
+        _print_error(error)
         return exit_code_of(error) or FAILURE
     except ProcessFailedError as error:
         print(error if "\n" in str(error) else f"bigbatch: {error}", file=sys.stderr)
@@ -84,7 +87,7 @@ def _run_launched(arguments: Sequence[str]) -> int:
             report_outcome(Outcome(exit_code, str(error)))
             return 0
         if os.environ.get("LOCAL_RANK") == "0":  # torchrun shows a traceback only
-            print(printable(f"bigbatch: error: {error}"), file=sys.stderr)
+            _print_error(error)
         raise
     except RuntimeError as error:
         if is_ours and read_outcome(Path(os.environ[STORE]).parent):
@@ -98,3 +101,11 @@ def _run_launched(arguments: Sequence[str]) -> int:
         report_outcome(Outcome(exit_code))
         return 0
     return exit_code
+
+
+def _print_error(error: Exception) -> None:
+    """Print one line, whatever the user's input had in it; of a very long one its beginning and its end."""
+    line = printable(str(error))
+    if len(line) > LONGEST_LINE:
+        line = f"{line[: LONGEST_LINE // 2]} [...] {line[-LONGEST_LINE // 2 :]}"
+    print(f"bigbatch: error: {line}", file=sys.stderr)

@@ -4,7 +4,10 @@ import argparse
 import math
 from typing import Final
 
+from bigbatch.launch_options import MAX_SECONDS
+
 LARGEST_BUFFER: Final = 1 << 30
+MOST_PROCESSES: Final = 1 << 16
 
 
 def positive(text: str) -> int:
@@ -34,7 +37,7 @@ def seconds(text: str) -> float:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not 0 < number < math.inf:
+    if not 0 < number <= MAX_SECONDS:
         msg = f"must be a number of seconds above 0, not '{text}'"
         raise argparse.ArgumentTypeError(msg)
     return number
@@ -60,6 +63,15 @@ def iterations(text: str) -> tuple[int, ...]:
     return tuple(not_negative(part) for part in text.split(","))
 
 
+def process_count(text: str) -> int:
+    """Take a number of processes."""
+    number = positive(text)
+    if number > MOST_PROCESSES:
+        msg = f"must be at most {MOST_PROCESSES}, not '{text}'"
+        raise argparse.ArgumentTypeError(msg)
+    return number
+
+
 def process_counts(text: str) -> tuple[int, ...]:
     """Take numbers of processes, separated by commas."""
-    return tuple(positive(part) for part in text.split(","))
+    return tuple(process_count(part) for part in text.split(","))

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 from bigbatch import __version__
 from bigbatch.cli.aggregation_options import add_aggregation
-from bigbatch.cli.argument_types import iterations, not_negative, positive, process_counts, seconds, sizes
+from bigbatch.cli.argument_types import (
+    iterations,
+    not_negative,
+    positive,
+    process_count,
+    process_counts,
+    seconds,
+    sizes,
+)
 from bigbatch.cli.bench import bench_all_reduce_command, bench_step_command
 from bigbatch.cli.diff import diff_command
 from bigbatch.cli.evaluate import evaluate_command
@@ -99,7 +107,9 @@ if TYPE_CHECKING:
 def _add_plan(commands: "Commands") -> None:
     parser = _add(commands, "plan", "Show every derived hyper-parameter, before and after, with its rule and source.")
     _add_recipe(parser)
-    parser.add_argument("--processes", type=positive, metavar="P", help="also show which workers each process runs")
+    parser.add_argument(
+        "--processes", type=process_count, metavar="P", help="also show which workers each process runs"
+    )
     parser.add_argument(
         "--at", type=iterations, default=(), metavar="I,J,...", help="also the learning rate at these iterations"
     )
@@ -280,7 +290,7 @@ def _add_set(parser: Parser) -> None:
 def _add_machine(parser: Parser) -> None:
     parser.add_argument(
         "--processes",
-        type=positive,
+        type=process_count,
         metavar="P",
         help="processes on this machine (default: one a GPU or core, at most one a worker)",
     )

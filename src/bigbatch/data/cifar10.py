@@ -1,6 +1,5 @@
 """CIFAR-10 (Krizhevsky 2009): the original archives, packed or not, or a folder of images by class."""
 
-import gzip
 import io
 import pickle
 import tarfile
@@ -13,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigbatch.data.dataset import Splits
+from bigbatch.data.gzipped import read_gzip
 from bigbatch.data.image_folder import list_both, open_image
 from bigbatch.data.in_memory import in_memory_splits
 from bigbatch.data.listing import Listing
 from bigbatch.errors import InputError
+from bigbatch.paths import is_file, is_folder
 from bigbatch.recipe import Data
 
 MEAN: Final = (0.4914, 0.4822, 0.4465)
@@ -28,6 +29,12 @@ PYTHON_TRAIN: Final = tuple(f"data_batch_{i}" for i in range(1, 6))
 HOW_TO_GET_IT: Final = (
     "set data.path to cifar-10-python.tar.gz or cifar-10-binary.tar.gz (cs.toronto.edu/~kriz/cifar.html), "
     "to its unpacked folder, or to a folder with train/CLASS and test/CLASS images"
+)
+
+# What an unpickler raises at damage, and numpy at sizes and values that cannot be.
+PICKLE_ERRORS: Final = (
+    *(pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError),
+    *(MemoryError, OverflowError, ImportError),
 )
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -44,7 +51,7 @@ def load_cifar10(recipe: Data) -> Splits:
         msg = f"cifar10 needs its data: {HOW_TO_GET_IT}"
         raise InputError(msg)
     path = Path(recipe.path)
-    if (path / "train").is_dir():
+    if is_folder(path / "train"):
         train, validation = (_decode_all(listing) for listing in list_both(recipe.path))
     else:
         train, validation = _read_archive(path)
@@ -63,7 +70,7 @@ def _decode_all(listing: Listing) -> Arrays:
 
 
 def _read_archive(path: Path) -> tuple[Arrays, Arrays]:
-    read = _tar_reader(path) if path.is_file() else _folder_reader(path)
+    read = _tar_reader(path) if is_file(path) else _folder_reader(path)
     for train, test, parse in (
         (BINARY_TRAIN, "test_batch.bin", _parse_binary),
         (PYTHON_TRAIN, "test_batch", _parse_python),
@@ -80,7 +87,7 @@ def _read_archive(path: Path) -> tuple[Arrays, Arrays]:
 
 
 def _folder_reader(path: Path) -> ReadFile:
-    return lambda name: (path / name).read_bytes() if (path / name).is_file() else None
+    return lambda name: (path / name).read_bytes() if is_file(path / name) else None
 
 
 def _tar_reader(path: Path) -> ReadFile:
@@ -88,8 +95,7 @@ def _tar_reader(path: Path) -> ReadFile:
     wanted = {*BINARY_TRAIN, "test_batch.bin", *PYTHON_TRAIN, "test_batch"}
     members: dict[str, bytes] = {}
     try:
-        # Unpacked to its end first: only there does gzip check what it has read.
-        with tarfile.open(fileobj=io.BytesIO(gzip.decompress(path.read_bytes()))) as archive:
+        with tarfile.open(fileobj=io.BytesIO(read_gzip(path))) as archive:
             for member in archive:
                 name = Path(member.name).name
                 if name in wanted and member.isfile() and (file := archive.extractfile(member)):
@@ -114,7 +120,10 @@ def _parse_python(content: bytes | None, name: str) -> Arrays:
         batch = _ArrayUnpickler(io.BytesIO(content or b""), encoding="bytes").load()
         images = np.asarray(batch[b"data"], np.uint8).reshape(-1, 3, SIDE, SIDE)
         labels = np.asarray(batch[b"labels"], np.int64).reshape(len(images))
-    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        if not len(labels):
+            msg = "it holds no image"
+            raise ValueError(msg)
+    except PICKLE_ERRORS as error:
         msg = f"{name} is damaged ({error}); {HOW_TO_GET_IT}"
         raise InputError(msg) from error
     return images, labels

@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigbatch.data.dataset import Splits
+from bigbatch.data.gzipped import read_gzip
 from bigbatch.data.in_memory import in_memory_splits
 from bigbatch.errors import InputError
+from bigbatch.paths import is_file
 from bigbatch.recipe import Data
 
 MEAN: Final = (0.2860,)
@@ -24,6 +26,7 @@ STD: Final = (0.3530,)
 DEBIAN_FOLDER: Final = Path("/usr/share/datasets/fashion-mnist")
 URL: Final = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 TIMEOUT_SECONDS: Final = 60
+DIMENSIONS: Final = (1, 3)  # of labels and images
 HOW_TO_GET_IT: Final = (
     "install Debian's package dataset-fashion-mnist, or set data.path to the folder of the four files"
 )
@@ -45,7 +48,7 @@ def load_fashion_mnist(recipe: Data) -> Splits:
     folder = find_folder(recipe.path)
     train_images, train_labels, images, labels = (read_idx(folder / name) for name in FILES)
     for kind, pictures, classes in (("train", train_images, train_labels), ("t10k", images, labels)):
-        if pictures.ndim != 3 or classes.ndim != 1 or len(pictures) != len(classes) or not len(classes):  # noqa: PLR2004
+        if pictures.ndim != 3 or classes.ndim != 1 or len(pictures) != len(classes) or not pictures.size:  # noqa: PLR2004
             msg = f"{folder}: the {kind} files hold {pictures.shape} images and {classes.shape} labels; {HOW_TO_GET_IT}"
             raise InputError(msg)
     return in_memory_splits(
@@ -60,14 +63,14 @@ def load_fashion_mnist(recipe: Data) -> Splits:
 def find_folder(path: str, *, url: str = URL) -> Path:
     """Return the folder of the four files, downloading them only if `path` is "" and no usual place has them."""
     if path:
-        missing = [name for name in FILES if not (Path(path) / name).is_file()]
+        missing = [name for name in FILES if not is_file(Path(path) / name)]
         if missing:
             msg = f"{path} has no {missing[0]}; data.path must hold the four files of Fashion-MNIST"
             raise InputError(msg)
         return Path(path)
     cache = cache_folder() / "fashion-mnist"
     for folder in (DEBIAN_FOLDER, cache):
-        if all((folder / name).is_file() for name in FILES):
+        if all(is_file(folder / name) for name in FILES):
             return folder
     for name, digest in FILES.items():
         download(f"{url}/{name}", cache / name, digest)
@@ -99,13 +102,13 @@ def download(url: str, target: Path, digest: str) -> None:
 def read_idx(path: Path) -> NDArray[np.uint8]:
     """Read an array of bytes in the idx format: two zeros, type 8, number of dimensions, their sizes, the bytes."""
     try:
-        content = gzip.decompress(path.read_bytes())
+        content = read_gzip(path)
     except (OSError, EOFError, zlib.error) as error:
         msg = f"cannot read {path} ({error}); {HOW_TO_GET_IT}"
         raise InputError(msg) from error
     num_dimensions = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0  # noqa: PLR2004 - its place
     start = 4 + 4 * num_dimensions
-    if num_dimensions and len(content) >= start:
+    if num_dimensions in DIMENSIONS and len(content) >= start:
         shape = np.frombuffer(content[:start], ">u4", offset=4).tolist()
         if len(content) - start == math.prod(shape):
             return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

@@ -1,10 +1,11 @@
 """Folders of JPEG and PNG images, one a class: `train/CLASS/*`, `val/CLASS/*` (the layout of ImageNet)."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from bigbatch.data.dataset import Splits
 from bigbatch.data.listing import Listing, find_split, list_split
 from bigbatch.errors import InputError
 from bigbatch.keyed_random import below, random_words
+from bigbatch.paths import is_file
 from bigbatch.recipe import Data
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 MEAN: Final = (0.485, 0.456, 0.406)
 STD: Final = (0.229, 0.224, 0.225)
 MAX_PIXELS: Final = 50_000_000
+FORMATS: Final = ("JPEG", "PNG")
 EVALUATION_RESIZE: Final = 256 / 224
 
 
@@ -123,27 +126,54 @@ class ImageFolder:
 
 
 def open_image(path: Path) -> "Image":
-    """Decode a JPEG or PNG to RGB.
+    """Decode a JPEG or PNG to RGB: transparency is dropped, 16 bits become 8, and of several frames the first counts.
 
     Raises:
-        InputError: not such a file, truncated, or more than 50 million pixels.
+        InputError: not such a file, truncated, damaged as far as its checksums tell, or more than 50 million pixels.
     """
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
         msg = "reading images needs Pillow: pip install 'bigbatch[jpeg]'"
         raise InputError(msg) from error
+    if not is_file(path):  # opening a pipe would wait for its writer
+        msg = f"{path} is no file; replace or remove it"
+        raise InputError(msg)
     try:
-        # The limit is ours and stricter than Pillow's: the size is known before a pixel is decoded.
-        with Image.open(path, formats=("JPEG", "PNG")) as image:
-            num_pixels = image.width * image.height
-            if num_pixels <= MAX_PIXELS:
-                return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        msg = f"cannot decode the image {path} ({error}); replace or remove it"
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of metadata that nobody asked for
+            return _to_rgb(_checked(file))
+    except UnidentifiedImageError as error:
+        msg = f"cannot decode the image {path} (it is no JPEG or PNG, or its header is damaged); replace or remove it"
         raise InputError(msg) from error
-    msg = f"{path} has {num_pixels:,} pixels, more than {MAX_PIXELS:,}; remove or shrink it"
-    raise InputError(msg)
+    except (OSError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or error
+        msg = f"cannot decode the image {path} ({reason}); replace or remove it"
+        raise InputError(msg) from error
+
+
+def _checked(file: BinaryIO) -> "Image":
+    """Open an image without decoding it yet; a PNG's checksums are compared, which Pillow leaves out for the pixels."""
+    from PIL import Image
+
+    image = Image.open(file, formats=FORMATS)
+    # The limit is ours and stricter than Pillow's: the size is known before a pixel is decoded.
+    if image.width * image.height > MAX_PIXELS:
+        msg = f"{image.width * image.height:,} pixels, more than {MAX_PIXELS:,}"
+        raise ValueError(msg)
+    if image.format != "PNG":
+        return image
+    image.verify()
+    file.seek(0)
+    return Image.open(file, formats=FORMATS)
+
+
+def _to_rgb(image: "Image") -> "Image":
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # grey of 16 bits: Pillow would cut all that is above 255 to 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
 
 
 def _centre(width: int, height: int, side: int) -> tuple[int, int, int, int]:

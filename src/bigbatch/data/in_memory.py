@@ -15,6 +15,7 @@ from bigbatch.keyed_random import random_words
 
 FLIP_WORD, CROP_WORDS = 0, slice(1, 3)
 NUM_WORDS = 3
+MAX_CLASSES = 65_536
 
 
 class InMemoryImages:
@@ -72,13 +73,18 @@ def in_memory_splits(
     if "random-resized-crop" in augmentation:
         msg = "augmentation 'random-resized-crop' is for image-folder; small images take 'crop'"
         raise InputError(msg)
+    num_classes = int(train[1].max()) + 1
+    for labels in (train[1], validation[1]):
+        if labels.min() < 0 or labels.max() >= min(num_classes, MAX_CLASSES):
+            msg = f"a label lies outside 0 to {min(num_classes, MAX_CLASSES) - 1}, the classes of the training data"
+            raise InputError(msg)
     digest = sha256()
     for array in (*train, *validation):
         digest.update(np.ascontiguousarray(array).view(np.uint8).data)
     return Splits(
         train=InMemoryImages(*train, mean=mean, std=std, augmentation=augmentation),
         validation=InMemoryImages(*validation, mean=mean, std=std),
-        num_classes=int(train[1].max()) + 1,
+        num_classes=num_classes,
         in_channels=train[0].shape[1],
         fingerprint=digest.hexdigest(),
     )

@@ -7,7 +7,7 @@ from bigbatch.errors import InputError, nearest
 from bigbatch.user_code import is_user_code
 
 IMAGENET: Final = re.compile(r"resnet(18|34|50|101)")
-CIFAR: Final = re.compile(r"cifar-resnet(\d+)")
+CIFAR: Final = re.compile(r"cifar-resnet([0-9]{1,4})")
 EXAMPLES: Final = (
     "resnet18",
     "resnet34",
@@ -32,7 +32,7 @@ def is_model_name(name: str) -> bool:
     small = CIFAR.fullmatch(name)
     if small:
         depth = int(small[1])
-        return depth >= 8 and depth % 6 == 2  # noqa: PLR2004 - depth 6n+2, n >= 1
+        return 8 <= depth <= 1202 and depth % 6 == 2  # noqa: PLR2004 - depth 6n+2, n >= 1; He et al. stop at 1202
     return IMAGENET.fullmatch(name) is not None
 
 

@@ -1,0 +1,25 @@
+"""Paths that a user gave: whatever keeps the system from looking, the answer is yes or no, never an exception.
+
+`pathlib` raises for a name that is too long, and for a folder that this user may not look into.
+"""
+
+import os
+from pathlib import Path
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether there is a regular file: no folder, pipe or device, and no link to one or to nothing.
+
+    >>> is_file(Path("x" * 5_000)), is_file(Path("/dev/null"))
+    (False, False)
+    """
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether there is a folder, or a link to one.
+
+    >>> is_folder(Path("/")), is_folder(Path("x" * 5_000))
+    (True, False)
+    """
+    return os.path.isdir(path)  # noqa: PTH112

@@ -1,0 +1,95 @@
+"""The examples for clusters: what can be checked of them without a cluster."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bigbatch.cli.arguments import _all_options, build_parser
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+SCRIPTS = [EXAMPLES / "slurm.sbatch", EXAMPLES / "elastic_torchrun.sh"]
+TRAINJOB = EXAMPLES / "trainjob.yaml"
+DOCUMENT = ROOT / "docs" / "clusters.md"
+
+
+def after_bigbatch(text):
+    """Return the words of a script that bigbatch gets."""
+    joined = text.replace("\\\n", " ")
+    return [shlex.split(line.split("-m bigbatch", 1)[1]) for line in joined.splitlines() if "-m bigbatch" in line]
+
+
+def listed(text, key):
+    """Return the items of a YAML list of strings, one a line."""
+    block = re.search(rf"^ +{key}:\n((?: +- .*\n)+)", text, re.MULTILINE)
+    return [item.strip().strip('"') for item in re.findall(r"- (.*)", block[1])]
+
+
+def check_flags(words):
+    known = {*_all_options(build_parser())}
+    flags = [word for word in words if word.startswith("--")]
+    assert flags
+    assert set(flags) <= known
+    assert "--resume" in flags
+    assert "--output" in flags
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_are_bash_and_use_flags_that_there_are(script):
+    subprocess.run(["/bin/bash", "-n", script], check=True)
+    (command,) = after_bigbatch(script.read_text())
+    assert command[0] == "train"
+    check_flags(command)
+
+
+def test_the_batch_script_stops_in_time_and_is_put_back_into_the_queue():
+    text = SCRIPTS[0].read_text()
+    options = dict(re.findall(r"^#SBATCH --([a-z-]+)(?:=(\S+))?$", text, re.MULTILINE))
+    assert options.keys() >= {"nodes", "ntasks-per-node", "time", "requeue"}
+    assert options["signal"] == "USR1@120"
+    assert text.index("#SBATCH") < text.index("set -uo pipefail") < text.index("srun --kill-on-bad-exit=0")
+    assert 'if [ "$code" -eq 75 ]; then\n    scontrol requeue "$SLURM_JOB_ID"' in text
+
+
+def test_torchrun_has_the_options_that_the_examples_give_it():
+    """Also that it forwards SIGUSR1 when it is told, which older versions cannot."""
+    from torch.distributed.run import get_args_parser
+
+    words = shlex.split(SCRIPTS[1].read_text().replace("\\\n", " "), comments=True)
+    words = words[words.index("torchrun") + 1 :]
+    options = get_args_parser().parse_args(words)
+    assert (options.nnodes, options.module, options.training_script) == ("1:4", True, "bigbatch")
+    assert options.max_restarts == 3
+    assert "SIGUSR1" in SCRIPTS[1].read_text()
+
+
+def test_the_trainjob_is_made_of_whole_documents_that_agree():
+    text = TRAINJOB.read_text()
+    assert "\t" not in text
+    assert all((len(line) - len(line.lstrip())) % 2 == 0 for line in text.splitlines())
+    documents = text.split("\n---\n")
+    kinds = [re.search(r"^kind: (\w+)$", document, re.MULTILINE)[1] for document in documents]
+    assert kinds == ["TrainingRuntime", "TrainJob", "NetworkPolicy"]
+    for document in documents:
+        for key in ("apiVersion", "kind", "metadata", "spec"):
+            assert len(re.findall(rf"^{key}:", document, re.MULTILINE)) == 1
+    runtime, job, policy = (re.search(r"^  name: (\S+)$", document, re.MULTILINE)[1] for document in documents)
+    assert f"    kind: TrainingRuntime\n    name: {runtime}\n" in documents[1]
+    assert job == policy
+    assert documents[2].count(f"jobset.sigs.k8s.io/jobset-name: {job}\n") == 2
+    grace = int(re.search(r"terminationGracePeriodSeconds: (\d+)", text)[1])
+    assert grace > int(re.search(r'TORCH_ELASTIC_SHUTDOWN_TIMEOUT\n +value: "(\d+)"', text)[1])
+    assert listed(text, "command") == ["torchrun"]
+    arguments = listed(text, "args")
+    assert arguments[:3] == ["-m", "bigbatch", "train"]
+    check_flags(arguments)
+
+
+def test_the_document_names_what_there_is():
+    text = DOCUMENT.read_text()
+    for path in re.findall(r"\]\((\.\./[^)]+)\)", text):
+        assert (DOCUMENT.parent / path).exists()
+    assert {path.name for path in (*SCRIPTS, TRAINJOB)} <= set(re.findall(r"[a-z_]+\.(?:sbatch|sh|yaml)", text))
