@@ -1,71 +1,226 @@
-"""Checkpoints are whole, and run no code."""
+"""Checkpoints are whole, run no code, and what is not what it was is refused."""
 
 import hashlib
 import os
-import pickle
+import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from damage import flip_and_cut, iteration_used, payloads
+from hypothesis import given
+from hypothesis import strategies as st
+from kills import kill_in_save
+from safetensors import safe_open
 
-from bigbatch.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint, weights_sha256, write_atomically
+from bigbatch.atomic_file import sweep_temporaries, write_atomically
+from bigbatch.checkpoint.loading import load_last_good, set_aside
+from bigbatch.checkpoint.manifest import Position, data_path, list_manifests, read_manifest
+from bigbatch.checkpoint.saving import Snapshot, best_checkpoint, save_checkpoint, sweep
+from bigbatch.checkpoint.state import flatten, unflatten
+from bigbatch.checkpoint.weights import export_weights, weights_sha256
+from bigbatch.checkpoint.writer import MAX_FAILURES, CheckpointWriter
 from bigbatch.errors import InputError
+from bigbatch.presets import digits
+from bigbatch.recipe_file import to_toml
+
+CPU = torch.device("cpu")
+MODEL = {"w": torch.arange(24.0).reshape(2, 3, 4), "steps": torch.tensor(7)}
 
 
-def test_the_last_two_are_kept_and_the_newest_is_found(tmp_path):
-    assert latest_checkpoint(tmp_path) is None
-    for epoch in (1, 2, 9, 10, 11):
-        save_checkpoint(tmp_path, {"epoch": epoch, "weights": torch.full((3,), float(epoch))}, epoch=epoch)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0010.pt", "epoch-0011.pt"]
-    state = load_checkpoint(latest_checkpoint(tmp_path))
-    assert state["epoch"] == 11
-    assert state["weights"].tolist() == [11.0] * 3
-    for epoch in (9999, 10_000):
-        save_checkpoint(tmp_path, {"epoch": epoch}, epoch=epoch)
-    assert load_checkpoint(latest_checkpoint(tmp_path))["epoch"] == 10_000
+def snapshot(iteration, error=None, model=MODEL):
+    position = Position(iteration, 16 * iteration, 0, error)
+    return Snapshot.of({"model": model, "optimizer": {"state": {}}}, position, to_toml(digits()))
 
 
-def test_state_that_could_never_be_loaded_is_refused_when_it_is_saved(tmp_path):
-    save_checkpoint(tmp_path, {"epoch": 1}, epoch=1)
+def load(folder, like=MODEL, recipe=None):
+    return load_last_good(folder, recipe=recipe or digits(), like=like, device=CPU)
+
+
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+NESTS = st.recursive(
+    PLAIN,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.integers() | st.text(max_size=3), inner, max_size=3)
+    ),
+)
+
+
+@given(NESTS)
+def test_any_nest_of_plain_values_comes_back_as_it_was(nest):
+    structure, tensors = flatten(nest)
+    assert not tensors
+    assert repr(unflatten(structure, tensors.__getitem__)) == repr(nest)  # repr: NaN is not equal to itself
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.bool])
+def test_tensors_come_back_with_their_bits_dtype_and_layout(tmp_path, dtype):
+    images = torch.randn(2, 3, 4, 5).to(dtype)
+    momentum = images.contiguous(memory_format=torch.channels_last)
+    state = {"model": {"w": images}, "optimizer": {"state": {0: {"m": momentum, "t": images.transpose(0, 1)}}}}
+    save_checkpoint(tmp_path, Snapshot.of(state, Position(1, 16, 0, None), to_toml(digits())), keep=2)
+    (_, found), _ = load(tmp_path, like={"w": images})
+    for name in ("m", "t"):
+        before, after = state["optimizer"]["state"][0][name], found["optimizer"]["state"][0][name]
+        assert (after.dtype, after.shape, after.stride()) == (dtype, before.shape, before.stride())
+        assert torch.equal(after, before)
+    expanded = torch.zeros(3).expand(1000, 3)
+    structure, tensors = flatten(expanded)
+    assert unflatten(structure, tensors.__getitem__).shape == (1000, 3)
+
+
+def test_what_was_copied_is_saved_whatever_training_does_then(tmp_path):
+    model = {"w": torch.zeros(3)}
+    copied = snapshot(1, model=model)
+    model["w"] += 1
+    save_checkpoint(tmp_path, copied, keep=2)
+    (_, state), _ = load(tmp_path, like=model)
+    assert state["model"]["w"].tolist() == [0, 0, 0]
+
+
+def test_the_newest_and_the_best_are_kept(tmp_path):
+    assert load(tmp_path) == (None, {})
+    assert best_checkpoint(tmp_path) is None
+    for iteration, error in ((10, 5.0), (20, 3.0), (25, None), (30, 3.0), (40, 4.0), (45, None)):
+        save_checkpoint(tmp_path, snapshot(iteration, error), keep=2)
+    assert [read_manifest(path).iteration for path in list_manifests(tmp_path)] == [45, 40, 20]
+    assert read_manifest(best_checkpoint(tmp_path)).iteration == 20
+    assert len(list(tmp_path.iterdir())) == 6
+    assert load(tmp_path)[0][0].samples_consumed == 45 * 16
+
+
+def test_state_that_could_never_be_loaded_is_refused_when_it_is_copied():
+    with pytest.raises(InputError, match=r"cannot be saved safely; keep plain values in it \(optimizer/x/0 is a set\)"):
+        flatten({"optimizer": {"x": [{1}]}})
     with pytest.raises(InputError, match="cannot be saved safely"):
-        save_checkpoint(tmp_path, {"optimizer": Payload()}, epoch=2)
-    assert load_checkpoint(latest_checkpoint(tmp_path))["epoch"] == 1
+        flatten({(1, 2): 3})
+    with pytest.raises(InputError, match="is a float64"):
+        flatten({"a": np.float64(1)})
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     target = tmp_path / "file"
     write_atomically(target, b"old")
-
-    def fail(_descriptor):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(target, b"new")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space left"):
+            write_atomically(target, b"new")
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
 
 
-class Payload:
-    def __reduce__(self):
-        return os.system, ("touch owned",)
+def test_what_killed_writers_have_left_is_swept_and_nothing_else(tmp_path):
+    save_checkpoint(tmp_path, snapshot(3), keep=2)
+    whole = set(tmp_path.iterdir())
+    (tmp_path / "thesis.doc").touch()
+    for stale in (".iteration-000000004.safetensors.123.tmp", ".tmpaBc123", "iteration-000000004.safetensors"):
+        (tmp_path / stale).touch()
+    (tmp_path / "iteration-000000005.json").touch()
+    sweep(tmp_path)
+    sweep_temporaries(tmp_path)
+    assert set(tmp_path.iterdir()) == whole | {tmp_path / "thesis.doc"}
 
 
-def test_files_that_are_no_checkpoint_are_refused_and_run_nothing(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    path = save_checkpoint(tmp_path, {"weights": torch.zeros(100)}, epoch=1)
-    whole = path.read_bytes()
-    for content in (b"", b"junk", whole[: len(whole) // 2], pickle.dumps(Payload())):
-        path.write_bytes(content)
-        with pytest.raises(InputError, match="cannot load the checkpoint"):
-            load_checkpoint(path)
-    torch.save({"evil": Payload()}, path)
-    with pytest.raises(InputError, match="cannot load the checkpoint"):
-        load_checkpoint(path)
-    assert not (tmp_path / "owned").exists()
-    torch.save({"weights": torch.zeros(1)}, path)
-    with pytest.raises(InputError, match="no checkpoint of this version"):
-        load_checkpoint(path)
+def test_every_damage_is_refused_and_the_one_before_is_used():
+    row = flip_and_cut(60, 20)
+    assert row.is_kept, row
+
+
+def test_hostile_files_run_nothing_and_take_no_memory():
+    row = payloads(megabytes=20)
+    assert row.is_kept, row
+
+
+def test_a_kill_inside_a_save_leaves_the_last_one_and_nothing_stale():
+    row = kill_in_save(25, megabytes=1)
+    assert row.is_kept, row
+
+
+def test_refused_checkpoints_are_told_and_set_aside(tmp_path):
+    for iteration in (1, 2):
+        save_checkpoint(tmp_path, snapshot(iteration), keep=2)
+    newest = list_manifests(tmp_path)[0]
+    data_path(newest).write_bytes(data_path(newest).read_bytes()[:-1])
+    (manifest, _), refused = load(tmp_path)
+    assert manifest.iteration == 1
+    assert "iteration-000000002 is not used: it has" in refused[newest]
+    set_aside(tmp_path, refused)
+    assert load(tmp_path)[1] == {}
+    assert len(list(tmp_path.glob("refused-*"))) == 2, "nothing is lost"
+    with pytest.raises(InputError, match="it is of another recipe's run, with seed: 0 -> 1; put a whole one back"):
+        load(tmp_path, recipe=replace(digits(), seed=1))
+    with pytest.raises(InputError, match=r"its 'w' has the shape \[2, 3, 4\] instead of \[5\]"):
+        load(tmp_path, like={**MODEL, "w": torch.zeros(5)})
+    with pytest.raises(InputError, match="its model has other tensors: more"):
+        load(tmp_path, like={**MODEL, "more": torch.zeros(5)})
+
+
+def test_how_a_run_is_launched_and_saved_does_not_make_it_another(tmp_path):
+    save_checkpoint(tmp_path, snapshot(1), keep=2)
+    other = replace(digits(), launch=replace(digits().launch, max_restarts=9))
+    assert load(tmp_path, recipe=other)[0]
+
+
+def test_writing_goes_on_in_the_background(tmp_path, monkeypatch):
+    go, saving = threading.Event(), threading.Event()
+    fsync = os.fsync
+
+    def slow(descriptor):
+        saving.set()
+        assert go.wait(10)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    writer = CheckpointWriter(tmp_path, keep=2)
+    writer.submit(snapshot(1))
+    assert saving.wait(10)
+    assert writer.is_busy
+    assert list_manifests(tmp_path) == []
+    go.set()
+    writer.submit(snapshot(2))  # waits for the first
+    writer.close()
+    assert not writer.is_busy
+    assert len(list_manifests(tmp_path)) == 2
+
+
+def test_a_full_disk_is_told_and_counted_until_there_is_room_again(tmp_path, monkeypatch):
+    writer = CheckpointWriter(tmp_path, keep=2)
+    writer.submit(snapshot(1))
+    writer.wait()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        for iteration in range(2, 2 + MAX_FAILURES):
+            writer.submit(snapshot(iteration))
+        writer.wait()
+    assert writer.num_failures == MAX_FAILURES
+    assert "the checkpoint of iteration 2 could not be saved (No space left on device); training" in writer.warnings[0]
+    assert len(list(tmp_path.iterdir())) == 2
+    writer.submit(snapshot(9))
+    writer.close()
+    assert writer.num_failures == 0
+    assert load(tmp_path)[0][0].iteration == 9
+
+
+def test_a_checkpoint_can_be_written_again_at_the_same_iteration(tmp_path):
+    for value in (1.0, 2.0):
+        save_checkpoint(tmp_path, snapshot(5, model={"w": torch.tensor(value)}), keep=2)
+    (_, state), refused = load(tmp_path, like={"w": torch.tensor(0.0)})
+    assert (state["model"]["w"], refused) == (2.0, {})
+
+
+def test_the_weights_go_into_a_file_that_other_programs_read(tmp_path):
+    target = tmp_path / "weights.safetensors"
+    export_weights(MODEL, target, metadata={"origin": "test"})
+    with safe_open(target, "pt") as file:
+        assert file.metadata() == {"origin": "test"}
+        assert {name: file.get_tensor(name).tolist() for name in file.keys()} == {  # noqa: SIM118 - no mapping
+            name: tensor.tolist() for name, tensor in MODEL.items()
+        }
+    with pytest.raises(InputError, match="cannot write the weights to"):
+        export_weights(MODEL, tmp_path / "none" / "w", metadata={})
 
 
 def test_the_hash_is_what_the_design_says():
@@ -82,3 +237,15 @@ def test_the_hash_is_what_the_design_says():
     assert weights_sha256(state | {"a": torch.tensor([1, 2], dtype=torch.int32)}) != digest.hexdigest()
     assert weights_sha256({"s": torch.tensor(1.0)}) != weights_sha256({"s": torch.tensor([1.0])})
     assert len(weights_sha256({"half": torch.zeros(3, dtype=torch.bfloat16)})) == 64
+
+
+def test_the_harness_of_damages_would_notice(tmp_path):
+    """The control: a checkpoint that lies about its weights is found out by the test itself."""
+    from damage import save, state_of
+
+    manifest = save(tmp_path, 1)
+    assert iteration_used(tmp_path) == 1
+    lie = Snapshot.of(state_of(5.0), Position(1, 16, 0, None), to_toml(digits()))
+    save_checkpoint(tmp_path, lie, keep=2)
+    assert manifest.exists()
+    assert iteration_used(tmp_path) == -1

@@ -41,6 +41,13 @@ class Trial:
         self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
         self.process: subprocess.Popen[bytes] | None = None
 
+    @classmethod
+    def under_torchrun(cls, folder: Path, torchrun: tuple[object, ...], *arguments: object) -> "Trial":
+        """Return a run that torchrun starts, with options of its own; a restart under it needs --resume."""
+        trial = cls(folder, *arguments, "--resume")
+        trial.command[1:3] = ["-m", "torch.distributed.run", *map(str, torchrun), "-m", "bigbatch"]
+        return trial
+
     def start(self, *more: str) -> "Trial":
         """Start it, once more with --resume for example."""
         with self.log.open("ab") as log:
@@ -136,7 +143,7 @@ class Trial:
         names = [path.name for path in self.folder.rglob("*") if path.is_file()]
         pairs = {name.partition(".")[0] for name in names if name.startswith("iteration-")}
         halves = [p for p in pairs if not {f"{p}.json", f"{p}.safetensors"} <= set(names)]
-        return [name for name in names if name.endswith(".tmp")] + halves
+        return [name for name in names if name.endswith(".tmp") or name.startswith(".tmp")] + halves
 
 
 def undisturbed_sha256(folder: Path, *arguments: object) -> str:

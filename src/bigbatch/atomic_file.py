@@ -2,8 +2,9 @@
 
 import os
 from pathlib import Path
+from typing import Final
 
-TEMPORARIES = ".*.tmp"
+TEMPORARIES: Final = (".*.tmp", ".tmp*")  # ours, and those of safetensors
 
 
 def write_atomically(target: Path, content: bytes) -> None:
@@ -39,8 +40,9 @@ def put_in_place(temporary: Path, target: Path) -> None:
 
 def sweep_temporaries(folder: Path) -> None:
     """Remove what killed writers have left. Only for who may write there: it would take away others' work."""
-    for path in folder.glob(TEMPORARIES):
-        path.unlink(missing_ok=True)
+    for pattern in TEMPORARIES:
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def _fsync(path: Path) -> None:

@@ -1,6 +1,6 @@
 """Nested state as a table of named tensors and a JSON structure: no pickle, so nothing in it can run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,7 +23,8 @@ def flatten(state: Any, path: str = "") -> tuple[Any, dict[str, Tensor]]:  # noq
     ({'dict': [['lr', 0.1], ['momentum', {'list': [{'tensor': '/momentum/0'}]}]]}, {'/momentum/0': tensor([0., 0.])})
     """
     if isinstance(state, Tensor):
-        strides = {} if state.is_contiguous() else {"strides": list(state.stride())}
+        has_own = not state.is_contiguous() and is_dense(state.shape, state.stride())
+        strides = {"strides": list(state.stride())} if has_own else {}
         return {"tensor": path, **strides}, {path: state}
     if state is None or type(state) in {bool, int, float, str}:
         return state, {}
@@ -78,9 +79,20 @@ def _key(key: object) -> int | str:
 
 def _with_strides(tensor: Tensor, strides: Any) -> Tensor:  # noqa: ANN401 - from a file
     """Lay a tensor out as it was: an optimizer is slow where its state's layout is not that of the gradients."""
-    if strides is None:
+    if strides is None or not is_dense(tensor.shape, strides):
         return tensor
-    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, strides, strict=True))
-    if any(stride < 0 for stride in strides) or last >= tensor.numel():
-        return tensor  # not dense: an expanded or cut tensor, which is as good in its plain layout
     return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
+
+
+def is_dense(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Tell whether a tensor's elements fill its storage, each in a place of its own.
+
+    >>> is_dense((2, 3), (1, 2)), is_dense((2, 3), (0, 1)), is_dense((2, 3), (1 << 60, 1))
+    (True, False, False)
+    """
+    expected = 1
+    for stride, size in sorted((stride, size) for stride, size in zip(strides, shape, strict=True) if size != 1):
+        if stride != expected:
+            return False
+        expected *= size
+    return True

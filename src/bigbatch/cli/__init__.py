@@ -98,7 +98,8 @@ def _run_launched(arguments: Sequence[str]) -> int:
 
         raise lost(error) from error  # a collective that torch itself runs, such as DDP's
     if exit_code and is_ours:
-        report_outcome(Outcome(exit_code))
+        if os.environ["RANK"] == "0":  # the others may not know of an error that it has
+            report_outcome(Outcome(exit_code))
         return 0
     return exit_code
 

@@ -1,0 +1,85 @@
+"""NaN and infinity: found in the sums, traced to workers by running them again, and never in the weights."""
+
+import pytest
+import torch
+from torch import nn
+
+from bigbatch.nonfinite import find_nonfinite_workers
+from bigbatch.step import Step
+
+LOSS = nn.CrossEntropyLoss(reduction="none")
+
+
+def made(workers=5):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    return Step(model, LOSS, optimizer, minibatch_size=4 * workers, worker_minibatch_size=4)
+
+
+def blocks(workers=5, seed=1, **bad):
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(workers, 4, 3, generator=generator)
+    for worker, value in bad.items():
+        inputs[int(worker[1:]), 2, 1] = float(value)
+    return [(block, torch.tensor([0, 1, 0, 1])) for block in inputs]
+
+
+def test_a_good_step_is_finite_and_asks_for_nothing():
+    step = made()
+    step.backward(blocks(), iteration=0)
+    outcome = step.look()
+    assert outcome.is_finite
+    assert outcome.requests == frozenset()
+
+
+@pytest.mark.parametrize(("bad", "workers"), [({"w3": "nan"}, [3]), ({"w0": "inf", "w4": "-inf"}, [0, 4])])
+def test_the_workers_are_found_and_the_model_is_as_before(bad, workers):
+    step = made()
+    step(blocks(), iteration=0)
+    before = {name: value.clone() for name, value in step.model.state_dict().items()}
+    minibatch = blocks(seed=2, **bad)
+    step.backward(minibatch, iteration=1)
+    assert not step.look().is_finite
+    step.undo()
+    assert find_nonfinite_workers(step, minibatch, iteration=1) == workers
+    assert all(torch.equal(value, step.model.state_dict()[name]) for name, value in before.items())
+
+
+def test_the_step_after_a_skipped_one_is_as_if_that_had_not_been():
+    hashes = []
+    for bad in ({"w2": "nan"}, None):
+        step = made()
+        step(blocks(), iteration=0)
+        if bad:
+            step.backward(blocks(seed=2, **bad), iteration=1)
+            step.undo()
+        step(blocks(seed=3), iteration=2)
+        hashes.append({name: value.tolist() for name, value in step.model.state_dict().items()})
+        hashes[-1].pop("1.num_batches_tracked")
+    assert hashes[0] == hashes[1]
+
+
+def test_a_sum_that_only_overflows_is_no_fault_but_one_over_the_workers_is_nobodys():
+    model = nn.Linear(1, 2, bias=False)
+    nn.init.zeros_(model.weight)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    step = Step(model, lambda y, _: y[:, 0] - y[:, 1], optimizer, minibatch_size=2, worker_minibatch_size=1)
+    large = torch.tensor([[3e38]])
+    step.backward([(large, torch.zeros(1))] * 2, iteration=0)  # gradients of 1.5e38 + 1.5e38: large, but finite
+    assert step.look().is_finite
+    step.minibatch_size = 1  # as a loss that is too large by k would
+    step.backward([(large, torch.zeros(1))] * 2, iteration=0)
+    assert not step.look().is_finite
+    step.undo()
+    assert find_nonfinite_workers(step, [(large, torch.zeros(1))] * 2, iteration=0) == []
+
+
+def test_what_a_process_asks_for_all_hear_of():
+    step = made()
+    step.requested = {"stop", "save"}
+    step.backward(blocks(), iteration=0)
+    assert step.look().requests == {"stop", "save"}
+    step.requested = set()
+    step.backward(blocks(), iteration=1)
+    assert step.look().requests == set()
