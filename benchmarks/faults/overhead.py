@@ -16,6 +16,8 @@ from tempfile import TemporaryDirectory
 
 import torch
 import torch.distributed as dist
+from trial import Row
+
 from bigbatch.consistency import compare_processes
 from bigbatch.launch import joined
 from bigbatch.presets import digits
@@ -26,7 +28,6 @@ from bigbatch.reduction.options import AggregationOptions
 from bigbatch.runs import RunFolder
 from bigbatch.trainer import COMPARED_EVERY
 from bigbatch.training import Training, build
-from trial import Row
 
 SECONDS_BETWEEN_SAVES = 10
 MODELS = {
@@ -47,8 +48,8 @@ def costs(rounds: int, *, processes: int = 2) -> list[Row]:
             Row(
                 f"checkpoint every {SECONDS_BETWEEN_SAVES} s: {size}",
                 "at most 2 % of training time",
-                f"{found['saving']:.1%} (median; {found['saving_least']:.1%} to {found['saving_largest']:.1%}); training "
-                f"waits {1000 * found['copy_seconds']:.1f} ms for the copy",
+                f"{found['saving']:.1%} (median; {found['saving_least']:.1%} to {found['saving_largest']:.1%}); "
+                f"training waits {1000 * found['copy_seconds']:.1f} ms for the copy",
                 found["saving"] <= MOST_OF_SAVES,
             ),
             Row(
@@ -141,9 +142,7 @@ def _time(steps: Iterator[None], number: int) -> float:
 def _compare(training: Training) -> float:
     dist.barrier()
     start = time.perf_counter()
-    compare_processes(
-        training.model, training.machine.processes, iteration=0, compute_seconds=1.0, wait_seconds=1.0
-    )
+    compare_processes(training.model, training.machine.processes, iteration=0, compute_seconds=1.0, wait_seconds=1.0)
     return time.perf_counter() - start
 
 

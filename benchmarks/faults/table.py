@@ -18,8 +18,9 @@ import elastic
 import kills
 import overhead
 import stops
-from card import COMMIT, write_card
 from trial import Row
+
+from card import COMMIT, write_card
 
 DONE = Path("runs/faults.json")
 TRIALS: dict[str, Callable[[], Row | list[Row]]] = {
@@ -60,7 +61,8 @@ def main() -> None:
             print(*done[name], sep="\n", flush=True)
     rows = [row for name in TRIALS for row in done.get(name, [])]
     lines = [
-        f"| {r['fault']} | {r['promise']} | {r['measured']} | {'kept' if r['is_kept'] else '**falls short**'} |" for r in rows
+        f"| {r['fault']} | {r['promise']} | {r['measured']} | {'kept' if r['is_kept'] else '**falls short**'} |"
+        for r in rows
     ]
     table = "| fault | promise | measured | |\n|---|---|---|---|\n" + "\n".join(lines)
     commits = sorted({row["commit"] for row in rows})

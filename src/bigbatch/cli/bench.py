@@ -4,9 +4,12 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from bigbatch.cli.aggregation_options import resolve_aggregation
+from bigbatch.cli.aggregation_options import add_aggregation, resolve_aggregation
+from bigbatch.cli.argument_types import positive, seconds, sizes
+from bigbatch.cli.parser import Parser, add_command, add_machine, add_recipe
 from bigbatch.cli.processes import processes_to_launch
 from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.cli.tables import print_table
@@ -14,6 +17,38 @@ from bigbatch.errors import InputError
 from bigbatch.launch_options import Launch
 from bigbatch.place import find_place
 from bigbatch.report import draw_all_reduces, size_in_words
+
+if TYPE_CHECKING:
+    from bigbatch.cli.parser import Commands
+
+
+def add_bench(commands: "Commands") -> None:
+    """Add the command, or commands, with their options."""
+    benches = add_command(commands, "bench", "Measure speed.").add_subparsers(
+        metavar="WHAT", required=True, parser_class=Parser
+    )
+    parser = add_command(benches, "step", "Time the exact step against a plain DistributedDataParallel loop, in pairs.")
+    add_recipe(parser, default="fashion-mnist")
+    add_machine(parser)
+    add_aggregation(parser)
+    parser.add_argument("--rounds", type=positive, default=11, metavar="N", help="pairs of turns (default 11)")
+    parser.add_argument(
+        "--seconds", type=seconds, default=2.0, metavar="S", help="about how long a turn lasts (default 2)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=bench_step_command)
+    parser = add_command(benches, "all-reduce", "Time every all-reduce, by size, beside the backend's own.")
+    add_machine(parser)
+    parser.add_argument(
+        "--sizes", type=sizes, metavar="S,T,...", help="of the buffers, as 4KB,1MB (default: 4 KB to 100 MB)"
+    )
+    parser.add_argument("--rounds", type=positive, default=15, metavar="N", help="turns of each (default 15)")
+    parser.add_argument(
+        "--seconds", type=seconds, default=10.0, metavar="S", help="about how long a size may take (default 10)"
+    )
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="write a figure (.png, .svg or .pdf)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=bench_all_reduce_command)
 
 
 def bench_step_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:

@@ -4,11 +4,27 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from bigbatch.cli.parser import BEST_HELP, add_command, add_machine
 from bigbatch.cli.processes import processes_to_launch
 from bigbatch.launch_options import Launch
 from bigbatch.place import find_place
 from bigbatch.runs import RunFolder
+
+if TYPE_CHECKING:
+    from bigbatch.cli.parser import Commands
+
+
+def add_evaluate(commands: "Commands") -> None:
+    """Add the command with its options."""
+    parser = add_command(commands, "evaluate", "Evaluate the last checkpoint of a run on its validation data.")
+    parser.add_argument("folder", type=Path, metavar="RUN", help="the run's folder")
+    add_machine(parser)
+    parser.add_argument("--best", action="store_true", help=BEST_HELP)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=evaluate_command)
 
 
 def evaluate_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:

@@ -2,8 +2,23 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from bigbatch.cli.parser import BEST_HELP, add_command
 from bigbatch.runs import RunFolder
+
+if TYPE_CHECKING:
+    from bigbatch.cli.parser import Commands
+
+
+def add_export(commands: "Commands") -> None:
+    """Add the command with its options."""
+    parser = add_command(commands, "export", "Write a run's weights as a safetensors file, for other programs.")
+    parser.add_argument("folder", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("file", type=Path, metavar="FILE", help="the file to write")
+    parser.add_argument("--best", action="store_true", help=BEST_HELP)
+    parser.set_defaults(run=export_command)
 
 
 def export_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:

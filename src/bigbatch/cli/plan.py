@@ -5,7 +5,11 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from bigbatch.cli.argument_types import iterations, process_count
+from bigbatch.cli.parser import add_command, add_recipe
 from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.cli.tables import cell, print_table
 from bigbatch.cluster import Prediction, into_buckets, parse_cluster, predict, scales
@@ -14,6 +18,30 @@ from bigbatch.errors import InputError
 from bigbatch.plan import Plan, process_blocks
 from bigbatch.printable import printable
 from bigbatch.report import draw_predictions
+
+if TYPE_CHECKING:
+    from bigbatch.cli.parser import Commands
+
+
+def add_plan(commands: "Commands") -> None:
+    """Add the command with its options."""
+    parser = add_command(commands, "plan", "Show every derived hyper-parameter, before and after, its rule and source.")
+    add_recipe(parser)
+    parser.add_argument(
+        "--processes", type=process_count, metavar="P", help="also show which workers each process runs"
+    )
+    parser.add_argument(
+        "--at", type=iterations, default=(), metavar="I,J,...", help="also the learning rate at these iterations"
+    )
+    parser.add_argument(
+        "--cluster",
+        metavar="SPEC",
+        help="also predict the time on 1 to N machines: nodes=32,devices=8,gbit=50,images_per_second=150,... or the "
+        "paper's cluster, goyal2017,nodes=44 (docs/collectives.md lists the keys)",
+    )
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="with --cluster: draw it (.png, .svg or .pdf)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=plan_command)
 
 
 def plan_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:

@@ -2,10 +2,24 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from bigbatch.cli.parser import add_command
 from bigbatch.cli.tables import cell, print_table
 from bigbatch.report import draw_error_curves, summarise
 from bigbatch.runs import RunFolder
+
+if TYPE_CHECKING:
+    from bigbatch.cli.parser import Commands
+
+
+def add_report(commands: "Commands") -> None:
+    """Add the command with its options."""
+    parser = add_command(commands, "report", "Print runs side by side, and draw their error curves.")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="RUN", help="the runs' folders")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="write the error curves (.png, .svg or .pdf)")
+    parser.set_defaults(run=report_command)
 
 
 def report_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:

@@ -4,11 +4,13 @@ import argparse
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bigbatch.cli.comparison_lines import comparison_lines
+from bigbatch.cli.parser import add_command, add_machine, add_set
 from bigbatch.comparison import compare
 from bigbatch.errors import InputError
 from bigbatch.place import find_place
@@ -25,6 +27,21 @@ MOST_THREADS: Final = 1024
 REDUCTIONS: Final = ("exact", NATIVE)
 
 Train = Callable[[Sequence[str]], int | None]
+
+if TYPE_CHECKING:
+    from bigbatch.cli.parser import Commands
+
+
+def add_reproduce(commands: "Commands", *, train: Callable[[Sequence[str]], int | None]) -> None:
+    """Add the command with its options."""
+    parser = add_command(commands, "reproduce", "Run a run again on this machine, and compare the two bit for bit.")
+    parser.add_argument("folder", type=Path, metavar="RUN", help="the run's folder")
+    add_set(parser)
+    add_machine(parser)
+    parser.add_argument("--reduction", choices=("exact", NATIVE), help="of the gradients (default: the run's)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="the new run's folder (default: RUN-reproduction)")
+    # What is not said comes from the run.
+    parser.set_defaults(run=partial(reproduce_command, train=train), threads_per_process=None)
 
 
 def reproduce_command(options: argparse.Namespace, arguments: Sequence[str], *, train: Train) -> int:

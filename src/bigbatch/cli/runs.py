@@ -2,16 +2,42 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from bigbatch.cli.json_output import print_json
+from bigbatch.cli.parser import add_command
 from bigbatch.cli.tables import cell, print_table
 from bigbatch.contract import in_words
-from bigbatch.ledger import TABLE, Row, find_runs, parse_condition, read_row, select
+from bigbatch.ledger import NEWEST_FIRST, TABLE, Row, find_runs, parse_condition, read_row, select
 from bigbatch.runs import RUNS_FOLDER
 
 HASH_DIGITS: Final = 8
 UNWRAPPED: Final = 10_000  # a row is a line, however long a run's name
+
+if TYPE_CHECKING:
+    from bigbatch.cli.parser import Commands
+
+
+def add_runs(commands: "Commands") -> None:
+    """Add the command with its options."""
+    parser = add_command(commands, "runs", "List the runs below folders: a row each, filtered and sorted.")
+    parser.add_argument("folders", type=Path, nargs="*", metavar="FOLDER", help="where to look (default: runs)")
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="only these: state=finished, minibatch>=256, model.width=16, ...; may be repeated, and all must hold",
+    )
+    parser.add_argument(
+        "--sort",
+        default=NEWEST_FIRST,
+        metavar="FIELD",
+        help="by this field, -FIELD for the largest first (default -when)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, with every field that can be asked for")
+    parser.set_defaults(run=runs_command)
 
 
 def runs_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:

@@ -4,11 +4,14 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bigbatch.cli.aggregation_options import resolve_aggregation
+from bigbatch.cli.aggregation_options import add_aggregation, resolve_aggregation
+from bigbatch.cli.argument_types import positive
+from bigbatch.cli.parser import add_command, add_machine, add_recipe
 from bigbatch.cli.processes import processes_to_launch
 from bigbatch.cli.recipe_options import resolve_recipe
+from bigbatch.cli.reliability_options import add_reliability
 from bigbatch.data import count_train_samples
 from bigbatch.outcome import STOPPED
 from bigbatch.place import find_place
@@ -16,6 +19,31 @@ from bigbatch.recipe import Recipe
 from bigbatch.runs import RunFolder, default_folder
 from bigbatch.sampling import worker_block
 from bigbatch.user_code import is_user_code
+
+if TYPE_CHECKING:
+    from bigbatch.cli.parser import Commands
+
+
+def add_train(commands: "Commands") -> None:
+    """Add the command with its options."""
+    parser = add_command(commands, "train", "Train a recipe; the weights do not depend on the number of processes.")
+    add_recipe(parser)
+    add_machine(parser)
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="the run's folder (default: runs/NAME-MINIBATCH-seedSEED)"
+    )
+    add_aggregation(parser)
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the last checkpoint in the folder, if there is one"
+    )
+    parser.add_argument(
+        "--stop-after-epoch", type=positive, metavar="E", help="stop after this epoch, to be resumed later"
+    )
+    parser.add_argument(
+        "--stop-after-iteration", type=positive, metavar="I", help="stop after so many iterations, to be resumed later"
+    )
+    add_reliability(parser)
+    parser.set_defaults(run=train_command)
 
 
 def train_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:

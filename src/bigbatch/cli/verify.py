@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
+from bigbatch.cli.argument_types import positive, process_counts
+from bigbatch.cli.parser import add_command, add_recipe
 from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.errors import InputError
 from bigbatch.place import find_place
@@ -17,6 +19,38 @@ if TYPE_CHECKING:
 
 DEFAULT_PROCESSES: Final = (1, 2, 4)
 FAILED: Final = 1
+
+if TYPE_CHECKING:
+    from bigbatch.cli.parser import Commands
+
+VERIFY_HELP: Final = (
+    "Check that a recipe trains to the same bits for any number of processes and keeps the paper's four precautions, "
+    "and name what in your model, loss, data, optimizer or loop breaks them; exit code 0 or 1."
+)
+
+
+def add_verify(commands: "Commands") -> None:
+    """Add the command with its options."""
+    parser = add_command(commands, "verify", VERIFY_HELP)
+    add_recipe(parser)
+    parser.add_argument(
+        "--processes",
+        type=process_counts,
+        metavar="P,Q,...",
+        help="numbers of processes that must give the same bits (default: 1,2,4, at most one a worker)",
+    )
+    parser.add_argument(
+        "--iterations", type=positive, default=5, metavar="N", help="trained with each number (default 5)"
+    )
+    parser.add_argument(
+        "--loop",
+        metavar="MODULE:CALLABLE",
+        help="also check a training loop of yours, called as loop(model, loss_function, optimizer, minibatches, "
+        "learning_rates): one update for each minibatch, a list of the workers' (inputs, targets), at its rate; "
+        "docs/verification.md shows one",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=verify_command)
 
 
 def verify_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
