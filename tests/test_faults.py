@@ -13,15 +13,15 @@ from stops import listeners_of_one_machine, resume_with_other_processes, stop_by
 @pytest.mark.parametrize(
     "trial",
     [
-        lambda: kill_ranks(2, kills_a_run=2),
+        lambda: kill_ranks(2, kills_a_run=2, epochs=40),
         kill_launcher,
         kill_under_torchrun,
-        lambda: stop_by_signal(2, first=2),
+        lambda: stop_by_signal(1, first=3),
         lambda: resume_with_other_processes(3),
         listeners_of_one_machine,
         flip_a_bit,
         lambda: nan_on_one_worker(layouts=(1, 2)),
-        lambda: refuse_mismatches(processes=2, kinds=("rate", "data", "checkpoint", "our code")),
+        lambda: refuse_mismatches(processes=2, kinds=("rate", "data", "checkpoint", "our code"), limit=30),
     ],
     ids=["kill -9", "launcher", "torchrun", "signals", "resume", "listeners", "bit", "nan", "mismatch"],
 )

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from trial import TINY, Row, Trial, undisturbed_sha256
+from trial import EPOCHS, TINY, Row, Trial, undisturbed_sha256
 
 NOT_SAVED = 74
 
@@ -24,9 +24,9 @@ def small_disk(megabytes: int) -> Iterator[Path]:
 
 def full_disk() -> Row:
     """Fill the disk during a training, and empty it again before it has failed three times; then once for good."""
-    recipe = (*TINY, "--epochs", 60)
+    recipe = (*TINY, "--epochs", EPOCHS)
     with small_disk(8) as disk, TemporaryDirectory() as name:
-        expected = undisturbed_sha256(Path(name) / "undisturbed", *recipe)
+        expected = undisturbed_sha256(*recipe)
         trial = Trial(disk / "run", *recipe, "--processes", 2)
         trial.log = Path(name) / "log"
         exit_code, goes_on, is_warned = _fill(trial, disk)
@@ -39,9 +39,9 @@ def full_disk() -> Row:
 
 def read_only_folder() -> Row:
     """Let the run's folder take no more files, and its files no more bytes, during a training."""
-    recipe = (*TINY, "--epochs", 60)
+    recipe = (*TINY, "--epochs", EPOCHS)
     with TemporaryDirectory() as name:
-        expected = undisturbed_sha256(Path(name) / "undisturbed", *recipe)
+        expected = undisturbed_sha256(*recipe)
         trial = Trial(Path(name) / "run", *recipe, "--processes", 2).start()
         trial.wait_for(lambda: len(trial.iterations()) > 60)  # noqa: PLR2004 - it has saved
         frozen = [trial.folder, trial.folder / "checkpoints", trial.folder / "metrics.jsonl", trial.folder / "run.json"]

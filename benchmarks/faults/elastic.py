@@ -5,17 +5,15 @@ import socket
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from trial import TINY, Row, Trial, undisturbed_sha256
-
-EPOCHS = 100
+from trial import EPOCHS, TINY, Row, Trial, undisturbed_sha256
 
 
 def kill_under_torchrun() -> Row:
     """Kill a rank of a group that torchrun has started with --max-restarts."""
-    recipe = (*TINY, "--epochs", 30)
+    recipe = (*TINY, "--epochs", EPOCHS)
     options = ("--standalone", "--nproc-per-node", 2, "--max-restarts", 1)
     with TemporaryDirectory() as name:
-        expected = undisturbed_sha256(Path(name) / "undisturbed", *recipe)
+        expected = undisturbed_sha256(*recipe)
         trial = Trial.under_torchrun(Path(name) / "run", options, *recipe).start()
         trial.wait_for(lambda: len(trial.iterations()) > 60)  # noqa: PLR2004 - somewhere in the training
         trial.kill(trial.workers()[1])
@@ -31,7 +29,7 @@ def kill_under_torchrun() -> Row:
 
 def come_and_go() -> Row:
     """Start one of 1 to 2 machines, let a second join, and kill the second with all that it runs."""
-    recipe = (*TINY, "--epochs", EPOCHS * 4, "--save-every-seconds", 1)
+    recipe = (*TINY, "--epochs", 400, "--save-every-seconds", 1)
     with TemporaryDirectory() as name, socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -39,7 +37,7 @@ def come_and_go() -> Row:
         meeting = ("--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--rdzv-id", "elastic")
         quick = ("--rdzv-conf", "last_call_timeout=2,keep_alive_interval=1,keep_alive_max_attempt=3,read_timeout=10")
         options = ("--nnodes", "1:2", "--nproc-per-node", 1, "--max-restarts", 3, *meeting, *quick)
-        expected = undisturbed_sha256(Path(name) / "undisturbed", *recipe)
+        expected = undisturbed_sha256(*recipe)
         first = Trial.under_torchrun(Path(name) / "run", options, *recipe).start()
         first.wait_for(lambda: len(first.iterations()) > 60)  # noqa: PLR2004 - it trains alone
         second = Trial.under_torchrun(Path(name) / "run", options, *recipe)

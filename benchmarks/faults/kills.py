@@ -7,11 +7,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 
 import torch
-from trial import TINY, Row, Trial, is_alive, undisturbed_sha256
+from trial import EPOCHS, TINY, Row, Trial, is_alive, undisturbed_sha256
 
 from bigbatch.checkpoint.loading import load_last_good
 from bigbatch.checkpoint.manifest import Position
@@ -19,24 +19,23 @@ from bigbatch.checkpoint.saving import Snapshot, save_checkpoint, sweep
 from bigbatch.presets import digits
 from bigbatch.recipe_file import to_toml
 
-EPOCHS = 100
-START_UP = "import torch, bigbatch.trainer, bigbatch.launcher; torch.optim.SGD([torch.zeros(1)])"
+START_UP = "import torch, bigbatch.trainer, torch._dynamo; torch.use_deterministic_algorithms(True)"
 
 
-def kill_ranks(times: int, *, kills_a_run: int = 5, processes: int = 2, seed: int = 0) -> Row:
+def kill_ranks(times: int, *, kills_a_run: int = 5, epochs: int = 100, processes: int = 2, seed: int = 0) -> Row:
     """Kill a random rank at a random moment: while it starts, steps, evaluates or saves."""
     chance = random.Random(seed)
-    recipe = (*TINY, "--epochs", EPOCHS)
+    recipe = (*TINY, "--epochs", epochs)
     seconds, num_same, num_runs = [], 0, -(-times // kills_a_run)
     with TemporaryDirectory() as name:
-        expected = undisturbed_sha256(Path(name) / "undisturbed", *recipe)
+        expected = undisturbed_sha256(*recipe)
         options = ("--save-every-iterations", 5, "--max-restarts", kills_a_run, "--processes", processes)
         for number in range(num_runs):
             trial = Trial(Path(name) / str(number), *recipe, *options).start()
             seconds += [kill_one(trial, chance) for _ in range(kills_a_run)]
             num_same += trial.wait() == 0 and trial.summary()["weights_sha256"] == expected
             assert not trial.stale_files()
-    start_up = start_up_seconds()
+    start_up = start_up_seconds(processes)
     late = quantiles(seconds, n=20, method="inclusive")[-1] - start_up
     return Row(
         f"kill -9 of a random rank at a random moment, {len(seconds)} times in {num_runs} runs",
@@ -59,21 +58,22 @@ def kill_one(trial: Trial, chance: random.Random) -> float:
     return seconds + trial.wait_for(lambda: trial.num_metrics() > before)
 
 
-def start_up_seconds() -> float:
-    """Return how long a process needs to import what a training needs; the least of three."""
+def start_up_seconds(processes: int) -> float:
+    """Return how long so many processes need to import what a training needs; the median of three."""
     times = []
     for _ in range(3):
         start = time.monotonic()
-        subprocess.run([sys.executable, "-c", START_UP], check=True)
+        together = [subprocess.Popen([sys.executable, "-c", START_UP]) for _ in range(processes)]
+        assert not any(process.wait() for process in together)
         times.append(time.monotonic() - start)
-    return min(times)
+    return median(times)
 
 
 def kill_launcher(*, processes: int = 3) -> Row:
     """Kill the launcher; look for its workers; start again, twice at once."""
     recipe = (*TINY, "--epochs", EPOCHS)
     with TemporaryDirectory() as name:
-        expected = undisturbed_sha256(Path(name) / "undisturbed", *recipe)
+        expected = undisturbed_sha256(*recipe)
         trial = Trial(Path(name) / "run", *recipe, "--processes", processes).start()
         trial.wait_for(lambda: len(trial.iterations()) > 60)  # noqa: PLR2004 - somewhere in the training
         workers = list(trial.workers().values())

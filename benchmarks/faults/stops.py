@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from trial import TINY, TINY_STEPS_AN_EPOCH, Row, Trial, undisturbed_sha256
+from trial import EPOCHS, TINY, TINY_STEPS_AN_EPOCH, Row, Trial, undisturbed_sha256
 
 SECONDS_TO_LEAVE = 20
 STOPPED = 75
@@ -16,10 +16,10 @@ STOPPED = 75
 def stop_by_signal(times: int, *, first: int = 1, seed: int = 0) -> Row:
     """Send SIGTERM at a random moment of a training in `first` to 4 processes, go on, and compare."""
     chance = random.Random(seed)
-    recipe = (*TINY, "--epochs", 60)
+    recipe = (*TINY, "--epochs", EPOCHS)
     slowest, num_good, num_same, iterations = 0.0, 0, 0, []
     with TemporaryDirectory() as name:
-        expected = undisturbed_sha256(Path(name) / "undisturbed", *recipe)
+        expected = undisturbed_sha256(*recipe)
         for number in range(times):
             processes = first + number % (5 - first)
             trial = Trial(Path(name) / str(number), *recipe, "--processes", processes).start()
@@ -84,7 +84,7 @@ def _without_seconds(path: Path) -> bytes:
 def listeners_of_one_machine(*, processes: int = 3) -> Row:
     """Look at what a training on one machine listens on."""
     with TemporaryDirectory() as name:
-        trial = Trial(Path(name) / "run", *TINY, "--epochs", 100, "--processes", processes).start()
+        trial = Trial(Path(name) / "run", *TINY, "--epochs", 400, "--processes", processes).start()
         trial.wait_for(trial.iterations)
         pids = [trial.launcher(), *trial.workers().values()]
         addresses = {address for pid in pids for address in _listening(pid)}

@@ -8,12 +8,15 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 SECONDS_BETWEEN_LOOKS = 0.02
 TINY = ("train", "digits", "--minibatch-size", 64, "--set", "model.width=4")
 TINY_STEPS_AN_EPOCH = 20
+EPOCHS = 25
 
 
 @dataclass(frozen=True)
@@ -146,11 +149,13 @@ class Trial:
         return [name for name in names if name.endswith(".tmp") or name.startswith(".tmp")] + halves
 
 
-def undisturbed_sha256(folder: Path, *arguments: object) -> str:
+@cache
+def undisturbed_sha256(*arguments: object) -> str:
     """Return the hash of the weights of an undisturbed run in one process."""
-    trial = Trial(folder, *arguments, "--processes", 1)
-    assert trial.run() == 0, trial.printed()
-    return str(trial.summary()["weights_sha256"])
+    with TemporaryDirectory() as name:
+        trial = Trial(Path(name) / "undisturbed", *arguments, "--processes", 1)
+        assert trial.run() == 0, trial.printed()
+        return str(trial.summary()["weights_sha256"])
 
 
 def children(pid: int) -> list[int]:
