@@ -35,7 +35,7 @@ def snapshot(iteration, error=None, model=MODEL):
 
 
 def load(folder, like=MODEL, recipe=None):
-    return load_last_good(folder, recipe=recipe or digits(), like=like, device=CPU)
+    return load_last_good(folder, recipe=recipe or digits(), like=like)
 
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)

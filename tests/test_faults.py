@@ -21,7 +21,7 @@ from stops import listeners_of_one_machine, resume_with_other_processes, stop_by
         listeners_of_one_machine,
         flip_a_bit,
         lambda: nan_on_one_worker(layouts=(1, 2)),
-        lambda: refuse_mismatches(processes=2, kinds=("rate", "data", "checkpoint", "our code"), limit=30),
+        lambda: refuse_mismatches(processes=2, kinds=("data", "checkpoint", "our code"), limit=30),
     ],
     ids=["kill -9", "launcher", "torchrun", "signals", "resume", "listeners", "bit", "nan", "mismatch"],
 )

@@ -117,7 +117,7 @@ def kill_in_save(times: int, *, megabytes: int = 4, seed: int = 0) -> Row:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             sweep(folder)
-            found, refused = load_last_good(folder, recipe=recipe, like=like, device=torch.device("cpu"))
+            found, refused = load_last_good(folder, recipe=recipe, like=like)
             assert found is None or torch.equal(found[1]["model"]["w"], like["w"])
             num_lost += found is None or found[0].iteration < iteration or bool(refused)
             iteration = found[0].iteration if found else 1

@@ -52,9 +52,10 @@ class Recorder:
 
     @property
     def is_late(self) -> bool:
-        """Whether it is time to save again, by the clock of the writer."""
+        """Whether it is time to save again, by the clock of the writer; not while it still writes."""
         seconds = self.schedule.every_seconds
-        return self.is_writer and bool(seconds) and time.monotonic() - self.saved_at >= seconds
+        is_over = bool(seconds) and time.monotonic() - self.saved_at >= seconds
+        return self.is_writer and is_over and not self.writer.is_busy
 
     def is_due_after(self, iteration: int) -> bool:
         """Tell whether the number of updates asks for a checkpoint; the same on every process."""

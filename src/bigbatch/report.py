@@ -22,16 +22,21 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
     if "validation_error" not in summary:
         msg = f"{folder.path} has no result yet (status: {summary.get('status', 'unknown')})"
         raise InputError(msg)
-    return {
-        "run": folder.path.name if summary["status"] == "finished" else f"{folder.path.name} ({summary['status']})",
-        "minibatch": recipe.minibatch_size,
-        "workers": recipe.worker_count,
-        "rate": recipe.base_learning_rate,
-        "iterations": summary["iterations"],
-        "error %": summary["validation_error"],
-        "seconds": summary["seconds"],
-        "weights": summary["weights_sha256"][:HASH_DIGITS],
-    }
+    name = folder.path.name if summary.get("status") == "finished" else f"{folder.path.name} ({summary.get('status')})"
+    try:
+        return {
+            "run": name,
+            "minibatch": recipe.minibatch_size,
+            "workers": recipe.worker_count,
+            "rate": recipe.base_learning_rate,
+            "iterations": int(summary["iterations"]),
+            "error %": float(summary["validation_error"]),
+            "seconds": float(summary["seconds"]),
+            "weights": str(summary["weights_sha256"])[:HASH_DIGITS],
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        msg = f"{folder.path} holds no run (run.json is damaged)"
+        raise InputError(msg) from error
 
 
 def draw_error_curves(folders: Sequence[RunFolder], target: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bigbatch.checkpoint.loading import RefusedError, load_checkpoint, load_last_good
+from bigbatch.checkpoint.loading import Like, RefusedError, load_checkpoint, load_last_good
 from bigbatch.checkpoint.manifest import Manifest, manifest_path
 from bigbatch.checkpoint.saving import best_checkpoint
 from bigbatch.checkpoint.weights import export_weights, weights_sha256
@@ -51,31 +51,29 @@ def export_run(folder: RunFolder, target: Path, *, best: bool = False) -> dict[s
     Raises:
         InputError: the folder holds no run, or no checkpoint that can be used, or the file cannot be written.
     """
-    manifest, model, _ = _load_model(folder, torch.device("cpu"), best=best)
-    sha256 = weights_sha256(model.state_dict())
+    manifest, state = _load(folder, None, best=best)
+    sha256 = weights_sha256(state["model"])
     origin = {"iteration": str(manifest.iteration), "weights_sha256": sha256, "recipe": manifest.recipe}
-    export_weights(model.state_dict(), target, metadata=origin)
+    export_weights(state["model"], target, metadata=origin)
     return {"iteration": manifest.iteration, "weights_sha256": sha256}
 
 
 def _load_model(folder: RunFolder, device: torch.device, *, best: bool) -> tuple[Manifest, nn.Module, Splits]:
-    if not folder.exists():
-        msg = f"{folder.path} holds no run"
-        raise InputError(msg)
+    _check_run(folder)
     data = load_data(folder.recipe.data)
     model = build_recipe_model(folder.recipe, num_classes=data.num_classes, in_channels=data.in_channels).to(device)
-    manifest, state = _load(folder, model, device, best=best)
+    manifest, state = _load(folder, model.state_dict(), best=best)
     model.load_state_dict(state["model"])
     return manifest, model, data
 
 
-def _load(folder: RunFolder, model: nn.Module, device: torch.device, *, best: bool) -> tuple[Manifest, dict[str, Any]]:
-    recipe, like, checkpoints = folder.recipe, model.state_dict(), folder.checkpoints
-    path = best_checkpoint(checkpoints) if best else None
+def _load(folder: RunFolder, like: Like, *, best: bool) -> tuple[Manifest, dict[str, Any]]:
+    _check_run(folder)
+    path = best_checkpoint(folder.checkpoints) if best else None
     try:
         if path:
-            return load_checkpoint(path, recipe=recipe, like=like, device=device)
-        found, _ = load_last_good(checkpoints, recipe=recipe, like=like, device=device)
+            return load_checkpoint(path, recipe=folder.recipe, like=like)
+        found, _ = load_last_good(folder.checkpoints, recipe=folder.recipe, like=like)
     except RefusedError as error:
         msg = f"the best checkpoint {path} cannot be used: {error}"
         raise InputError(msg) from error
@@ -83,3 +81,9 @@ def _load(folder: RunFolder, model: nn.Module, device: torch.device, *, best: bo
         msg = f"{folder.path} has no checkpoint yet"
         raise InputError(msg)
     return found
+
+
+def _check_run(folder: RunFolder) -> None:
+    if not folder.exists():
+        msg = f"{folder.path} holds no run"
+        raise InputError(msg)

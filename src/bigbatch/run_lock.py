@@ -29,13 +29,25 @@ def locked(path: Path) -> Iterator[None]:
         raise InputError(msg) from error
     with file:
         if not _lock(file, fcntl.LOCK_EX):
-            msg = f"another process is writing the run {path}; wait for it, end it, or choose another --output"
-            raise InputError(msg)
+            raise InputError(_refusal(path))
         yield
 
 
+def check_unlocked(path: Path) -> None:
+    """Refuse early a run that another process writes; never in the process that holds the lock (see `is_locked`).
+
+    Raises:
+        InputError: another process writes it.
+    """
+    if is_locked(path):
+        raise InputError(_refusal(path))
+
+
 def is_locked(path: Path) -> bool:
-    """Tell whether another process writes the run in this folder; for this process itself the answer is no."""
+    """Tell whether another process writes the run in this folder.
+
+    Not for the process that writes it: a POSIX lock ends when its process closes the file, however it was opened.
+    """
     try:
         with (path / LOCK).open("rb") as file:
             return not _lock(file, fcntl.LOCK_SH)
@@ -49,3 +61,7 @@ def _lock(file: BinaryIO, kind: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _refusal(path: Path) -> str:
+    return f"another process is writing the run {path}; wait for it, end it, or choose another --output"

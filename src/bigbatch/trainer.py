@@ -171,7 +171,7 @@ def run_minibatches(training: Training, recorder: Recorder, signals: StopSignals
     losses: list[Tensor | None] = []
     training.model.train()
     for minibatch in training.minibatches.epoch(epoch, first=begun - first):
-        if training.iteration == last:
+        if training.iteration >= last:
             return
         iteration = training.iteration
         set_learning_rate(training.optimizer, training.learning_rate(iteration))
@@ -248,9 +248,8 @@ def record_iterations(training: Training, recorder: Recorder, losses: list[Tenso
     losses.clear()
     if lines:
         line, epoch = lines[-1], len(training.validation_errors)
-        recorder.display.iteration(
-            training.iteration, epoch=epoch, loss=line["loss"] or math.nan, rate=line["learning_rate"]
-        )
+        shown = math.nan if line["loss"] is None else line["loss"]
+        recorder.display.iteration(training.iteration, epoch=epoch, loss=shown, rate=line["learning_rate"])
 
 
 def save(training: Training, recorder: Recorder, *, must_wait: bool = True) -> None:

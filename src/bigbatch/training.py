@@ -163,9 +163,7 @@ def restore(training: Training, folder: RunFolder) -> list[str]:
         sweep(folder.checkpoints)
         sweep_temporaries(folder.path)
     like = training.model.state_dict()
-    found, refused = load_last_good(
-        folder.checkpoints, recipe=training.recipe, like=like, device=training.machine.device
-    )
+    found, refused = load_last_good(folder.checkpoints, recipe=training.recipe, like=like)
     if training.is_writer:
         set_aside(folder.checkpoints, refused)
     notes = [f"warning: {reason}" for reason in refused.values()]

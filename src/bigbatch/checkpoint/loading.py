@@ -7,7 +7,6 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from bigbatch.keyed_random import SCHEME
 from bigbatch.recipe import Recipe, differences
 from bigbatch.recipe_file import from_toml
 
-Like = Mapping[str, Tensor]
+Like = Mapping[str, Tensor] | None
 
 
 class RefusedError(ValueError):
@@ -26,15 +25,14 @@ class RefusedError(ValueError):
 
 
 def load_last_good(
-    folder: Path, *, recipe: Recipe, like: Like, device: torch.device
+    folder: Path, *, recipe: Recipe, like: Like
 ) -> tuple[tuple[Manifest, dict[str, Any]] | None, dict[Path, str]]:
     """Return the newest checkpoint that can be used, or None if there are none at all; and why newer ones were refused.
 
     Args:
         folder: of the checkpoints.
         recipe: of the run: a checkpoint of another one is refused.
-        like: the model's state: what its tensors must be, before memory is taken for them.
-        device: where the tensors go.
+        like: the model's state: what its tensors must be, before memory is taken for them; None for any.
 
     Raises:
         InputError: there are checkpoints, but none that can be used.
@@ -42,7 +40,7 @@ def load_last_good(
     refused: dict[Path, str] = {}
     for path in list_manifests(folder):
         try:
-            return load_checkpoint(path, recipe=recipe, like=like, device=device), refused
+            return load_checkpoint(path, recipe=recipe, like=like), refused
         except RefusedError as error:
             refused[path] = f"the checkpoint {path.with_suffix('')} is not used: {error}"
     if refused:
@@ -59,8 +57,8 @@ def set_aside(folder: Path, refused: Mapping[Path, str]) -> None:
                 file.rename(folder / f"refused-{file.name}")
 
 
-def load_checkpoint(path: Path, *, recipe: Recipe, like: Like, device: torch.device) -> tuple[Manifest, dict[str, Any]]:
-    """Return a checkpoint's manifest and state; arguments as `load_last_good`, and the manifest's path.
+def load_checkpoint(path: Path, *, recipe: Recipe, like: Like) -> tuple[Manifest, dict[str, Any]]:
+    """Return a checkpoint's manifest and state, on the CPU; arguments as `load_last_good`, and the manifest's path.
 
     Only tensors and plain values are read, no code. The hash is checked before anything is parsed, and the tensors'
     names, shapes and dtypes before memory is taken for them.
@@ -72,7 +70,7 @@ def load_checkpoint(path: Path, *, recipe: Recipe, like: Like, device: torch.dev
         manifest = read_manifest(path)
         _check_origin(manifest, recipe)
         _check_hash(data_path(path), manifest)
-        return manifest, _read_state(data_path(path), like, device)
+        return manifest, _read_state(data_path(path), like)
     except OSError as error:
         msg = f"it cannot be read ({error.strerror or error})"
         raise RefusedError(msg) from error
@@ -101,18 +99,19 @@ def _check_hash(path: Path, manifest: Manifest) -> None:
             raise RefusedError(msg)
 
 
-def _read_state(path: Path, like: Like, device: torch.device) -> dict[str, Any]:
-    with safe_open(path, framework="pt", device=str(device)) as file:
+def _read_state(path: Path, like: Like) -> dict[str, Any]:
+    with safe_open(path, framework="pt") as file:
         structure = json.loads((file.metadata() or {}).get("structure", "null"))
-        _check_tensors(file, like)
-        state = unflatten(structure, file.get_tensor)
+        if like is not None:
+            _check_tensors(file, like)
+        state = unflatten(structure, lambda name: file.get_tensor(name).clone())  # the file itself is only mapped
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict) or "optimizer" not in state:
         msg = "it does not hold the state of a training"
         raise RefusedError(msg)
     return state
 
 
-def _check_tensors(file: Any, like: Like) -> None:  # noqa: ANN401 - safetensors' open file
+def _check_tensors(file: Any, like: Mapping[str, Tensor]) -> None:  # noqa: ANN401 - safetensors' open file
     """Compare the model's tensors in the file's header with what they must be."""
     prefix = "/model/"
     found = {name.removeprefix(prefix) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118 - no mapping

@@ -62,7 +62,7 @@ def _run(arguments: Sequence[str]) -> int:
         _print_error(error)
         return exit_code_of(error) or FAILURE
     except ProcessFailedError as error:
-        print(error if "\n" in str(error) else f"bigbatch: {error}", file=sys.stderr)
+        print(error if "\n" in str(error) else printable(f"bigbatch: {error}"), file=sys.stderr)
         return FAILURE
     except KeyboardInterrupt:
         print("bigbatch: interrupted; train with --resume goes on from the last checkpoint", file=sys.stderr)

@@ -11,6 +11,7 @@ from bigbatch.cli.parser import BEST_HELP, add_command, add_machine
 from bigbatch.cli.processes import processes_to_launch
 from bigbatch.launch_options import Launch
 from bigbatch.place import find_place
+from bigbatch.printable import printable
 from bigbatch.runs import RunFolder
 
 if TYPE_CHECKING:
@@ -50,5 +51,5 @@ def evaluate_command(options: argparse.Namespace, arguments: Sequence[str]) -> i
     print(f"validation error  {result['validation_error']:.2f} % ({total - correct:,} of {total:,} samples)")
     print(f"validation loss   {result['validation_loss']:.4f}")
     print(f"weights_sha256    {result['weights_sha256']}")
-    print(f"checkpoint        {result['checkpoint']}")
+    print(f"checkpoint        {printable(result['checkpoint'])}")
     return 0

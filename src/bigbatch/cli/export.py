@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bigbatch.cli.parser import BEST_HELP, add_command
+from bigbatch.printable import printable
 from bigbatch.runs import RunFolder
 
 if TYPE_CHECKING:
@@ -28,4 +29,4 @@ def export_command(options: argparse.Namespace, arguments: Sequence[str]) -> Non
 
     result = export_run(RunFolder(options.folder), options.file, best=options.best)
     print(f"weights_sha256    {result['weights_sha256']}")
-    print(f"weights           {options.file}  (after {result['iteration']} iterations)")
+    print(f"weights           {printable(str(options.file))}  (after {result['iteration']} iterations)")

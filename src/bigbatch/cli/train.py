@@ -15,7 +15,9 @@ from bigbatch.cli.reliability_options import add_reliability
 from bigbatch.data import count_train_samples
 from bigbatch.outcome import STOPPED
 from bigbatch.place import find_place
+from bigbatch.printable import printable
 from bigbatch.recipe import Recipe
+from bigbatch.run_lock import check_unlocked
 from bigbatch.runs import RunFolder, default_folder
 from bigbatch.sampling import worker_block
 from bigbatch.user_code import is_user_code
@@ -57,6 +59,7 @@ def train_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     is_resumed = options.resume or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
     folder = RunFolder(options.output or default_folder(recipe, resume=is_resumed))
     if place is None or place.rank == 0:
+        check_unlocked(folder.path)
         folder.check(recipe, resume=is_resumed)
 
     from bigbatch.launch import joined
@@ -103,4 +106,4 @@ def print_summary(summary: dict[str, Any], path: Path) -> None:
     stopped_by = f" by {summary['stopped_by']}: go on with --resume" if "stopped_by" in summary else ""
     print(f"validation error  {error} (median of the last 5 epochs), {summary['status']}{stopped_by}")
     print(f"weights_sha256    {summary['weights_sha256']}")
-    print(f"run               {path}  ({summary['iterations']} iterations, {summary['seconds']:.1f} s)")
+    print(f"run               {printable(str(path))}  ({summary['iterations']} iterations, {summary['seconds']:.1f} s)")
