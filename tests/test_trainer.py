@@ -1,18 +1,24 @@
 """A training in this process, from recipe to error."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from bigbatch.errors import InputError
+from bigbatch.checkpoint.loading import load_last_good
+from bigbatch.checkpoint.manifest import data_path, iteration_of, list_manifests
+from bigbatch.checkpoint.weights import weights_sha256
+from bigbatch.errors import InputError, NonFiniteError
 from bigbatch.launch import Machine
 from bigbatch.presets import digits
 from bigbatch.recipe_file import with_settings
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.reduction.processes import Processes
-from bigbatch.run_evaluation import evaluate_run
+from bigbatch.run_evaluation import evaluate_run, export_run
 from bigbatch.runs import RunFolder
 from bigbatch.trainer import train
 
@@ -116,3 +122,110 @@ def test_what_cannot_be_evaluated_is_refused(tmp_path):
     folder.create(SMALL)
     with pytest.raises(InputError, match="has no checkpoint yet"):
         evaluate_run(folder, MACHINE)
+
+
+@pytest.mark.parametrize("stops", [(3,), (5,), (1, 7, 14), (4, 5, 6, 10)])
+def test_a_run_may_be_cut_anywhere_also_where_an_epoch_ends(run, tmp_path, stops):
+    folder = RunFolder(tmp_path / "parts")
+    for stop in stops:
+        summary = train(SMALL, folder, MACHINE, stop_after_iteration=stop)
+        assert (summary["status"], summary["iterations"]) == ("stopped", stop)
+        assert ("validation_error" in summary) == (stop >= 5)
+    resumed = train(SMALL, folder, MACHINE)
+    assert resumed["weights_sha256"] == run[1]["weights_sha256"]
+    assert folder.read_iterations() == run[0].read_iterations()
+    without_seconds = [[{**epoch, "seconds": 0} for epoch in f.read_epochs()] for f in (folder, run[0])]
+    assert without_seconds[0] == without_seconds[1], "the mean loss of an epoch that was cut is the same too"
+    assert [attempt["from_sample"] // 256 for attempt in resumed["attempts"]] == [0, *stops]
+
+
+def test_a_run_that_is_past_the_place_to_stop_stays_as_it_is(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    before = train(SMALL, folder, MACHINE, stop_after_iteration=7)
+    again = train(SMALL, folder, MACHINE, stop_after_iteration=3)
+    assert (again["iterations"], again["weights_sha256"]) == (7, before["weights_sha256"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "saved"),
+    [
+        ("every_iterations=2", [15, 14, 12]),
+        ("every_seconds=1e-9", [15, 14, 13]),
+        ("every_epochs=2", [15, 10]),
+        ("every_epochs=0", [15]),
+        ("keep=1", [15]),
+    ],
+)
+def test_checkpoints_are_saved_when_and_kept_as_the_recipe_says(run, tmp_path, setting, saved):
+    folder = RunFolder(tmp_path / "run")
+    recipe = with_settings(SMALL, ["checkpoints.every_seconds=0", "checkpoints.keep=3", f"checkpoints.{setting}"])
+    assert train(recipe, folder, MACHINE)["weights_sha256"] == run[1]["weights_sha256"]
+    newest = [iteration_of(path) for path in list_manifests(folder.checkpoints)]
+    best = min(folder.read_epochs(), key=lambda epoch: epoch["validation_error"])["iteration"]
+    if setting == "every_seconds=1e-9":  # one that is still being written is not waited for
+        assert newest[0] == 15
+        assert len(newest) >= 3
+    else:
+        assert [iteration for iteration in newest if iteration in saved] == saved
+        assert set(newest) - set(saved) <= {best}
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_goes_on_to_the_same_bits(run, tmp_path, capsys):
+    folder = RunFolder(tmp_path / "run")
+    train(SMALL, folder, MACHINE, stop_after_epoch=2)
+    newest = data_path(list_manifests(folder.checkpoints)[0])
+    newest.write_bytes(b"no checkpoint")
+    assert train(SMALL, folder, MACHINE)["weights_sha256"] == run[1]["weights_sha256"]
+    printed = capsys.readouterr().out
+    assert "iteration-000000010 is not used: it has 13 bytes instead of" in printed
+    assert "goes on from the checkpoint of iteration 5" in printed
+    assert (folder.checkpoints / "refused-iteration-000000010.json").exists()
+
+
+def test_a_run_that_fails_says_so_and_can_be_gone_on_with(run, tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr("bigbatch.trainer.evaluate_training", lambda _: (_ for _ in ()).throw(RuntimeError("a fault\nx")))
+        with pytest.raises(RuntimeError, match="a fault"):
+            train(SMALL, folder, MACHINE)
+    assert folder.read_summary()["status"] == "failed"
+    assert folder.read_summary()["error"] == "a fault"
+    assert train(SMALL, folder, MACHINE)["weights_sha256"] == run[1]["weights_sha256"]
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    recipe = with_settings(SMALL, ["reference.learning_rate=1e30", "scaling.rule=none", "epochs=1"])
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(
+        NonFiniteError, match=r"is NaN or infinite at iteration 1: worker 0 \(and 15 more\), with the tr"
+    ):
+        train(recipe, folder, MACHINE)
+    assert folder.read_summary()["status"] == "failed"
+    state = load_last_good(folder.checkpoints, recipe=recipe, like=None)[0]
+    assert state is None or all(bool(tensor.isfinite().all()) for tensor in state[1]["model"].values())
+
+
+def test_a_second_writer_of_the_same_process_name_is_refused(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    program = (
+        "import sys; from pathlib import Path; from bigbatch.run_lock import locked\nwith locked(Path(sys.argv[1])):"
+    )
+    program += " print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", program, folder.path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        with pytest.raises(InputError, match="another process is writing the run"):
+            train(SMALL, folder, MACHINE)
+        holder.stdin.close()
+    assert not folder.exists()
+
+
+def test_the_best_weights_can_be_evaluated_and_exported(run, tmp_path):
+    folder, _ = run
+    epochs = folder.read_epochs()
+    best = min(epochs, key=lambda epoch: (epoch["validation_error"], epoch["epoch"]))
+    result = evaluate_run(folder, MACHINE, best=True)
+    assert (result["iteration"], result["validation_error"]) == (best["iteration"], best["validation_error"])
+    exported = export_run(folder, tmp_path / "best.safetensors", best=True)
+    assert exported == {"iteration": best["iteration"], "weights_sha256": result["weights_sha256"]}
+    assert weights_sha256(load_file(tmp_path / "best.safetensors")) == result["weights_sha256"]

@@ -101,6 +101,7 @@ def kill_launcher(*, processes: int = 3) -> Row:
 
 def kill_in_save(times: int, *, megabytes: int = 4, seed: int = 0) -> Row:
     """Kill a process that saves, again and again; each time look at what it has left."""
+    torch.set_num_threads(1)  # a forked process has none of the others
     chance, recipe = random.Random(seed), digits()
     state = {"model": {"w": torch.randn(megabytes << 18)}, "optimizer": {"state": {}}}
     like, num_lost, num_stale, iteration = state["model"], 0, 0, 1
@@ -124,6 +125,7 @@ def kill_in_save(times: int, *, megabytes: int = 4, seed: int = 0) -> Row:
             names = {path.name for path in folder.iterdir()}
             halves = {n for n in names if not {f"{n[:19]}.json", f"{n[:19]}.safetensors"} <= names}
             num_stale += bool(halves)
+    assert iteration > times / 4, "they must have come so far as to save"
     return Row(
         f"kill -9 inside the save, {times} times ({iteration - 1} saves were completed)",
         "0 runs that cannot resume, 0 stale files after the next start",
