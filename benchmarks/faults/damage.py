@@ -29,6 +29,7 @@ CPU = torch.device("cpu")
 
 def state_of(value: float, size: int = 4096) -> dict[str, dict[str, object]]:
     """Return a small training's state."""
+    value = float(value)
     model = {"w": torch.full((size,), value), "b": torch.arange(7.0)}
     return {"model": model, "optimizer": {"state": {0: {"momentum_buffer": torch.full((size,), value)}}}}
 
