@@ -29,13 +29,13 @@ def kill_under_torchrun() -> Row:
 
 def come_and_go() -> Row:
     """Start one of 1 to 2 machines, let a second join, and kill the second with all that it runs."""
-    recipe = (*TINY, "--epochs", 400, "--save-every-seconds", 1)
+    recipe = (*TINY, "--epochs", 250, "--save-every-seconds", 1)
     with TemporaryDirectory() as name, socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()
         meeting = ("--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--rdzv-id", "elastic")
-        quick = ("--rdzv-conf", "last_call_timeout=2,keep_alive_interval=1,keep_alive_max_attempt=3,read_timeout=10")
+        quick = ("--rdzv-conf", "last_call_timeout=2,keep_alive_interval=1,keep_alive_max_attempt=3")
         options = ("--nnodes", "1:2", "--nproc-per-node", 1, "--max-restarts", 3, *meeting, *quick)
         expected = undisturbed_sha256(*recipe)
         first = Trial.under_torchrun(Path(name) / "run", options, *recipe).start()
