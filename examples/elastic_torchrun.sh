@@ -7,6 +7,9 @@ set -euo pipefail
 # Without SIGUSR1 in this list torchrun would die of it, and not pass it on.
 SIGNALS=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1
 
+# Without this a machine that joins later waits in vain (torch 2.13 keeps the address of the first meeting).
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
+
 exec torchrun \
     --nnodes 1:4 \
     --nproc-per-node "${PROCESSES:-2}" \

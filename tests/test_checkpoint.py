@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from damage import flip_and_cut, iteration_used, payloads
+from damage import data_of, flip_and_cut, iteration_used, payloads, save, state_of
 from hypothesis import given
 from hypothesis import strategies as st
 from kills import kill_in_save
 from safetensors import safe_open
 
-from bigbatch.atomic_file import sweep_temporaries, write_atomically
+from bigbatch.atomic_file import write_atomically
 from bigbatch.checkpoint.loading import load_last_good, set_aside
-from bigbatch.checkpoint.manifest import Position, data_path, list_manifests, read_manifest
+from bigbatch.checkpoint.manifest import Position, list_manifests, read_manifest
 from bigbatch.checkpoint.saving import Snapshot, best_checkpoint, save_checkpoint, sweep
 from bigbatch.checkpoint.state import flatten, unflatten
 from bigbatch.checkpoint.weights import export_weights, weights_sha256
@@ -31,7 +31,12 @@ MODEL = {"w": torch.arange(24.0).reshape(2, 3, 4), "steps": torch.tensor(7)}
 
 def snapshot(iteration, error=None, model=MODEL):
     position = Position(iteration, 16 * iteration, 0, error)
-    return Snapshot.of({"model": model, "optimizer": {"state": {}}}, position, to_toml(digits()))
+    return Snapshot.of(state_of_a_training(model), position, to_toml(digits()))
+
+
+def state_of_a_training(model, optimizer=None, **changes):
+    rest = {"buffers": {}, "validation_errors": [], "epoch_loss": 0.0, "epoch_updates": 0, "seconds": 0.0}
+    return {"model": model, "optimizer": optimizer or {"state": {}}, **rest, **changes}
 
 
 def load(folder, like=MODEL, recipe=None):
@@ -60,7 +65,8 @@ def test_any_nest_of_plain_values_comes_back_as_it_was(nest):
 def test_tensors_come_back_with_their_bits_dtype_and_layout(tmp_path, dtype):
     images = torch.randn(2, 3, 4, 5).to(dtype)
     momentum = images.contiguous(memory_format=torch.channels_last)
-    state = {"model": {"w": images}, "optimizer": {"state": {0: {"m": momentum, "t": images.transpose(0, 1)}}}}
+    optimizer = {"state": {0: {"m": momentum, "t": images.transpose(0, 1)}}}
+    state = state_of_a_training({"w": images}, optimizer)
     save_checkpoint(tmp_path, Snapshot.of(state, Position(1, 16, 0, None), to_toml(digits())), keep=2)
     (_, found), _ = load(tmp_path, like={"w": images})
     for name in ("m", "t"):
@@ -116,12 +122,19 @@ def test_what_killed_writers_have_left_is_swept_and_nothing_else(tmp_path):
     save_checkpoint(tmp_path, snapshot(3), keep=2)
     whole = set(tmp_path.iterdir())
     (tmp_path / "thesis.doc").touch()
-    for stale in (".iteration-000000004.safetensors.123.tmp", ".tmpaBc123", "iteration-000000004.safetensors"):
+    names = (".iteration-000000004.safetensors.123.tmp", ".tmpaBc123", "iteration-000000004-01234567.safetensors")
+    for stale in (*names, "iteration-000000003-01234567.safetensors"):
         (tmp_path / stale).touch()
-    (tmp_path / "iteration-000000005.json").touch()
     sweep(tmp_path)
-    sweep_temporaries(tmp_path)
     assert set(tmp_path.iterdir()) == whole | {tmp_path / "thesis.doc"}
+
+
+def test_a_manifest_whose_data_is_gone_is_refused_and_not_forgotten(tmp_path):
+    """Training must not start anew in silence."""
+    data_of(save_checkpoint(tmp_path, snapshot(3), keep=2)).unlink()
+    sweep(tmp_path)
+    with pytest.raises(InputError, match="iteration-000000003 is not used: it cannot be read"):
+        load(tmp_path)
 
 
 def test_every_damage_is_refused_and_the_one_before_is_used():
@@ -143,7 +156,7 @@ def test_refused_checkpoints_are_told_and_set_aside(tmp_path):
     for iteration in (1, 2):
         save_checkpoint(tmp_path, snapshot(iteration), keep=2)
     newest = list_manifests(tmp_path)[0]
-    data_path(newest).write_bytes(data_path(newest).read_bytes()[:-1])
+    data_of(newest).write_bytes(data_of(newest).read_bytes()[:-1])
     (manifest, _), refused = load(tmp_path)
     assert manifest.iteration == 1
     assert "iteration-000000002 is not used: it has" in refused[newest]
@@ -156,6 +169,34 @@ def test_refused_checkpoints_are_told_and_set_aside(tmp_path):
         load(tmp_path, like={**MODEL, "w": torch.zeros(5)})
     with pytest.raises(InputError, match="its model has other tensors: more"):
         load(tmp_path, like={**MODEL, "more": torch.zeros(5)})
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (state_of_a_training({**MODEL, "w": MODEL["w"].double()}), "its 'w' is of torch.float64 instead of torch.flo"),
+        (state_of_a_training(MODEL, validation_errors=[1.0]), "does not hold the state of a training"),
+        (state_of_a_training(MODEL, epoch_loss=None), "does not hold the state of a training"),
+        ({"model": MODEL}, "does not hold the state of a training"),
+    ],
+)
+def test_what_is_no_state_of_this_training_is_refused(tmp_path, state, reason):
+    save_checkpoint(tmp_path, Snapshot.of(state, Position(1, 16, 0, None), to_toml(digits())), keep=2)
+    with pytest.raises(InputError, match=reason):
+        load(tmp_path)
+
+
+def test_a_save_of_the_same_iteration_that_is_killed_leaves_the_one_before_whole(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path, snapshot(5, model={"w": torch.tensor(1.0)}), keep=1)
+    monkeypatch.setattr(
+        "bigbatch.checkpoint.saving.write_atomically", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
+    with pytest.raises(KeyboardInterrupt):  # after its data, before its manifest
+        save_checkpoint(tmp_path, snapshot(5, model={"w": torch.tensor(2.0)}), keep=1)
+    sweep(tmp_path)
+    (_, state), refused = load(tmp_path, like={"w": torch.tensor(0.0)})
+    assert (state["model"]["w"], refused) == (1.0, {})
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_how_a_run_is_launched_and_saved_does_not_make_it_another(tmp_path):
@@ -241,8 +282,6 @@ def test_the_hash_is_what_the_design_says():
 
 def test_the_harness_of_damages_would_notice(tmp_path):
     """The control: a checkpoint that lies about its weights is found out by the test itself."""
-    from damage import save, state_of
-
     manifest = save(tmp_path, 1)
     assert iteration_used(tmp_path) == 1
     lie = Snapshot.of(state_of(5.0), Position(1, 16, 0, None), to_toml(digits()))

@@ -83,3 +83,25 @@ def test_what_a_process_asks_for_all_hear_of():
     step.requested = set()
     step.backward(blocks(), iteration=1)
     assert step.look().requests == set()
+
+
+def test_a_running_statistic_alone_may_be_infinite_and_is_traced_too():
+    class Seen(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("largest", torch.zeros(()))
+
+        def forward(self, x):
+            self.largest.copy_(x.detach().max() if x[0, 0] < 100 else torch.inf)
+            return x.clamp(max=10)
+
+    torch.manual_seed(0)
+    model = nn.Sequential(Seen(), nn.Linear(3, 2))
+    step = Step(model, LOSS, torch.optim.SGD(model.parameters(), lr=0.1), minibatch_size=12, worker_minibatch_size=4)
+    minibatch = blocks(3)
+    minibatch[1][0][0, 0] = 1000.0
+    step.backward(minibatch, iteration=0)
+    assert not step.look().is_finite
+    step.undo()
+    assert find_nonfinite_workers(step, minibatch, iteration=0) == [1]
+    assert step.state.is_finite()

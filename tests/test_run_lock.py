@@ -1,5 +1,6 @@
 """One writer a folder: the lock ends with its holder, however that ends, and readers of data do not inherit it."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -66,3 +67,12 @@ def test_a_folder_that_cannot_be_is_one_line(path):
 
     with pytest.raises(InputError, match="cannot write the run to"), locked(Path(path)):
         pytest.fail("locked")
+
+
+def test_a_file_system_without_locks_is_said_and_keeps_nobody_out(tmp_path, monkeypatch, capsys):
+    def lockf(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.lockf", lockf)
+    with locked(tmp_path):
+        assert "warning: no lock on" in capsys.readouterr().err

@@ -1,18 +1,21 @@
 """A training in this process, from recipe to error."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from bigbatch.checkpoint.loading import load_last_good
-from bigbatch.checkpoint.manifest import data_path, iteration_of, list_manifests
+from bigbatch.checkpoint.manifest import data_files, iteration_of, list_manifests
+from bigbatch.checkpoint.saving import save_checkpoint
 from bigbatch.checkpoint.weights import weights_sha256
-from bigbatch.errors import InputError, NonFiniteError
+from bigbatch.errors import InputError, NonFiniteError, SaveError
 from bigbatch.launch import Machine
 from bigbatch.presets import digits
 from bigbatch.recipe_file import with_settings
@@ -21,6 +24,7 @@ from bigbatch.reduction.processes import Processes
 from bigbatch.run_evaluation import evaluate_run, export_run
 from bigbatch.runs import RunFolder
 from bigbatch.trainer import train
+from bigbatch.training import restore_model, restore_optimizer
 
 MACHINE = Machine(Processes(), torch.device("cpu"), threads=1)
 SMALL = with_settings(digits(), ["minibatch_size=256", "epochs=3", "model.width=4", "model.dropout=0.1"])
@@ -153,12 +157,14 @@ def test_a_run_that_is_past_the_place_to_stop_stays_as_it_is(tmp_path):
         ("every_seconds=1e-9", [15, 14, 13]),
         ("every_epochs=2", [15, 10]),
         ("every_epochs=0", [15]),
+        ("every_epochs=0, every_iterations=5", [15, 10, 5]),
         ("keep=1", [15]),
     ],
 )
 def test_checkpoints_are_saved_when_and_kept_as_the_recipe_says(run, tmp_path, setting, saved):
     folder = RunFolder(tmp_path / "run")
-    recipe = with_settings(SMALL, ["checkpoints.every_seconds=0", "checkpoints.keep=3", f"checkpoints.{setting}"])
+    settings = ["every_seconds=0", "keep=3", *setting.split(", ")]
+    recipe = with_settings(SMALL, [f"checkpoints.{part}" for part in settings])
     assert train(recipe, folder, MACHINE)["weights_sha256"] == run[1]["weights_sha256"]
     newest = [iteration_of(path) for path in list_manifests(folder.checkpoints)]
     best = min(folder.read_epochs(), key=lambda epoch: epoch["validation_error"])["iteration"]
@@ -173,7 +179,7 @@ def test_checkpoints_are_saved_when_and_kept_as_the_recipe_says(run, tmp_path, s
 def test_a_damaged_checkpoint_is_told_and_the_one_before_goes_on_to_the_same_bits(run, tmp_path, capsys):
     folder = RunFolder(tmp_path / "run")
     train(SMALL, folder, MACHINE, stop_after_epoch=2)
-    newest = data_path(list_manifests(folder.checkpoints)[0])
+    newest = data_files(list_manifests(folder.checkpoints)[0])[0]
     newest.write_bytes(b"no checkpoint")
     assert train(SMALL, folder, MACHINE)["weights_sha256"] == run[1]["weights_sha256"]
     printed = capsys.readouterr().out
@@ -229,3 +235,96 @@ def test_the_best_weights_can_be_evaluated_and_exported(run, tmp_path):
     exported = export_run(folder, tmp_path / "best.safetensors", best=True)
     assert exported == {"iteration": best["iteration"], "weights_sha256": result["weights_sha256"]}
     assert weights_sha256(load_file(tmp_path / "best.safetensors")) == result["weights_sha256"]
+
+
+def failing_saves(*iterations):
+    """Return a save that fails after these iterations."""
+
+    def save(folder, snapshot, *, keep):
+        if snapshot.position.iteration in iterations:
+            raise OSError(28, "No space left on device")
+        return save_checkpoint(folder, snapshot, keep=keep)
+
+    return save
+
+
+def test_a_training_whose_last_save_failed_is_not_finished(run, tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr("bigbatch.checkpoint.writer.save_checkpoint", failing_saves(15))
+        with pytest.raises(SaveError, match="the end of the training could not be saved to"):
+            train(SMALL, folder, MACHINE)
+    assert folder.read_summary()["status"] == "failed"
+    resumed = train(SMALL, folder, MACHINE)
+    assert (resumed["status"], resumed["weights_sha256"]) == ("finished", run[1]["weights_sha256"])
+
+
+def test_after_three_failed_saves_in_a_row_a_training_gives_up_and_can_be_gone_on_with(run, tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path / "run")
+    recipe = with_settings(SMALL, ["checkpoints.every_iterations=1", "checkpoints.every_epochs=0"])
+    with monkeypatch.context() as patch:
+        patch.setattr("bigbatch.checkpoint.writer.save_checkpoint", failing_saves(*range(3, 15)))
+        patch.setattr("bigbatch.checkpoint.writer.CheckpointWriter.is_busy", False)  # each is waited for
+        with pytest.raises(SaveError):
+            train(recipe, folder, MACHINE)
+    assert [iteration_of(path) for path in list_manifests(folder.checkpoints)] == [2, 1]
+    assert len(folder.read_iterations()) < 10
+    assert train(recipe, folder, MACHINE)["weights_sha256"] == run[1]["weights_sha256"]
+
+
+def test_a_finished_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before(run, tmp_path, capsys):
+    folder = RunFolder(tmp_path / "run")
+    train(SMALL, folder, MACHINE)
+    data_files(list_manifests(folder.checkpoints)[0])[0].unlink()
+    again = train(SMALL, folder, MACHINE)
+    assert (again["status"], again["weights_sha256"]) == ("finished", run[1]["weights_sha256"])
+    assert "iteration-000000015 is not used: it cannot be read" in capsys.readouterr().out
+
+
+def test_buffers_that_a_state_dict_leaves_out_are_restored_too():
+    model = torch.nn.Module()
+    model.register_buffer("hidden", torch.zeros(2), persistent=False)
+    restore_model(model, {"model": {}, "buffers": {"hidden": torch.ones(2)}})
+    assert model.hidden.tolist() == [1, 1]
+    with pytest.raises(InputError, match="the checkpoint is of another model"):
+        restore_model(model, {"model": {}, "buffers": {"other": torch.ones(2)}})
+
+
+def test_an_optimizers_state_keeps_its_dtypes_and_one_of_another_optimizer_is_refused():
+    parameter = torch.nn.Parameter(torch.zeros(3))
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    saved = optimizer.state_dict()
+    saved["state"] = {0: {"sums": torch.ones(3, dtype=torch.float64), "half": torch.ones(3, dtype=torch.bfloat16)}}
+    restore_optimizer(optimizer, saved)
+    assert [value.dtype for value in optimizer.state[parameter].values()] == [torch.float64, torch.bfloat16]
+    other = torch.optim.SGD([torch.nn.Parameter(torch.zeros(3)) for _ in range(2)], lr=0.1)
+    with pytest.raises(InputError, match="the checkpoint is of another optimizer"):
+        restore_optimizer(other, saved)
+
+
+def test_state_that_cannot_be_saved_is_refused_at_the_first_iteration(tmp_path, monkeypatch):
+    monkeypatch.setattr("bigbatch.training.Training.state", lambda _: {"optimizer": {1, 2}})
+    with pytest.raises(InputError, match="cannot be saved safely"):
+        train(SMALL, RunFolder(tmp_path / "run"), MACHINE)
+    assert RunFolder(tmp_path / "run").read_iterations() == []
+
+
+def test_a_training_that_fails_beside_readers_of_data_ends(tmp_path):
+    """Forked readers hold copies of pipes, and ignore signals for a while: neither may keep the process."""
+    program = (
+        "from test_trainer import *\n"
+        "import bigbatch.trainer\n"
+        "bigbatch.trainer.set_learning_rate = lambda *_: [][0]\n"
+        f"train(SMALL, RunFolder(Path({str(tmp_path / 'run')!r})), MACHINE, num_workers=2)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+    )
+    assert done.returncode == 1
+    assert "IndexError" in done.stderr
+    assert RunFolder(tmp_path / "run").read_summary()["error"] == "list index out of range"

@@ -12,6 +12,7 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from trial import Row
@@ -27,11 +28,18 @@ RECIPE = digits()
 CPU = torch.device("cpu")
 
 
-def state_of(value: float, size: int = 4096) -> dict[str, dict[str, object]]:
+def state_of(value: float, size: int = 4096) -> dict[str, Any]:
     """Return a small training's state."""
     value = float(value)
     model = {"w": torch.full((size,), value), "b": torch.arange(7.0)}
-    return {"model": model, "optimizer": {"state": {0: {"momentum_buffer": torch.full((size,), value)}}}}
+    optimizer = {"state": {0: {"momentum_buffer": torch.full((size,), value)}}}
+    rest = {"buffers": {}, "validation_errors": [], "epoch_loss": 0.0, "epoch_updates": 0, "seconds": 0.0}
+    return {"model": model, "optimizer": optimizer, **rest}
+
+
+def data_of(path: Path) -> Path:
+    """Return the data that a manifest describes."""
+    return data_path(path, read_manifest(path))
 
 
 def save(folder: Path, iteration: int, recipe: str = to_toml(RECIPE), size: int = 4096) -> Path:
@@ -63,7 +71,7 @@ def flip_and_cut(num_flips: int, num_cuts: int, *, seed: int = 0) -> Row:
     chance = random.Random(seed)
 
     def some_file(manifest: Path) -> Path:
-        return chance.choice([manifest, data_path(manifest), data_path(manifest)])
+        return chance.choice([manifest, data_of(manifest), data_of(manifest)])
 
     def flip(manifest: Path) -> None:
         path = some_file(manifest)
@@ -86,13 +94,9 @@ def flip_and_cut(num_flips: int, num_cuts: int, *, seed: int = 0) -> Row:
 
 
 def swap(manifest: Path) -> None:
-    """Exchange the data of the two checkpoints."""
-    first, second = (data_path(path) for path in list_manifests(manifest.parent))
-    other = first.with_name("other")
-    shutil.move(first, other)
-    shutil.move(second, first)
-    shutil.move(other, second)
-    save(manifest.parent, 1)  # the older one is whole again
+    """Put the data of the older checkpoint in the place of the newer one's."""
+    newer, older = (data_of(path) for path in list_manifests(manifest.parent))
+    shutil.copyfile(older, newer)
 
 
 def of_another_recipe(manifest: Path) -> None:
@@ -102,13 +106,13 @@ def of_another_recipe(manifest: Path) -> None:
 
 def of_another_iteration(manifest: Path) -> None:
     """Rename iteration 2 to iteration 9."""
-    for path in (manifest, data_path(manifest)):
-        path.rename(path.with_name(path.name.replace("2", "9")))
+    for path in (manifest, data_of(manifest)):
+        path.rename(path.with_name(path.name.replace("iteration-000000002", "iteration-000000009")))
 
 
 def foreign(manifest: Path) -> None:
     """Put another program's file there."""
-    torch.save({"w": torch.zeros(3)}, data_path(manifest))
+    torch.save({"w": torch.zeros(3)}, data_of(manifest))
     vouch_for(manifest)
 
 
@@ -119,9 +123,11 @@ def with_another_model(manifest: Path) -> None:
 
 def vouch_for(manifest: Path) -> None:
     """Make the manifest say that the data is whole: as somebody would who means harm."""
-    content = data_path(manifest).read_bytes()
+    data = data_of(manifest)
+    content = data.read_bytes()
     lie = replace(read_manifest(manifest), sha256=sha256(content).hexdigest(), size_bytes=len(content))
     manifest.write_text(lie.to_json())
+    data.rename(data_path(manifest, lie))
 
 
 class Payload:
@@ -149,6 +155,13 @@ def hostile_headers() -> dict[str, bytes]:
         "a header of 2^60 bytes": (1 << 60).to_bytes(8, "little") + b"{}",
         "negative offsets": header({"/model/w": {"dtype": "F32", "shape": [1], "data_offsets": [-4, 0]}}, b"abcd"),
         "a structure nested 100,000 deep": header({**tensors, "__metadata__": {"structure": nest}}, b"abcd"),
+        "one tensor named a million times": header(
+            {
+                **tensors,
+                "__metadata__": {"structure": json.dumps({"list": [{"tensor": "/model/w"}] * 1_000_000})},
+            },
+            b"abcd",
+        ),
         "strides of 2^60": header(
             {
                 **tensors,
@@ -185,7 +198,7 @@ def load_hostile_files(folder: Path, megabytes: int) -> tuple[dict[str, int], fl
     used = {}
     start = peak_megabytes(reset=True)
     for kind, content in hostile_headers().items():
-        data_path(manifest).write_bytes(content)
+        data_of(manifest).write_bytes(content)
         vouch_for(manifest)
         try:
             used[kind] = iteration_used(folder, size)

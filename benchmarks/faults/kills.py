@@ -11,7 +11,7 @@ from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 
 import torch
-from trial import EPOCHS, TINY, Row, Trial, is_alive, undisturbed_sha256
+from trial import EPOCHS, TINY, Row, Trial, is_alive, stale, undisturbed_sha256
 
 from bigbatch.checkpoint.loading import load_last_good
 from bigbatch.checkpoint.manifest import Position
@@ -103,7 +103,9 @@ def kill_in_save(times: int, *, megabytes: int = 4, seed: int = 0) -> Row:
     """Kill a process that saves, again and again; each time look at what it has left."""
     torch.set_num_threads(1)  # a forked process has none of the others
     chance, recipe = random.Random(seed), digits()
-    state = {"model": {"w": torch.randn(megabytes << 18)}, "optimizer": {"state": {}}}
+    rest = {"buffers": {}, "optimizer": {}, "validation_errors": []}
+    rest |= {"epoch_loss": 0.0, "epoch_updates": 0, "seconds": 0.0}
+    state = {"model": {"w": torch.randn(megabytes << 18)}, **rest}
     like, num_lost, num_stale, iteration = state["model"], 0, 0, 1
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -122,9 +124,7 @@ def kill_in_save(times: int, *, megabytes: int = 4, seed: int = 0) -> Row:
             assert found is None or torch.equal(found[1]["model"]["w"], like["w"])
             num_lost += found is None or found[0].iteration < iteration or bool(refused)
             iteration = found[0].iteration if found else 1
-            names = {path.name for path in folder.iterdir()}
-            halves = {n for n in names if not {f"{n[:19]}.json", f"{n[:19]}.safetensors"} <= names}
-            num_stale += bool(halves)
+            num_stale += bool(stale([path.name for path in folder.iterdir()]))
     assert iteration > times / 4, "they must have come so far as to save"
     return Row(
         f"kill -9 inside the save, {times} times ({iteration - 1} saves were completed)",

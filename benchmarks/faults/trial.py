@@ -143,10 +143,14 @@ class Trial:
 
     def stale_files(self) -> list[str]:
         """Return the files that a killed writer has left."""
-        names = [path.name for path in self.folder.rglob("*") if path.is_file()]
-        pairs = {name.partition(".")[0] for name in names if name.startswith("iteration-")}
-        halves = [p for p in pairs if not {f"{p}.json", f"{p}.safetensors"} <= set(names)]
-        return [name for name in names if name.endswith(".tmp") or name.startswith(".tmp")] + halves
+        return stale([path.name for path in self.folder.rglob("*") if path.is_file()])
+
+
+def stale(names: list[str]) -> list[str]:
+    """Return those of a folder's names that a killed writer has left: temporaries, and halves of checkpoints."""
+    temporaries = [name for name in names if name.endswith(".tmp") or name.startswith(".tmp")]
+    parts = [(name[: len("iteration-000000000")], name.endswith(".json")) for name in names if name[:1] == "i"]
+    return temporaries + [stem for stem, is_manifest in set(parts) if parts.count((stem, not is_manifest)) != 1]
 
 
 @cache

@@ -1,10 +1,11 @@
 """Files that appear under their name whole or not at all, whatever kills the writer and whenever."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Final
 
-TEMPORARIES: Final = (".*.tmp", ".tmp*")  # ours, and those of safetensors
+TEMPORARIES: Final = ".*.tmp"
 
 
 def write_atomically(target: Path, content: bytes) -> None:
@@ -35,14 +36,17 @@ def put_in_place(temporary: Path, target: Path) -> None:
     """
     _fsync(temporary)
     temporary.replace(target)
-    _fsync(target.parent)
+    try:
+        _fsync(target.parent)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # of file systems that have no such thing
+            raise
 
 
 def sweep_temporaries(folder: Path) -> None:
     """Remove what killed writers have left. Only for who may write there: it would take away others' work."""
-    for pattern in TEMPORARIES:
-        for path in folder.glob(pattern):
-            path.unlink(missing_ok=True)
+    for path in folder.glob(TEMPORARIES):
+        path.unlink(missing_ok=True)
 
 
 def _fsync(path: Path) -> None:

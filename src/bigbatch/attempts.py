@@ -13,7 +13,7 @@ from bigbatch.reduction.agreement import check_agreement
 from bigbatch.reduction.options import NATIVE
 from bigbatch.runs import RunFolder, describe_run
 
-BITS_DEPEND_ON: Final = ("torch", "device", "threads_per_process", "code")
+BITS_DEPEND_ON: Final = ("torch", "numpy", "python", "device", "threads_per_process", "default_dtype", "code")
 
 
 def describe_attempt(
@@ -60,8 +60,10 @@ def describe_attempt(
     }
 
 
-def check_attempts(summary: dict[str, Any], recipe: Recipe, folder: RunFolder, machine: Machine) -> None:
-    """Refuse to start unless all processes have the same recipe, data, checkpoint and engine.
+def check_attempts(
+    summary: dict[str, Any], recipe: Recipe, folder: RunFolder, machine: Machine, *, checkpoint: str = ""
+) -> None:
+    """Refuse to start unless all processes have the same recipe, data, checkpoint (by its hash) and engine.
 
     Raises:
         InputError: names the rank and what differs.
@@ -71,7 +73,8 @@ def check_attempts(summary: dict[str, Any], recipe: Recipe, folder: RunFolder, m
         "its code": [f"{name} {digest}" for name, digest in summary["code"].items()],
         "its data": [f"fingerprint {summary['data_fingerprint']}"],
         f"the checkpoint it sees in {folder.path} (all must share its file system)": [
-            f"at sample {summary['from_sample']}"
+            f"at sample {summary['from_sample']}",
+            f"SHA-256 {checkpoint or 'of none'}",
         ],
         "its engine": [
             *(f"{package} {summary['versions'][package]}" for package in ("python", "torch", "numpy")),
@@ -93,13 +96,14 @@ def compare_with_before(folder: RunFolder, summary: dict[str, Any]) -> list[str]
     before = folder.read_summary_or_nothing()
     if not before:
         return ["warning: run.json is missing or damaged; what the run was started with is not known"]
-    if before["data_fingerprint"] != summary["data_fingerprint"]:
+    if before.get("data_fingerprint") != summary["data_fingerprint"]:
         msg = f"the data has changed since {folder.path} was started; put the old back, or choose another --output"
         raise InputError(msg)
-    if before["reduction"] != summary["reduction"]:
-        msg = f"{folder.path} was trained with --reduction {before['reduction']}; resume it with the same"
+    if before.get("reduction") != summary["reduction"]:
+        msg = f"{folder.path} was trained with --reduction {before.get('reduction')}; resume it with the same"
         raise InputError(msg)
-    old, new = ({**attempt, **attempt["versions"]} for attempt in (before, summary))
+    versions = before.get("versions")
+    old, new = {**before, **(versions if isinstance(versions, dict) else {})}, {**summary, **summary["versions"]}
     return [
         f"warning: {key} was {old.get(key)} and is {new[key]}: the bits can differ from those of an uninterrupted run"
         for key in BITS_DEPEND_ON

@@ -25,6 +25,15 @@ class ProcessFailedError(RuntimeError):
     """A process that we launched failed; the text is its traceback."""
 
 
+def first_line(error: BaseException) -> str:
+    r"""Return the first line of an error's text, or its kind where it has none.
+
+    >>> first_line(ValueError("a\nb")), first_line(NotImplementedError())
+    ('a', 'NotImplementedError')
+    """
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
 def nearest(name: str, known: list[str]) -> str:
     """Return a hint that names the known word nearest to `name`, or lists them all.
 

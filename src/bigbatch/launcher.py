@@ -23,19 +23,15 @@ from bigbatch.outcome import EXIT_CODES, STORE, note_failure, read_outcome
 from bigbatch.parent import LAUNCHER
 
 TORCHS_LOG: Final = "torch.distributed.elastic.multiprocessing.api"
-# torch 2.8 does not know SIGUSR1 yet: there it ends the launcher, as it ends any program.
-SIGNALS: Final[dict[str, Any]] = (
-    {"signals_to_handle": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"}
-    if "signals_to_handle" in LaunchConfig.__dataclass_fields__
-    else {}
-)
+SIGNALS: Final = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
 
 
-def launch(arguments: Sequence[str], processes: int, *, max_restarts: int = 0) -> int:
+def launch(arguments: Sequence[str], processes: int, *, max_restarts: int = 0, stop_seconds: float = 30) -> int:
     """Run `python -m bigbatch ARGUMENTS` as several processes on this machine; wait, and return the exit code.
 
     They meet through a file and talk over the loopback interface: nothing listens to the network. After a fault all
     are started again, at most `max_restarts` times; not after an end that a restart would only repeat (`outcome`).
+    After a signal they have `stop_seconds` to end by themselves.
 
     Raises:
         InputError, NonFiniteError, SaveError: what a process said.
@@ -55,7 +51,7 @@ def launch(arguments: Sequence[str], processes: int, *, max_restarts: int = 0) -
             max_restarts=max_restarts,
             local_addr="127.0.0.1",
             logs_specs=DefaultLogsSpecs(log_dir=name),
-            **SIGNALS,
+            **_known({"signals_to_handle": SIGNALS, "shutdown_timeout": max(30, round(stop_seconds))}),
         )
         _listen_to_torch(folder, max_restarts)
         ending: BaseException | None = None
@@ -74,6 +70,11 @@ def launch(arguments: Sequence[str], processes: int, *, max_restarts: int = 0) -
     if outcome or ending is None:
         return outcome.exit_code if outcome else 0
     raise ending
+
+
+def _known(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that this torch has: 2.8 ends at SIGUSR1, and kills what runs 30 s after any other signal."""
+    return {name: value for name, value in settings.items() if name in LaunchConfig.__dataclass_fields__}
 
 
 def find_cause(folder: Path, local_rank: int, exit_code: int) -> str:
@@ -140,7 +141,7 @@ class _Restarts(logging.Handler):
             case _:
                 return
         self.number += 1
-        *_, last_line = find_cause(self.folder, local_rank, exit_code).strip().splitlines()
+        *_, last_line = ["a process failed", *find_cause(self.folder, local_rank, exit_code).strip().splitlines()]
         note_failure(self.folder, last_line)
         if self.number <= self.max_restarts:
             print(f"bigbatch: {last_line}; restart {self.number} of {self.max_restarts}", file=sys.stderr)  # noqa: T201

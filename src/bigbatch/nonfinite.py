@@ -13,7 +13,7 @@ from bigbatch.step import Step
 
 
 def find_nonfinite_workers(step: Step, minibatch: Iterable[tuple[Any, Any]], *, iteration: int) -> list[int]:
-    """Run the workers of a minibatch once more, one by one, and return those whose loss or gradients are not finite.
+    """Run the workers of a minibatch again, and return those whose loss, gradients or statistics are not finite.
 
     That a step is a function of its minibatch makes this exact: each worker computes what it has computed before. All
     processes call it together, before the update and after `Step.undo`, and all get the same answer. It is empty when
@@ -30,7 +30,7 @@ def find_nonfinite_workers(step: Step, minibatch: Iterable[tuple[Any, Any]], *, 
         seed_generators(fold("worker", step.seed, iteration, worker), step.device)
         loss = step.worker_loss(step.model, inputs, targets)
         gradients = torch.autograd.grad(loss, step.parameters, allow_unused=True)
-        values = [loss, *(gradient for gradient in gradients if gradient is not None)]
+        values = [loss, *step.changes(), *(gradient for gradient in gradients if gradient is not None)]
         flags[worker] = not all(bool(value.isfinite().all()) for value in values)
     step.undo()
     if step.processes.world_size > 1:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from bigbatch.errors import InputError
+from bigbatch.errors import InputError, first_line
 from bigbatch.recipe import Optimizer
 from bigbatch.user_code import call_user_code, is_user_code
 
@@ -175,6 +175,6 @@ def _step(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, gradient: T
     try:
         optimizer.step()
     except (TypeError, ValueError, RuntimeError) as error:
-        name, reason = type(optimizer).__name__, str(error).splitlines()[0]
+        name, reason = type(optimizer).__name__, first_line(error)
         msg = f"{name}.step() does not work with one dense gradient and no closure ({reason}); use another optimizer"
         raise InputError(msg) from error

@@ -45,8 +45,12 @@ def exit_code_of(error: Exception) -> int | None:
 
 def report_outcome(outcome: Outcome) -> None:
     """Tell our launcher how the command ended; the first process that does counts."""
-    with suppress(FileExistsError), _file(Path(os.environ[STORE]).parent).open("x") as file:
-        json.dump(asdict(outcome), file)
+    target = _file(Path(os.environ[STORE]).parent)
+    own = target.with_name(f"outcome-{os.getpid()}.json")
+    own.write_text(json.dumps(asdict(outcome)))
+    with suppress(FileExistsError):
+        os.link(own, target)  # whole, or not at all, and never over another
+    own.unlink()
 
 
 def read_outcome(folder: Path) -> Outcome | None:

@@ -57,6 +57,9 @@ def check_model(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
                 "its statistics are over the samples of one worker (arXiv 1706.02677, section 2.3)"
             )
             raise InputError(msg)
+        if type(module).get_extra_state is not nn.Module.get_extra_state:
+            msg = f"the model's '{name}' keeps extra state that is no tensor; keep it in buffers"
+            raise InputError(msg)
     known = {id(parameter) for parameter in model.parameters()}
     if any(id(parameter) not in known for group in optimizer.param_groups for parameter in group["params"]):
         msg = (

@@ -11,12 +11,14 @@ from typing import Any
 
 from bigbatch.checkpoint.manifest import Position
 from bigbatch.checkpoint.saving import Snapshot
+from bigbatch.checkpoint.state import flatten
 from bigbatch.checkpoint.writer import MAX_FAILURES, CheckpointWriter
 from bigbatch.consistency import Timing
-from bigbatch.errors import SaveError
+from bigbatch.errors import SaveError, first_line
 from bigbatch.progress import ProgressDisplay
 from bigbatch.recipe import Recipe
 from bigbatch.recipe_file import to_toml
+from bigbatch.run_record import FAILED
 from bigbatch.runs import RunFolder
 
 
@@ -31,6 +33,7 @@ class Recorder:
 
     Attributes:
         summary: run.json.
+        is_state_checked: whether the state has been seen to be one that can be saved.
         settled: the last position that was saved and not left out; the same on every process.
     """
 
@@ -42,6 +45,7 @@ class Recorder:
         self.is_warned = False
         self.saved_at = time.monotonic()
         self.settled: Position | None = None
+        self.is_state_checked = False
         self.straggler: int | None = None
         self.writer = CheckpointWriter(folder.checkpoints, keep=recipe.checkpoints.keep)
 
@@ -67,16 +71,24 @@ class Recorder:
 
     def append(self, *lines: Mapping[str, Any]) -> None:
         """Append lines to metrics.jsonl, together with those that could not be written before."""
-        if self.is_writer:
+        if self.is_writer and (lines or self.waiting_lines):
             self.waiting_lines += lines
             if self._try("the metrics", lambda: self.folder.append_metrics(*self.waiting_lines)):
                 self.waiting_lines.clear()
 
-    def write_summary(self, changes: Mapping[str, Any]) -> None:
-        """Bring run.json up to date."""
+    def write_summary(self, changes: Mapping[str, Any]) -> bool:
+        """Bring run.json up to date, and return whether it is."""
         self.summary |= changes
-        if self.is_writer:
-            self._try("run.json", lambda: self.folder.write_summary(self.summary))
+        return not self.is_writer or self._try("run.json", lambda: self.folder.write_summary(self.summary))
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Refuse, at the first iteration, state that could never be saved.
+
+        Raises:
+            InputError: there is something in it that is no plain value.
+        """
+        flatten(state)
+        self.is_state_checked = True
 
     def save(self, state: Mapping[str, Any], position: Position, *, must_wait: bool) -> None:
         """Copy the state and start to write it.
@@ -89,6 +101,7 @@ class Recorder:
         if must_wait:
             self.settled = position
         if self.is_writer and (must_wait or not self.writer.is_busy):
+            self.writer.wait()  # before the copy: one at a time is in memory
             self.writer.submit(Snapshot.of(state, position, self.recipe_text))
             self.saved_at = time.monotonic()
 
@@ -105,23 +118,30 @@ class Recorder:
         self.straggler = rank
         self.append({"until_iteration": iteration, **asdict(timing), "straggler": rank})
 
-    def close(self) -> None:
-        """Wait for the last checkpoint."""
-        self.writer.close()
-        self.show_warnings()
-
-    def check(self) -> None:
-        """Refuse to call a training good whose end could not be saved.
+    def finish(self, ending: Mapping[str, Any]) -> None:
+        """Wait for the last checkpoint, and let run.json say how the training has ended, if all of it is saved.
 
         Raises:
-            SaveError: the last checkpoints, or run.json or the metrics, could not be written.
+            SaveError: the last checkpoint, the metrics or run.json could not be written.
         """
-        if self.is_writer and (self.writer.num_failures or self.is_warned):
+        self._close()
+        is_saved = not (self.writer.num_failures or self.waiting_lines)
+        if not (is_saved and self.write_summary(ending)):
             msg = (
                 f"the end of the training could not be saved to {self.folder.path}; the last good checkpoint stays: "
                 "make room, and train with --resume"
             )
             raise SaveError(msg)
+
+    def fail(self, error: Exception) -> None:
+        """Wait for the last checkpoint, and let run.json say what ended the training."""
+        self._close()
+        self.write_summary({"status": FAILED, "error": first_line(error)})
+
+    def _close(self) -> None:
+        self.writer.close()
+        self.show_warnings()
+        self.append()
 
     def _try(self, what: str, write: Callable[[], None]) -> bool:
         """Write, or say once that it does not work; return whether it did."""

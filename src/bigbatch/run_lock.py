@@ -1,12 +1,15 @@
 """One writer a run's folder: a lock that ends with the process that holds it, however it ends."""
 
+import errno
 import fcntl
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from bigbatch.errors import InputError
+from bigbatch.printable import printable
 
 LOCK: Final = ".lock"
 
@@ -58,8 +61,11 @@ def is_locked(path: Path) -> bool:
 def _lock(file: BinaryIO, kind: int) -> bool:
     try:
         fcntl.lockf(file, kind | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in {errno.EACCES, errno.EAGAIN}:
+            return False
+        warning = f"bigbatch: warning: no lock on {file.name} ({error.strerror}): see that nobody else writes this run"
+        sys.stderr.write(printable(warning) + "\n")
     return True
 
 

@@ -25,11 +25,11 @@ from bigbatch.sampling import check_minibatch_size, worker_block
 from bigbatch.seeding import seed_generators
 
 HALF: Final = (torch.float16, torch.bfloat16)
-REQUESTS: Final = ("stop", "save")
+REQUESTS: Final = ("stop", "save", "give up")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepOutcome:
     """What all processes know of a step.
 
     Attributes:
@@ -165,21 +165,26 @@ class Step:
         seed_generators(fold("after the step", self.seed, iteration), self.device)
         return self._finish(start)
 
-    def look(self) -> Outcome:
+    def look(self) -> StepOutcome:
         """Return what came of the last `backward`, the same on every process; on a GPU, wait for it."""
         assert self.aggregation is not None
+        assert self.state is not None
         asked = torch.stack([self.aggregation.is_finite().float(), *self.asked]).tolist()
-        is_finite = bool(asked[0]) or all(  # a sum over large numbers may overflow
-            bool(tensor.isfinite().all())
-            for tensor in (self.loss, *(p.grad for p in self.parameters))
-            if tensor is not None
+        is_finite = bool(asked[0]) or (  # a sum over large numbers may overflow
+            self.state.is_finite()
+            and all(bool(t.isfinite().all()) for t in (self.loss, *(p.grad for p in self.parameters)) if t is not None)
         )
-        return Outcome(frozenset(name for name, count in zip(REQUESTS, asked[1:], strict=True) if count), is_finite)
+        return StepOutcome(frozenset(name for name, count in zip(REQUESTS, asked[1:], strict=True) if count), is_finite)
 
     def undo(self) -> None:
         """Forget what the last `backward` did to the running statistics: its update will not be taken."""
         assert self.state is not None
         self.state.restore()
+
+    def changes(self) -> list[Tensor]:
+        """Return what the last forward pass has added to each of the running statistics."""
+        assert self.state is not None
+        return self.state.changes()
 
     def describe_all_reduce(self) -> dict[str, Any]:
         """Return the algorithm of the sum over the processes, and what it was chosen by."""

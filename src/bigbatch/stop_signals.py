@@ -11,6 +11,7 @@ from typing import Final, Self
 
 POLITE: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 INTERRUPTED: Final = 130
+READERS_SECONDS: Final = 20  # that a reader of data lives on after a SIGTERM
 
 
 class StopSignals:
@@ -50,9 +51,10 @@ class StopSignals:
         if self.is_watching:
             signal.set_wakeup_fd(self.pipe_before)
             for number, handler in self.handlers_before.items():
-                signal.signal(number, handler)
-            self.writer.close()  # which ends the thread
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: installed from C
+            self.writer.shutdown(socket.SHUT_RDWR)  # which ends the thread, also where a forked reader holds a copy
             self.thread.join()
+            self.writer.close()
             self.reader.close()
 
     def _watch(self) -> None:
@@ -72,11 +74,13 @@ class StopSignals:
         self.is_interrupted = self.is_interrupted or number == signal.SIGINT
 
 
-def ignore_stop_signals() -> None:
-    """Leave it to the parent to end, in a process that reads data for it: it is asked to stop together with it."""
+def outlive_stop_signals() -> None:
+    """Serve on for a while, in a process that reads data for a parent that may be asked to stop together with it."""
     signal.set_wakeup_fd(-1)
     for number in POLITE:
         signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(READERS_SECONDS))
 
 
 def _leave_it_to_the_thread(_number: int, _frame: object) -> None:

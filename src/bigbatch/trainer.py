@@ -2,7 +2,8 @@
 
 import math
 import time
-from contextlib import nullcontext
+from collections.abc import Iterable
+from contextlib import nullcontext, suppress
 from typing import Any, Final
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from bigbatch.attempts import check_attempts, compare_with_before, describe_attempt
 from bigbatch.consistency import compare_processes
-from bigbatch.errors import NonFiniteError
+from bigbatch.errors import NonFiniteError, SaveError
 from bigbatch.evaluation import evaluate
 from bigbatch.launch import Machine
 from bigbatch.nonfinite import find_nonfinite_workers
@@ -22,6 +23,7 @@ from bigbatch.recipe import Recipe
 from bigbatch.recorder import Recorder
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.run_lock import locked
+from bigbatch.run_record import FINISHED
 from bigbatch.runs import RunFolder
 from bigbatch.stop_signals import StopSignals
 from bigbatch.training import Training, build, restore
@@ -46,6 +48,7 @@ def train(
             summary = bigbatch.train(recipe, bigbatch.RunFolder(Path("my-run")), machine)
 
     SIGTERM, SIGUSR1 and a first SIGINT end it at its next iteration, with a checkpoint; its status is then "stopped".
+    A second SIGINT ends the whole process at once. After an error of a group of processes, end the process.
 
     Args:
         recipe: what to train.
@@ -63,7 +66,10 @@ def train(
         DisagreementError: the processes no longer hold the same weights.
         SaveError: checkpoints could not be saved three times in a row.
     """
-    with locked(folder.path) if machine.processes.rank == 0 else nullcontext():
+    with (
+        StopSignals(is_group_lost) as signals,
+        locked(folder.path) if machine.processes.rank == 0 else nullcontext(),
+    ):
         if folder.exists():
             folder.check(recipe, resume=True)
         training = build(recipe, machine, aggregation=aggregation or AggregationOptions(), num_workers=num_workers)
@@ -73,12 +79,15 @@ def train(
             (stop_after_epoch or recipe.epochs) * per_epoch,
             stop_after_iteration or recipe.epochs * per_epoch,
         )
-        summary = run(training, folder, last=last)
+        try:
+            summary = run(training, folder, signals, last=last)
+        finally:
+            training.minibatches.close()
     training.step.close()
     return summary
 
 
-def run(training: Training, folder: RunFolder, *, last: int) -> dict[str, Any]:
+def run(training: Training, folder: RunFolder, signals: StopSignals, *, last: int) -> dict[str, Any]:
     """Go on from the last good checkpoint, or from the start, to iteration `last`; return the run's summary."""
     recipe, machine = training.recipe, training.machine
     notes = restore(training, folder)
@@ -91,11 +100,9 @@ def run(training: Training, folder: RunFolder, *, last: int) -> dict[str, Any]:
         samples_consumed=training.samples_consumed,
         after=failure_before(),
     )
-    check_attempts(summary, recipe, folder, machine)
+    check_attempts(summary, recipe, folder, machine, checkpoint=training.checkpoint_sha256)
     if training.samples_consumed:
         notes += compare_with_before(folder, summary)
-        if folder.read_summary_or_nothing().get("status") == "finished":
-            return folder.read_summary()
     if training.is_writer:
         folder.create(recipe)
     display = ProgressDisplay(
@@ -105,34 +112,44 @@ def run(training: Training, folder: RunFolder, *, last: int) -> dict[str, Any]:
         is_shown=training.is_writer,
     )
     recorder = Recorder(folder, recipe, display, is_writer=training.is_writer)
-    with display, StopSignals(is_group_lost) as signals:
+    with display:
         for note in (*introduce(training), *notes):
             display.say(note)
+        if training.is_finished:  # so the checkpoint says, on which all processes agree
+            return end_again(training, recorder, summary)
         recorder.write_summary(summary)
         training.started = time.monotonic()
         run_to(training, recorder, signals, last=last)
     return recorder.summary
 
 
+def end_again(training: Training, recorder: Recorder, summary: dict[str, Any]) -> dict[str, Any]:
+    """Return what run.json says of a finished run; write it if the last attempt was killed before it could."""
+    before = recorder.folder.read_summary_or_nothing()
+    if before.get("status") != FINISHED:
+        recorder.summary |= summary
+        recorder.finish(training.conclude())
+        return recorder.summary
+    return before
+
+
 def run_to(training: Training, recorder: Recorder, signals: StopSignals, *, last: int) -> None:
     """Run the epochs, and leave a checkpoint and a true run.json behind, whatever ends them."""
-    ending: dict[str, Any] = {"status": "failed"}
     try:
         run_epochs(training, recorder, signals, last=last)
         save(training, recorder)
-        ending = training.conclude()
+        recorder.finish(training.conclude())
     except NonFiniteError as error:
-        ending |= {"error": str(error)}
-        if training.is_finite():  # the state before the update that was not taken
-            recorder.save(training.state(), training.position(), must_wait=True)
+        with suppress(NonFiniteError):
+            save(training, recorder)  # the state before the update that was not taken
+        recorder.fail(error)
         raise
-    except RuntimeError as error:
-        ending |= {"error": str(error).splitlines()[0]}
+    except Exception as error:
+        recorder.fail(error)
         raise
-    finally:
-        recorder.close()
-        recorder.write_summary(ending)
-    recorder.check()
+    if training.has_given_up:  # on every process, though only one of them saves
+        msg = f"checkpoints could not be saved to {recorder.folder.path}, one after the other; make room, and resume"
+        raise SaveError(msg)
 
 
 def introduce(training: Training) -> list[str]:
@@ -173,36 +190,55 @@ def run_minibatches(training: Training, recorder: Recorder, signals: StopSignals
     for minibatch in training.minibatches.epoch(epoch, first=begun - first):
         if training.iteration >= last:
             return
-        iteration = training.iteration
-        set_learning_rate(training.optimizer, training.learning_rate(iteration))
         ask_others(training, recorder, signals)
-        loss = training.step.backward(minibatch, iteration=iteration)
-        outcome = training.step.look()
-        if outcome.is_finite:
-            training.optimizer.step()
-        else:
+        try:
+            loss, requests = take_step(training, recorder, minibatch, epoch=epoch)
+        except NonFiniteError:
             record_iterations(training, recorder, losses)
-            meet_nonfinite(training, recorder, epoch=epoch)
-        losses.append(loss if outcome.is_finite else None)
-        training.samples_consumed += training.recipe.minibatch_size
-        is_due = "save" in outcome.requests or recorder.is_due_after(training.iteration)
-        if is_due or len(losses) == LOSSES_A_LINE or training.iteration == last or "stop" in outcome.requests:
-            record_iterations(training, recorder, losses)
-            seconds = time.monotonic() - start
+            raise
+        losses.append(loss)
+        is_due = "save" in requests or recorder.is_due_after(training.iteration)
+        if is_due or len(losses) == LOSSES_A_LINE or training.iteration == last or "stop" in requests:
             images = (training.iteration - begun) * training.recipe.minibatch_size
-            recorder.display.images_per_second = images / seconds
-        if is_due and training.iteration < first + len(training.minibatches):  # otherwise the epoch's end saves
+            recorder.display.images_per_second = images / (time.monotonic() - start)
+            record_iterations(training, recorder, losses)
+        if is_due and training.iteration < first + len(training.minibatches):  # otherwise after the evaluation
             save(training, recorder, must_wait=False)
         elif training.iteration % COMPARED_EVERY == 0:
             compare(training, recorder)
-        if "stop" in outcome.requests:
-            training.stopped_by = signals.received or "another process"
+        if "stop" in requests:
+            training.has_given_up = "give up" in requests
+            reason = "checkpoints that could not be saved" if training.has_given_up else signals.received
+            training.stopped_by = reason or "another process"
             return
+
+
+def take_step(
+    training: Training, recorder: Recorder, minibatch: Iterable[Any], *, epoch: int
+) -> tuple[Tensor | None, frozenset[str]]:
+    """Take the step of a minibatch; return its loss, None if it was skipped, and what any process has asked for.
+
+    Raises:
+        NonFiniteError: the loss or a gradient is not finite, and that is not to be skipped.
+    """
+    iteration = training.iteration
+    set_learning_rate(training.optimizer, training.learning_rate(iteration))
+    loss = training.step.backward(minibatch, iteration=iteration)
+    outcome = training.step.look()
+    if outcome.is_finite:
+        training.optimizer.step()
+    else:
+        meet_nonfinite(training, recorder, epoch=epoch)
+    training.samples_consumed += training.recipe.minibatch_size
+    if not recorder.is_state_checked:
+        recorder.check_state(training.state())
+    return loss if outcome.is_finite else None, outcome.requests
 
 
 def ask_others(training: Training, recorder: Recorder, signals: StopSignals) -> None:
     """Let all processes know with the next step what this one needs."""
-    requests = {"stop": signals.received or recorder.has_given_up, "save": recorder.is_late}
+    gives_up = recorder.has_given_up
+    requests = {"stop": signals.received or gives_up, "save": recorder.is_late, "give up": gives_up}
     training.step.requested = {name for name, is_needed in requests.items() if is_needed}
 
 
@@ -214,8 +250,8 @@ def meet_nonfinite(training: Training, recorder: Recorder, *, epoch: int) -> Non
     """
     training.step.undo()
     iteration, per_epoch = training.iteration, len(training.minibatches)
-    minibatch = next(training.minibatches.epoch(epoch, first=iteration - epoch * per_epoch))
-    workers = find_nonfinite_workers(training.step, minibatch, iteration=iteration)
+    again = training.minibatches.epoch(epoch, first=iteration - epoch * per_epoch)
+    workers = find_nonfinite_workers(training.step, next(again), iteration=iteration)
     place = "the sum over the workers, each of which is finite"
     if workers:
         block = range(workers[0], workers[0] + 1)
@@ -311,6 +347,6 @@ def finish_epoch(training: Training, recorder: Recorder, *, seconds: float) -> N
     recorder.append(
         {"epoch": epoch, "iteration": iteration, "loss": loss, "validation_error": error, "seconds": seconds}
     )
-    if recorder.is_due_after_epoch(epoch, epochs=training.recipe.epochs):
+    if recorder.is_due_after_epoch(epoch, epochs=training.recipe.epochs) or recorder.is_due_after(iteration):
         save(training, recorder)
     recorder.display.epoch(iteration, epoch=epoch - 1, loss=loss, rate=rate, error=error)

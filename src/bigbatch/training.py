@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bigbatch.atomic_file import sweep_temporaries
 from bigbatch.checkpoint.loading import load_last_good, set_aside
@@ -15,6 +15,7 @@ from bigbatch.checkpoint.weights import weights_sha256
 from bigbatch.data import load_data
 from bigbatch.data.dataset import Splits
 from bigbatch.data.minibatches import Minibatches
+from bigbatch.errors import InputError, first_line
 from bigbatch.keyed_random import fold
 from bigbatch.launch import Machine
 from bigbatch.learning_rate import LearningRate
@@ -23,6 +24,7 @@ from bigbatch.models import build_model
 from bigbatch.optim import build_optimizer
 from bigbatch.recipe import Recipe
 from bigbatch.reduction.options import AggregationOptions
+from bigbatch.run_record import FINISHED
 from bigbatch.runs import RunFolder, run_error
 from bigbatch.seeding import seed_generators
 from bigbatch.step import Step
@@ -39,7 +41,9 @@ class Training:
         epoch_updates: how many those are.
         seconds: spent before this attempt.
         started: when this attempt was.
+        checkpoint_sha256: of the checkpoint that it goes on from.
         stopped_by: what ended it before its last iteration, if something did.
+        has_given_up: whether that was checkpoints that could not be saved.
     """
 
     recipe: Recipe
@@ -58,6 +62,8 @@ class Training:
     seconds: float = 0.0
     started: float = field(default_factory=time.monotonic)
     stopped_by: str | None = None
+    has_given_up: bool = False
+    checkpoint_sha256: str = ""
 
     @property
     def is_writer(self) -> bool:
@@ -76,8 +82,10 @@ class Training:
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint holds."""
+        weights = dict(self.model.state_dict())
         return {
-            "model": dict(self.model.state_dict()),
+            "model": weights,
+            "buffers": {name: buffer for name, buffer in self.model.named_buffers() if name not in weights},
             "optimizer": self.optimizer.state_dict(),
             "validation_errors": list(self.validation_errors),
             "epoch_loss": self.epoch_loss,
@@ -91,14 +99,18 @@ class Training:
         error = self.validation_errors[-1] if is_epochs_end else None
         return Position(self.iteration, self.samples_consumed, len(self.validation_errors), error)
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether all epochs are over."""
+        return len(self.validation_errors) == self.recipe.epochs
+
     def conclude(self) -> dict[str, Any]:
         """Return what run.json says of the training when it ends."""
         errors = self.validation_errors
-        is_finished = len(errors) == self.recipe.epochs
-        stopped_by = {"stopped_by": self.stopped_by} if self.stopped_by and not is_finished else {}
+        stopped_by = {"stopped_by": self.stopped_by} if self.stopped_by and not self.is_finished else {}
         results = {"validation_error": run_error(errors), "final_validation_error": errors[-1]} if errors else {}
         return {
-            "status": "finished" if is_finished else "stopped",
+            "status": FINISHED if self.is_finished else "stopped",
             **stopped_by,
             "iterations": self.iteration,
             "seconds": round(self.seconds_in_all, 3),
@@ -107,7 +119,7 @@ class Training:
         }
 
     def is_finite(self) -> bool:
-        """Tell whether the parameters and running statistics are; the same on every process."""
+        """Tell whether the parameters and running statistics are."""
         parameters = all(bool(parameter.isfinite().all()) for parameter in self.model.parameters())
         return parameters and (self.step.state is None or self.step.state.is_finite())
 
@@ -170,10 +182,47 @@ def restore(training: Training, folder: RunFolder) -> list[str]:
     if found is None:
         return notes
     manifest, state = found
-    training.model.load_state_dict(state["model"])
-    training.optimizer.load_state_dict(state["optimizer"])
+    restore_model(training.model, state)
+    restore_optimizer(training.optimizer, state["optimizer"])
     training.samples_consumed = manifest.samples_consumed
     training.validation_errors = state["validation_errors"]
     training.epoch_loss, training.epoch_updates = state["epoch_loss"], state["epoch_updates"]
     training.seconds = state["seconds"]
+    training.checkpoint_sha256 = manifest.sha256
     return [*notes, f"goes on from the checkpoint of iteration {manifest.iteration}"]
+
+
+def restore_model(model: nn.Module, state: dict[str, Any]) -> None:
+    """Put back the parameters and buffers, also those that a state dict leaves out.
+
+    Raises:
+        InputError: they are of another model.
+    """
+    buffers = dict(model.named_buffers())
+    try:
+        model.load_state_dict(state["model"])
+        with torch.no_grad():
+            for name, value in state["buffers"].items():
+                buffers[name].copy_(value)
+    except (KeyError, RuntimeError) as error:
+        msg = f"the checkpoint is of another model ({first_line(error)}); put that one back, or choose another --output"
+        raise InputError(msg) from error
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Put back the optimizer's state, in its own dtypes: torch would cast all of it to those of the parameters.
+
+    Raises:
+        InputError: it is of another optimizer.
+    """
+    try:
+        optimizer.load_state_dict(saved)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        msg = f"the checkpoint is of another optimizer ({first_line(error)}); use that one, or another --output"
+        raise InputError(msg) from error
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for place, values in saved["state"].items():
+        state = optimizer.state[parameters[place]]
+        for key, value in values.items():
+            if isinstance(value, Tensor) and state[key].dtype != value.dtype:
+                state[key] = value.to(state[key].device)

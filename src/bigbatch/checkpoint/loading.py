@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import file_digest
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from bigbatch.checkpoint.manifest import Manifest, data_path, list_manifests, read_manifest
+from bigbatch.checkpoint.manifest import Manifest, data_files, data_path, list_manifests, read_manifest
 from bigbatch.checkpoint.state import unflatten
 from bigbatch.errors import InputError
 from bigbatch.keyed_random import SCHEME
@@ -18,6 +18,15 @@ from bigbatch.recipe import Recipe, differences
 from bigbatch.recipe_file import from_toml
 
 Like = Mapping[str, Tensor] | None
+KINDS: Final = {
+    "model": dict,
+    "buffers": dict,
+    "optimizer": dict,
+    "validation_errors": list,
+    "epoch_loss": float,
+    "epoch_updates": int,
+    "seconds": float,
+}
 
 
 class RefusedError(ValueError):
@@ -52,7 +61,7 @@ def load_last_good(
 def set_aside(folder: Path, refused: Mapping[Path, str]) -> None:
     """Rename the refused checkpoints, so that they no longer count as the newest; nothing of them is lost."""
     for path in refused:
-        for file in (path, data_path(path)):
+        for file in (path, *data_files(path)):
             with suppress(OSError):
                 file.rename(folder / f"refused-{file.name}")
 
@@ -69,8 +78,9 @@ def load_checkpoint(path: Path, *, recipe: Recipe, like: Like) -> tuple[Manifest
     try:
         manifest = read_manifest(path)
         _check_origin(manifest, recipe)
-        _check_hash(data_path(path), manifest)
-        return manifest, _read_state(data_path(path), like)
+        data = data_path(path, manifest)
+        _check_hash(data, manifest)
+        return manifest, _read_state(data, manifest, like)
     except OSError as error:
         msg = f"it cannot be read ({error.strerror or error})"
         raise RefusedError(msg) from error
@@ -99,16 +109,39 @@ def _check_hash(path: Path, manifest: Manifest) -> None:
             raise RefusedError(msg)
 
 
-def _read_state(path: Path, like: Like) -> dict[str, Any]:
+def _read_state(path: Path, manifest: Manifest, like: Like) -> dict[str, Any]:
     with safe_open(path, framework="pt") as file:
-        structure = json.loads((file.metadata() or {}).get("structure", "null"))
         if like is not None:
             _check_tensors(file, like)
-        state = unflatten(structure, lambda name: file.get_tensor(name).clone())  # the file itself is only mapped
-    if not isinstance(state, dict) or not isinstance(state.get("model"), dict) or "optimizer" not in state:
+        unread = set(file.keys())
+
+        def read(name: str) -> Tensor:
+            """Return a tensor, once: a structure that names it again would take memory without end."""
+            if name not in unread:
+                msg = "its structure is damaged"
+                raise RefusedError(msg)
+            unread.remove(name)
+            tensor: Tensor = file.get_tensor(name)
+            return tensor.clone()  # the file itself is only mapped
+
+        state = unflatten(json.loads((file.metadata() or {}).get("structure", "null")), read)
+    _check_state(state, manifest, like)
+    whole: dict[str, Any] = state
+    return whole
+
+
+def _check_state(state: Any, manifest: Manifest, like: Like) -> None:  # noqa: ANN401 - from a file
+    """Refuse what is no training's state, or not that of this model."""
+    is_whole = isinstance(state, dict) and all(isinstance(state.get(name), kind) for name, kind in KINDS.items())
+    if not is_whole or len(state["validation_errors"]) != manifest.epochs:
         msg = "it does not hold the state of a training"
         raise RefusedError(msg)
-    return state
+    for name, tensor in (like or {}).items():
+        found = state["model"].get(name)
+        if not isinstance(found, Tensor) or found.shape != tensor.shape or found.dtype != tensor.dtype:
+            dtype = getattr(found, "dtype", None)
+            msg = f"its '{name}' is of {dtype} instead of {tensor.dtype}"
+            raise RefusedError(msg)
 
 
 def _check_tensors(file: Any, like: Mapping[str, Tensor]) -> None:  # noqa: ANN401 - safetensors' open file

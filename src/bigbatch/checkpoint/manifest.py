@@ -10,6 +10,7 @@ FORMAT: Final = 2
 MAX_BYTES: Final = 1 << 20
 MANIFESTS: Final = "iteration-*.json"
 DATA_SUFFIX: Final = ".safetensors"
+HASH_DIGITS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,23 @@ class Manifest(Position):
 
 
 def manifest_path(folder: Path, iteration: int) -> Path:
-    """Return the name of a checkpoint's manifest; its data lies beside it (`data_path`)."""
+    """Return the name of a checkpoint's manifest; its data lies beside it."""
     return folder / f"iteration-{iteration:09d}.json"
 
 
-def data_path(manifest: Path) -> Path:
-    """Return the file that a manifest describes."""
-    return manifest.with_suffix(DATA_SUFFIX)
+def data_path(path: Path, manifest: Manifest) -> Path:
+    """Return the file that a manifest describes; its name tells its hash, so that no save writes over another's data.
+
+    Args:
+        path: of the manifest.
+        manifest: what it says.
+    """
+    return path.with_name(f"{path.stem}-{manifest.sha256[:HASH_DIGITS]}{DATA_SUFFIX}")
+
+
+def data_files(path: Path) -> list[Path]:
+    """Return all data of a manifest's iteration: its own, and what a save that was killed has left."""
+    return list(path.parent.glob(f"{path.stem}-*{DATA_SUFFIX}"))
 
 
 def list_manifests(folder: Path) -> list[Path]:

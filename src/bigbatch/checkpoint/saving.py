@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import file_digest
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -16,6 +17,7 @@ from bigbatch.checkpoint.manifest import (
     DATA_SUFFIX,
     Manifest,
     Position,
+    data_files,
     data_path,
     list_manifests,
     manifest_path,
@@ -24,6 +26,8 @@ from bigbatch.checkpoint.manifest import (
 from bigbatch.checkpoint.state import flatten
 from bigbatch.keyed_random import SCHEME
 from bigbatch.runs import package_version
+
+TEMPORARIES_OF_SAFETENSORS: Final = ".tmp*"
 
 
 @dataclass(frozen=True)
@@ -67,38 +71,37 @@ def save_checkpoint(folder: Path, snapshot: Snapshot, *, keep: int) -> Path:
     Raises:
         OSError: it could not be written; those before are still there.
     """
-    manifest = manifest_path(folder, snapshot.position.iteration)
-    data = data_path(manifest)
-    temporary = temporary_of(data)
+    path = manifest_path(folder, snapshot.position.iteration)
+    temporary = temporary_of(path.with_suffix(DATA_SUFFIX))
     try:
         _write_tensors(temporary, snapshot)
         with temporary.open("rb") as file:
             sha256, size_bytes = file_digest(file, "sha256").hexdigest(), file.seek(0, 2)
-        manifest.unlink(missing_ok=True)  # of the same iteration: never with the data of another
-        put_in_place(temporary, data)
+        manifest = Manifest(
+            **asdict(snapshot.position),
+            sha256=sha256,
+            size_bytes=size_bytes,
+            recipe=snapshot.recipe,
+            randomness=SCHEME,
+            bigbatch=package_version("bigbatch"),
+        )
+        put_in_place(temporary, data_path(path, manifest))
     finally:
         temporary.unlink(missing_ok=True)
-    described = Manifest(
-        **asdict(snapshot.position),
-        sha256=sha256,
-        size_bytes=size_bytes,
-        recipe=snapshot.recipe,
-        randomness=SCHEME,
-        bigbatch=package_version("bigbatch"),
-    )
-    write_atomically(manifest, described.to_json().encode())
-    prune(folder, keep=keep)
-    return manifest
+    write_atomically(path, manifest.to_json().encode())
+    with suppress(OSError):  # it is saved, whatever may not be removed
+        prune(folder, keep=keep)
+    return path
 
 
 def prune(folder: Path, *, keep: int) -> None:
     """Remove all checkpoints but the newest `keep` and the one with the lowest validation error."""
     manifests = list_manifests(folder)
     kept = {*manifests[:keep], best_checkpoint(folder)}
-    for manifest in manifests:
-        if manifest not in kept:
-            manifest.unlink()
-            data_path(manifest).unlink(missing_ok=True)
+    for path in manifests:
+        if path not in kept:
+            path.unlink()
+    _remove_data_without_manifest(folder)
 
 
 def best_checkpoint(folder: Path) -> Path | None:
@@ -115,16 +118,26 @@ def best_checkpoint(folder: Path) -> Path | None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed writers have left: temporaries, and data without a manifest or the reverse."""
+    """Remove what killed writers have left: temporaries, and data without a manifest.
+
+    A manifest without its data is no such thing: that one is for loading to refuse, with the reason.
+    """
     sweep_temporaries(folder)
-    manifests = list_manifests(folder)
-    whole = {data_path(path) for path in manifests}
+    for temporary in folder.glob(TEMPORARIES_OF_SAFETENSORS):
+        temporary.unlink(missing_ok=True)
+    _remove_data_without_manifest(folder)
+
+
+def _remove_data_without_manifest(folder: Path) -> None:
+    described: set[Path] = set()
+    for path in list_manifests(folder):
+        try:
+            described.add(data_path(path, read_manifest(path)))
+        except (OSError, ValueError):
+            described.update(data_files(path))  # of which one may be its own
     for data in folder.glob(f"iteration-*{DATA_SUFFIX}"):
-        if data not in whole:
-            data.unlink()
-    for path in manifests:
-        if not data_path(path).exists():
-            path.unlink()
+        if data not in described:
+            data.unlink(missing_ok=True)
 
 
 def _copy(tensor: Tensor) -> Tensor:
@@ -137,4 +150,5 @@ def _write_tensors(path: Path, snapshot: Snapshot) -> None:
         save_file(dict(snapshot.tensors), path, metadata={"structure": json.dumps(snapshot.structure)})
     except SafetensorError as error:
         raise OSError(str(error).rpartition("error: ")[2]) from error
-    path.chmod(path.parent.stat().st_mode & 0o666)  # the library makes it private
+    with suppress(OSError):
+        path.chmod(path.parent.stat().st_mode & 0o666)  # the library makes it private

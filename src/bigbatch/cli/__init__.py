@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from bigbatch.cli.arguments import parse
 from bigbatch.errors import InputError, NonFiniteError, PeerLostError, ProcessFailedError, SaveError
@@ -32,7 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if "TORCHELASTIC_ERROR_FILE" not in os.environ:
-        return _run(arguments)
+        exit_code = _run(arguments)
+        if "SLURM_PROCID" in os.environ:
+            _leave(exit_code)
+        return exit_code
     die_with_launcher()
     from torch.distributed.elastic.multiprocessing.errors import record
 
@@ -46,12 +49,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         mark_group_lost()
         raise
     finally:
-        # What had to be written is written. An interpreter that is torn down can abort when one of torch's threads
-        # still wants it (pytorch#190489), or wait for a message that never comes: leave at once.
-        with suppress(OSError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(exit_code)
+        _leave(exit_code)
+
+
+def _leave(exit_code: int) -> NoReturn:
+    """End the process, one of several, at once: what had to be written is written.
+
+    An interpreter that is torn down can abort when one of torch's threads still wants it (pytorch#190489), or wait for
+    a message that never comes.
+    """
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(exit_code)
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -78,8 +88,8 @@ def _run_launched(arguments: Sequence[str]) -> int:
     An end that a restart would only repeat goes to our launcher, and the process ends well, so that there is none.
     """
     is_ours = STORE in os.environ
-    options = parse(arguments)
     try:
+        options = parse(arguments)
         exit_code: int = options.run(options, arguments) or 0
     except (InputError, NonFiniteError, SaveError) as error:
         exit_code = exit_code_of(error) or FAILURE

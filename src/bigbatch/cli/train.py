@@ -71,6 +71,7 @@ def train_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
             [*arguments, "--output", str(folder.path), "--processes", str(processes)],
             processes,
             max_restarts=recipe.launch.max_restarts,
+            stop_seconds=recipe.launch.timeout_seconds,
         )
     from bigbatch.trainer import train
 

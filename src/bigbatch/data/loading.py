@@ -1,6 +1,6 @@
 """Feed blocks of samples to a process through torch's DataLoader."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from bigbatch.errors import InputError
 from bigbatch.keyed_random import fold
 from bigbatch.parent import die_with_parent
 from bigbatch.sampling import WorkerBlock
-from bigbatch.stop_signals import ignore_stop_signals
+from bigbatch.stop_signals import outlive_stop_signals
 
 
 def load_blocks(
@@ -22,7 +22,7 @@ def load_blocks(
     seed: int,
     device: torch.device,
     num_workers: int = 0,
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Yield the blocks as batches on the device, in order.
 
     Args:
@@ -63,7 +63,7 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 def _prepare_reader(threads: int, _worker: int) -> None:
     """Compute with as many threads as the process itself, since the bits may depend on it; end with it, not before."""
     torch.set_num_threads(threads)
-    ignore_stop_signals()
+    outlive_stop_signals()
     die_with_parent()
 
 

@@ -1,6 +1,6 @@
 """This process's part of every minibatch, in the order that (seed, epoch) gives."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -49,6 +49,7 @@ class Minibatches:
         self.sampling = Sampling(len(dataset), minibatch_size, worker_minibatch_size, seed)
         self.device = torch.device(device)
         self.num_workers = num_workers
+        self.reading: Generator[Batch] | None = None
         processes = Processes.current(group)
         self.workers = worker_block(self.sampling.worker_count, rank=processes.rank, world_size=processes.world_size)
 
@@ -68,8 +69,14 @@ class Minibatches:
             device=self.device,
             num_workers=self.num_workers,
         )
+        self.reading = blocks
         for _ in range(first, len(self)):
             part = islice(blocks, len(self.workers))
             yield part
             for _ in part:  # what the caller left must not slip into the next minibatch
                 pass
+
+    def close(self) -> None:
+        """End the processes that read ahead for the last epoch; for a loop that an error has left."""
+        if self.reading:
+            self.reading.close()

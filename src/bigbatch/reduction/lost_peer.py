@@ -8,7 +8,7 @@ from typing import Final
 
 import torch.distributed as dist
 
-from bigbatch.errors import PeerLostError
+from bigbatch.errors import PeerLostError, first_line
 
 GRACE_SECONDS: Final = 2.0  # between the first and the last process that notice a late one
 
@@ -36,7 +36,7 @@ def lost(error: RuntimeError, peer: int | None = None) -> PeerLostError:
         culprits = find_culprits(peer, GRACE_SECONDS if is_late else 0.2)
     who = " and ".join(f"rank {rank}" for rank in culprits) or "another process"
     what = "did not answer within the timeout" if is_late else "has ended"
-    return PeerLostError(f"{who} {what} ({str(error).splitlines()[0]})")
+    return PeerLostError(f"{who} {what} ({first_line(error)})")
 
 
 def find_culprits(peer: int | None, grace_seconds: float) -> list[int]:

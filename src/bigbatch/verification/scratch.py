@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import nn
 
-from bigbatch.errors import InputError
+from bigbatch.errors import InputError, first_line
 from bigbatch.optim import build_optimizer, correct_momentum, set_learning_rate
 from bigbatch.recipe import Optimizer
 
@@ -50,7 +50,7 @@ def moves(
         try:
             optimizer.step()
         except (TypeError, ValueError, RuntimeError) as error:
-            kind, reason = type(optimizer).__name__, str(error).splitlines()[0]
+            kind, reason = type(optimizer).__name__, first_line(error)
             msg = f"{kind}.step() does not work with one dense gradient and no closure ({reason})"
             raise InputError(msg) from error
         found.append(before - parameter.item())
