@@ -199,6 +199,19 @@ def test_a_save_of_the_same_iteration_that_is_killed_leaves_the_one_before_whole
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_a_save_whose_manifest_has_no_room_leaves_no_data(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path, snapshot(5), keep=1)
+    before = set(tmp_path.iterdir())
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bigbatch.checkpoint.saving.write_atomically", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(tmp_path, snapshot(6), keep=1)
+    assert set(tmp_path.iterdir()) == before
+
+
 def test_how_a_run_is_launched_and_saved_does_not_make_it_another(tmp_path):
     save_checkpoint(tmp_path, snapshot(1), keep=2)
     other = replace(digits(), launch=replace(digits().launch, max_restarts=9))

@@ -191,7 +191,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_goes_on_to_the_same_bit
 def test_a_run_that_fails_says_so_and_can_be_gone_on_with(run, tmp_path, monkeypatch):
     folder = RunFolder(tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr("bigbatch.trainer.evaluate_training", lambda _: (_ for _ in ()).throw(RuntimeError("a fault\nx")))
+        patch.setattr("bigbatch.epochs.evaluate_training", lambda _: (_ for _ in ()).throw(RuntimeError("a fault\nx")))
         with pytest.raises(RuntimeError, match="a fault"):
             train(SMALL, folder, MACHINE)
     assert folder.read_summary()["status"] == "failed"
@@ -313,8 +313,8 @@ def test_a_training_that_fails_beside_readers_of_data_ends(tmp_path):
     """Forked readers hold copies of pipes, and ignore signals for a while: neither may keep the process."""
     program = (
         "from test_trainer import *\n"
-        "import bigbatch.trainer\n"
-        "bigbatch.trainer.set_learning_rate = lambda *_: [][0]\n"
+        "import bigbatch.epochs\n"
+        "bigbatch.epochs.set_learning_rate = lambda *_: [][0]\n"
         f"train(SMALL, RunFolder(Path({str(tmp_path / 'run')!r})), MACHINE, num_workers=2)\n"
     )
     done = subprocess.run(

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from trial import Row
 
 from bigbatch.consistency import compare_processes
+from bigbatch.epochs import COMPARED_EVERY
 from bigbatch.launch import joined
 from bigbatch.presets import digits
 from bigbatch.progress import ProgressDisplay
@@ -26,7 +27,6 @@ from bigbatch.recipe_file import with_settings
 from bigbatch.recorder import Recorder
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.runs import RunFolder
-from bigbatch.trainer import COMPARED_EVERY
 from bigbatch.training import Training, build
 
 SECONDS_BETWEEN_SAVES = 10

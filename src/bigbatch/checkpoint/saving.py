@@ -88,7 +88,11 @@ def save_checkpoint(folder: Path, snapshot: Snapshot, *, keep: int) -> Path:
         put_in_place(temporary, data_path(path, manifest))
     finally:
         temporary.unlink(missing_ok=True)
-    write_atomically(path, manifest.to_json().encode())
+    try:
+        write_atomically(path, manifest.to_json().encode())
+    except OSError:
+        _remove_data_without_manifest(folder)  # a full disk has no room for it
+        raise
     with suppress(OSError):  # it is saved, whatever may not be removed
         prune(folder, keep=keep)
     return path
