@@ -39,7 +39,9 @@ def test_the_first_signal_is_noticed_and_ends_nothing(name):
     with started() as process:
         process.send_signal(signal.Signals[name])
         assert process.stdout.readline() == f"{name}\n"
-        assert process.communicate("x", timeout=10)[1] == ""
+        said = process.communicate("x", timeout=10)[1]
+        again = "; interrupt again to end at once" if name == "SIGINT" else ""
+        assert said == f"bigbatch: {name}: stops after this iteration, and saves{again}\n"
     assert process.returncode == 0
 
 

@@ -67,11 +67,13 @@ class StopSignals:
         if self.is_lost():
             os._exit(1)
         if self.is_interrupted and number in {signal.SIGINT, signal.SIGTERM}:
-            sys.stderr.write("bigbatch: interrupted twice: ended at once, without saving\n")
-            sys.stderr.flush()
+            _say("interrupted twice: ended at once, without saving")
             os._exit(INTERRUPTED)
-        self.received = self.received or signal.Signals(number).name
         self.is_interrupted = self.is_interrupted or number == signal.SIGINT
+        if self.received is None:
+            self.received = signal.Signals(number).name
+            again = "; interrupt again to end at once" if self.is_interrupted else ""
+            _say(f"{self.received}: stops after this iteration, and saves{again}")
 
 
 def outlive_stop_signals() -> None:
@@ -81,6 +83,13 @@ def outlive_stop_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(READERS_SECONDS))
+
+
+def _say(text: str) -> None:
+    """Print a line, on one of the processes."""
+    if os.environ.get("RANK", "0") == "0":
+        sys.stderr.write(f"bigbatch: {text}\n")
+        sys.stderr.flush()
 
 
 def _leave_it_to_the_thread(_number: int, _frame: object) -> None:
