@@ -103,7 +103,7 @@ def measure_here(folder: Path, settings: list[str], rounds: int) -> dict[str, fl
             pairs.append(seconds[True] / seconds[False] - 1)
         plain = _time(steps, int(num_steps)) / int(num_steps)
         compare_seconds = median(_compare(training) for _ in range(21))
-        recorder.close()
+        recorder.writer.close()
         size = sum(path.stat().st_size for path in run.checkpoints.glob("*.safetensors"))
         training.step.close()
     return {

@@ -41,7 +41,7 @@ TRIALS: dict[str, Callable[[], Row | list[Row]]] = {
     "torchrun": elastic.kill_under_torchrun,
     "elastic": elastic.come_and_go,
     "listeners": stops.listeners_of_one_machine,
-    "costs": lambda: overhead.costs(9),
+    "costs": lambda: overhead.costs(5),
     "kill-a-minute": lambda: kills.kill_every_minute(20),
 }
 
