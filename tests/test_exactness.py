@@ -40,7 +40,7 @@ def test_any_number_of_processes_gives_the_same_bits(bigbatch, tmp_path):
 @pytest.mark.parametrize("all_reduce", ["halving-doubling", "direct", "three-phase"])
 def test_every_exact_all_reduce_gives_the_same_bits(bigbatch, tmp_path, all_reduce):
     alone = sha256(bigbatch, tmp_path, "alone", *SHORT, "--processes", 1)
-    for p in (2, 3, 4, 8):
+    for p in (2, 3, 8):
         run = train(bigbatch, tmp_path, f"p{p}", *SHORT, "--processes", p, "--all-reduce", all_reduce)
         assert run["all_reduce"] == {"algorithm": all_reduce}
         assert run["weights_sha256"] == alone

@@ -17,11 +17,11 @@ from stops import listeners_of_one_machine, resume_with_other_processes, stop_by
         kill_launcher,
         kill_under_torchrun,
         lambda: stop_by_signal(1, first=3),
-        lambda: resume_with_other_processes(3),
+        lambda: resume_with_other_processes(2),
         listeners_of_one_machine,
         flip_a_bit,
         lambda: nan_on_one_worker(layouts=(1, 2)),
-        lambda: refuse_mismatches(processes=2, kinds=("data", "checkpoint", "our code"), limit=30),
+        lambda: refuse_mismatches(processes=2, kinds=("checkpoint", "our code"), limit=30),
     ],
     ids=["kill -9", "launcher", "torchrun", "signals", "resume", "listeners", "bit", "nan", "mismatch"],
 )
