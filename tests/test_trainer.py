@@ -15,7 +15,7 @@ from bigbatch.checkpoint.loading import load_last_good
 from bigbatch.checkpoint.manifest import data_files, iteration_of, list_manifests
 from bigbatch.checkpoint.saving import save_checkpoint
 from bigbatch.checkpoint.weights import weights_sha256
-from bigbatch.errors import InputError, NonFiniteError, SaveError
+from bigbatch.errors import DisagreementError, InputError, NonFiniteError, SaveError
 from bigbatch.launch import Machine
 from bigbatch.presets import digits
 from bigbatch.recipe_file import with_settings
@@ -209,6 +209,19 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     assert folder.read_summary()["status"] == "failed"
     state = load_last_good(folder.checkpoints, recipe=recipe, like=None)[0]
     assert state is None or all(bool(tensor.isfinite().all()) for tensor in state[1]["model"].values())
+
+
+def test_after_a_nan_nothing_is_saved_that_the_processes_do_not_hold_alike(tmp_path, monkeypatch):
+    recipe = with_settings(SMALL, ["reference.learning_rate=1e30", "scaling.rule=none", "epochs=1"])
+
+    def differ(*_):
+        raise DisagreementError
+
+    monkeypatch.setattr("bigbatch.epochs.compare", differ)
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(DisagreementError):
+        train(recipe, folder, MACHINE)
+    assert not list_manifests(folder.checkpoints)
 
 
 def test_a_second_writer_of_the_same_process_name_is_refused(tmp_path):

@@ -69,8 +69,8 @@ def set_aside(folder: Path, refused: Mapping[Path, str]) -> None:
 def load_checkpoint(path: Path, *, recipe: Recipe, like: Like) -> tuple[Manifest, dict[str, Any]]:
     """Return a checkpoint's manifest and state, on the CPU; arguments as `load_last_good`, and the manifest's path.
 
-    Only tensors and plain values are read, no code. The hash is checked before anything is parsed, and the tensors'
-    names, shapes and dtypes before memory is taken for them.
+    Only tensors and plain values are read, no code. The hash is checked before anything is parsed, the tensors' names
+    and shapes before memory is taken for them, and their dtypes before they are used.
 
     Raises:
         RefusedError: it cannot be used; says why.
