@@ -41,6 +41,21 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Seeds:
+    """Seeds of their own for parts of a run's randomness; -1 is the recipe's `seed`.
+
+    Attributes:
+        initialisation: of the weights.
+        order: of the samples in every epoch.
+        augmentation: of the samples, and of what else the workers draw, such as dropout.
+    """
+
+    initialisation: int = -1
+    order: int = -1
+    augmentation: int = -1
+
+
+@dataclass(frozen=True)
 class Model:
     """What is trained.
 
@@ -138,11 +153,11 @@ class Recipe:
     Attributes:
         name: a word for people and folders.
         reference: the small-minibatch recipe that is trusted.
-        model, data, scaling, warmup, schedule, optimizer: see their classes.
+        model, data, seeds, scaling, warmup, schedule, optimizer: see their classes.
         minibatch_size: samples per update, over all workers (kn).
         worker_minibatch_size: samples of one worker: the unit of batch normalisation, randomness and summation (n).
         epochs: passes over the training data.
-        seed: of initialisation, order and augmentation.
+        seed: of initialisation, order and augmentation, where `seeds` gives none of its own.
         precision: float32, or bfloat16 for autocast in the forward pass.
         loss: cross-entropy, or `package.module:callable`, a function of (output, targets) with one loss a sample.
         launch, checkpoints: how it is run and saved; the result does not depend on them.
@@ -161,6 +176,7 @@ class Recipe:
     seed: int = 0
     precision: str = "float32"
     loss: str = CROSS_ENTROPY
+    seeds: Seeds = field(default_factory=Seeds)
     scaling: Scaling = field(default_factory=Scaling)
     warmup: Warmup = field(default_factory=Warmup)
     schedule: Schedule = field(default_factory=Schedule)
@@ -178,6 +194,11 @@ class Recipe:
     def worker_count(self) -> int:
         """Workers of a minibatch (k)."""
         return self.minibatch_size // self.worker_minibatch_size
+
+    def seed_of(self, part: str) -> int:
+        """Return the seed of a part of the randomness: "initialisation", "order" or "augmentation"."""
+        own: int = getattr(self.seeds, part)
+        return self.seed if own < 0 else own
 
     @property
     def base_learning_rate(self) -> float:
@@ -199,7 +220,7 @@ class Recipe:
 
     def sampling(self, num_samples: int) -> Sampling:
         """Return how `num_samples` training samples are cut into minibatches."""
-        return Sampling(num_samples, self.minibatch_size, self.worker_minibatch_size, self.seed)
+        return Sampling(num_samples, self.minibatch_size, self.worker_minibatch_size, self.seed_of("order"))
 
     def learning_rate(self, iterations_per_epoch: int) -> LearningRate:
         """Return the rate of every iteration, given the number of iterations in an epoch."""
@@ -285,6 +306,10 @@ def _check_ranges(recipe: Recipe) -> None:
     if not 0 <= recipe.seed <= MAX_SEED:
         msg = f"seed must be between 0 and {MAX_SEED}, not {recipe.seed}"
         raise InputError(msg)
+    for name, seed in asdict(recipe.seeds).items():
+        if not -1 <= seed <= MAX_SEED:
+            msg = f"seeds.{name} must be between 0 and {MAX_SEED}, or -1 for the recipe's seed, not {seed}"
+            raise InputError(msg)
 
 
 def _check_sizes(recipe: Recipe) -> None:

@@ -131,7 +131,8 @@ def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, 
         data.train,
         minibatch_size=recipe.minibatch_size,
         worker_minibatch_size=recipe.worker_minibatch_size,
-        seed=recipe.seed,
+        seed=recipe.seed_of("order"),
+        augmentation_seed=recipe.seed_of("augmentation"),
         device=machine.device,
         num_workers=num_workers,
     )
@@ -143,7 +144,7 @@ def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, 
         optimizer,
         minibatch_size=recipe.minibatch_size,
         worker_minibatch_size=recipe.worker_minibatch_size,
-        seed=recipe.seed,
+        seed=recipe.seed_of("augmentation"),
         aggregation=aggregation,
         momentum_correction=recipe.optimizer.momentum_correction,
         precision=recipe.precision,
@@ -154,7 +155,7 @@ def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, 
 
 def build_recipe_model(recipe: Recipe, *, num_classes: int, in_channels: int) -> nn.Module:
     """Build the recipe's model in channels-last layout, initialised from its seed."""
-    seed_generators(fold("initialisation", recipe.seed))
+    seed_generators(fold("initialisation", recipe.seed_of("initialisation")))
     model = recipe.model
     built: nn.Module = build_model(
         model.name,
