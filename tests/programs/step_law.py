@@ -1,4 +1,4 @@
-"""One process of a group: three steps, the last of twice the size, have the bits of one process, however sums travel."""
+"""One process of a group: three steps, one of another size, have the bits of one process, however their sums travel."""
 
 import gc
 import os
