@@ -113,6 +113,7 @@ def take_step(training: Training, recorder: Recorder, minibatch: Iterable[Any]) 
         NonFiniteError: the loss or a gradient is not finite, and that is not to be skipped.
     """
     course, iteration = training.course, training.iteration
+    training.step.measures_noise = course.measures_noise
     loss = training.step.backward(minibatch, iteration=iteration)
     outcome = training.step.look()
     course.observe(outcome.noise)  # before the rate is asked for, which may follow from it
