@@ -11,7 +11,9 @@ from bigbatch.launch_options import Checkpoints, Launch
 from bigbatch.learning_rate import SCALING_RULES, SCHEDULES, WARMUPS, LearningRate
 from bigbatch.losses import CROSS_ENTROPY, check_loss_name
 from bigbatch.models.names import check_model_name
+from bigbatch.optimizer_options import Average, Optimizer, check_optimizer_name
 from bigbatch.sampling import Sampling, check_minibatch_size
+from bigbatch.scaling import WEIGHT_DECAY_RULES, scale_average_decay, scale_optimizer
 from bigbatch.user_code import is_user_code
 
 AUGMENTATIONS: Final = ("flip", "crop", "random-resized-crop")
@@ -84,9 +86,15 @@ class Data:
 
 @dataclass(frozen=True)
 class Scaling:
-    """How the learning rate follows the minibatch size: "linear", "square-root" or "none"."""
+    """How the learning rate follows the minibatch size, and weight decay with it.
+
+    Attributes:
+        rule: "linear", "square-root" or "none". "square-root" also scales betas and epsilon of adam, adamw and lamb.
+        weight_decay: "keep" lambda as it is, or the "timescale" of decay in epochs.
+    """
 
     rule: str = "linear"
+    weight_decay: str = "keep"
 
 
 @dataclass(frozen=True)
@@ -107,38 +115,13 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Optimizer:
-    """What turns gradients into updates.
-
-    Attributes:
-        name: sgd (torch's), or `package.module:callable`, called with (parameter groups, lr=..., **arguments).
-        momentum: of sgd.
-        nesterov: of sgd.
-        weight_decay: the coefficient lambda of the L2 term, applied to the weights (arXiv 1706.02677, eq. 8).
-        weight_decay_on_norms: whether normalisation layers decay too.
-        weight_decay_on_biases: whether biases of other layers decay too.
-        momentum_correction: correct the momentum of an optimizer that absorbs the rate (arXiv 1706.02677, eq. 10).
-        arguments: keyword arguments of the user's own callable.
-    """
-
-    name: str = "sgd"
-    momentum: float = 0.9
-    nesterov: bool = True
-    weight_decay: float = 1e-4
-    weight_decay_on_norms: bool = False
-    weight_decay_on_biases: bool = False
-    momentum_correction: bool = False
-    arguments: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Recipe:
     """Everything that a training's result depends on; and, in sections of their own, how it is launched and saved.
 
     Attributes:
         name: a word for people and folders.
         reference: the small-minibatch recipe that is trusted.
-        model, data, scaling, warmup, schedule, optimizer: see their classes.
+        model, data, scaling, warmup, schedule, optimizer, average: see their classes.
         minibatch_size: samples per update, over all workers (kn).
         worker_minibatch_size: samples of one worker: the unit of batch normalisation, randomness and summation (n).
         epochs: passes over the training data.
@@ -165,6 +148,7 @@ class Recipe:
     warmup: Warmup = field(default_factory=Warmup)
     schedule: Schedule = field(default_factory=Schedule)
     optimizer: Optimizer = field(default_factory=Optimizer)
+    average: Average = field(default_factory=Average)
     launch: Launch = field(default_factory=Launch)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
 
@@ -173,6 +157,7 @@ class Recipe:
         _check_ranges(self)
         _check_choices(self)
         _check_sizes(self)
+        _check_scaled(self)
 
     @property
     def worker_count(self) -> int:
@@ -185,6 +170,25 @@ class Recipe:
         rule = SCALING_RULES[self.scaling.rule]
         return rule(
             self.reference.learning_rate, minibatch_size=self.minibatch_size, reference=self.reference.minibatch_size
+        )
+
+    @property
+    def scaled_optimizer(self) -> Optimizer:
+        """The optimizer's settings after scaling: what the training uses."""
+        sizes = {"minibatch_size": self.minibatch_size, "reference": self.reference.minibatch_size}
+        return scale_optimizer(
+            self.optimizer,
+            rule=self.scaling.rule,
+            weight_decay_rule=self.scaling.weight_decay,
+            rate_ratio=SCALING_RULES[self.scaling.rule](1.0, **sizes),
+            **sizes,
+        )
+
+    @property
+    def average_decay(self) -> float:
+        """What the average of the weights keeps of itself in an update, after scaling; 0 for none."""
+        return scale_average_decay(
+            self.average.decay, minibatch_size=self.minibatch_size, reference=self.reference.minibatch_size
         )
 
     @property
@@ -315,6 +319,7 @@ def _check_sizes(recipe: Recipe) -> None:
 def _check_choices(recipe: Recipe) -> None:
     choices: list[tuple[str, str, tuple[str, ...]]] = [
         ("scaling.rule", recipe.scaling.rule, tuple(SCALING_RULES)),
+        ("scaling.weight_decay", recipe.scaling.weight_decay, WEIGHT_DECAY_RULES),
         ("warmup.kind", recipe.warmup.kind, WARMUPS),
         ("schedule.kind", recipe.schedule.kind, SCHEDULES),
         ("precision", recipe.precision, PRECISIONS),
@@ -326,6 +331,7 @@ def _check_choices(recipe: Recipe) -> None:
             raise InputError(msg)
     check_model_name(recipe.model.name)
     check_loss_name(recipe.loss)
+    check_optimizer_name(recipe.optimizer.name)
     for section, part in (("model", recipe.model), ("data", recipe.data), ("optimizer", recipe.optimizer)):
         if part.arguments and not is_user_code(part.name):
             msg = f"{section}.arguments is for package.module:callable; '{part.name}' takes none"
@@ -341,4 +347,12 @@ def _check_choices(recipe: Recipe) -> None:
         raise InputError(msg)
     if recipe.optimizer.nesterov and recipe.optimizer.momentum == 0:
         msg = "optimizer.nesterov needs a momentum above 0; set optimizer.nesterov = false for plain SGD"
+        raise InputError(msg)
+
+
+def _check_scaled(recipe: Recipe) -> None:
+    """Refuse what the rules cannot scale to this minibatch size."""
+    decay = recipe.scaled_optimizer.weight_decay
+    if not math.isfinite(decay):
+        msg = f"the weight decay becomes infinite: {decay:g} after scaling; set scaling.weight_decay = keep"
         raise InputError(msg)

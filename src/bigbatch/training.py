@@ -1,6 +1,7 @@
 """The state of a training: built from the recipe, restored from a checkpoint, taken apart for the next."""
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,7 @@ from bigbatch.run_record import FINISHED
 from bigbatch.runs import RunFolder, run_error
 from bigbatch.seeding import seed_generators
 from bigbatch.step import Step
+from bigbatch.weight_average import WeightAverage
 
 
 @dataclass
@@ -35,6 +37,7 @@ class Training:
     """The state of a training: what is built once, and what changes.
 
     Attributes:
+        average: of the weights, if the recipe asks for one: what is evaluated.
         samples_consumed: the position in the training; with the recipe it says what comes next.
         validation_errors: of every epoch that is over, in %.
         epoch_loss: the sum of the losses of this epoch so far, in the order of its iterations.
@@ -55,6 +58,7 @@ class Training:
     step: Step
     learning_rate: LearningRate
     num_workers: int
+    average: WeightAverage | None = None
     samples_consumed: int = 0
     validation_errors: list[float] = field(default_factory=list)
     epoch_loss: float = 0.0
@@ -87,6 +91,7 @@ class Training:
             "model": weights,
             "buffers": {name: buffer for name, buffer in self.model.named_buffers() if name not in weights},
             "optimizer": self.optimizer.state_dict(),
+            **({"average": self.average.state()} if self.average else {}),
             "validation_errors": list(self.validation_errors),
             "epoch_loss": self.epoch_loss,
             "epoch_updates": self.epoch_updates,
@@ -115,8 +120,18 @@ class Training:
             "iterations": self.iteration,
             "seconds": round(self.seconds_in_all, 3),
             **results,
-            "weights_sha256": weights_sha256(self.model.state_dict()),
+            **self.hashes(),
         }
+
+    def hashes(self) -> dict[str, str]:
+        """Return the hash of the weights, and that of the averaged ones if there are any."""
+        weights = self.model.state_dict()
+        averaged = {"average_sha256": weights_sha256(weights | self.average.state())} if self.average else {}
+        return {"weights_sha256": weights_sha256(weights), **averaged}
+
+    def as_evaluated(self) -> AbstractContextManager[None]:
+        """Let the model have the averaged weights for a while, if there are any."""
+        return self.average.applied() if self.average else nullcontext()
 
     def is_finite(self) -> bool:
         """Tell whether the parameters and running statistics are."""
@@ -136,7 +151,7 @@ def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, 
         num_workers=num_workers,
     )
     model = build_recipe_model(recipe, num_classes=data.num_classes, in_channels=data.in_channels).to(machine.device)
-    optimizer = build_optimizer(recipe.optimizer, model, recipe.reference.learning_rate)
+    optimizer = build_optimizer(recipe.scaled_optimizer, model, recipe.reference.learning_rate)
     step = Step(
         model,
         find_loss(recipe.loss),
@@ -149,7 +164,9 @@ def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, 
         precision=recipe.precision,
     )
     learning_rate = recipe.learning_rate(len(minibatches))
-    return Training(recipe, machine, data, minibatches, model, optimizer, step, learning_rate, num_workers)
+    # After the step, which gives all processes the weights of rank 0.
+    average = WeightAverage(model, recipe.average_decay) if recipe.average.decay else None
+    return Training(recipe, machine, data, minibatches, model, optimizer, step, learning_rate, num_workers, average)
 
 
 def build_recipe_model(recipe: Recipe, *, num_classes: int, in_channels: int) -> nn.Module:
@@ -184,6 +201,8 @@ def restore(training: Training, folder: RunFolder) -> list[str]:
     manifest, state = found
     restore_model(training.model, state)
     restore_optimizer(training.optimizer, state["optimizer"])
+    if training.average:
+        training.average.restore(state.get("average", {}))
     training.samples_consumed = manifest.samples_consumed
     training.validation_errors = state["validation_errors"]
     training.epoch_loss, training.epoch_updates = state["epoch_loss"], state["epoch_updates"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from bigbatch.optim import absorbed_state
-from bigbatch.recipe import Optimizer
+from bigbatch.optimizer_options import Optimizer
 from bigbatch.verification.check import Check, failed, passed
 from bigbatch.verification.scratch import moves, scratch_optimizer
 from bigbatch.verification.subject import Subject
@@ -21,7 +21,7 @@ Factor = Callable[[float, float], float]
 
 def check_momentum(subject: Subject) -> Check:
     """Measure the optimizer of the recipe."""
-    return check_optimizer_momentum(subject.recipe.optimizer)
+    return check_optimizer_momentum(subject.recipe.scaled_optimizer)
 
 
 def check_optimizer_momentum(recipe: Optimizer) -> Check:

@@ -7,7 +7,7 @@ from torch import nn
 
 from bigbatch.errors import InputError, first_line
 from bigbatch.optim import build_optimizer, correct_momentum, set_learning_rate
-from bigbatch.recipe import Optimizer
+from bigbatch.optimizer_options import Optimizer
 
 
 def scratch_optimizer(

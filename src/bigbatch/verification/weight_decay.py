@@ -3,7 +3,7 @@
 import math
 from typing import Final
 
-from bigbatch.recipe import Optimizer
+from bigbatch.optimizer_options import Optimizer
 from bigbatch.verification.check import Check, failed, passed
 from bigbatch.verification.scratch import moves
 from bigbatch.verification.subject import Subject
@@ -22,7 +22,7 @@ def check_weight_decay(subject: Subject) -> Check:
             "the loss has a term that does not come through the model's output, such as L2 of the weights: it is "
             "scaled with the loss, not with the rate alone; use the optimizer's weight_decay",
         )
-    return check_optimizer_decay(subject.recipe.optimizer)
+    return check_optimizer_decay(subject.recipe.scaled_optimizer)
 
 
 def check_optimizer_decay(recipe: Optimizer) -> Check:
