@@ -33,7 +33,8 @@ def lars_by_hand(w, gradients, *, momentum, nesterov, weight_decay, trust, is_la
         d = [local * (gi + weight_decay * wi) for gi, wi in zip(g, w, strict=True)]
         u = [momentum * ui + di for ui, di in zip(u, d, strict=True)]
         w = [
-            wi - rate * (di + momentum * ui if nesterov and momentum else ui) for wi, di, ui in zip(w, d, u, strict=True)
+            wi - rate * (di + momentum * ui if nesterov and momentum else ui)
+            for wi, di, ui in zip(w, d, u, strict=True)
         ]
     return w
 
@@ -203,7 +204,12 @@ def test_three_processes_give_the_bits_of_one(group, tmp_path):
     recipes = {name: [*SHORT, *settings] for name, settings in TRAINED.items()}
     machine = Machine(Processes(), torch.device("cpu"), threads=1)
     for name, settings in recipes.items():
-        train(with_settings(digits(), settings), RunFolder(tmp_path / "1" / name), machine, stop_after_iteration=ITERATIONS)
+        train(
+            with_settings(digits(), settings),
+            RunFolder(tmp_path / "1" / name),
+            machine,
+            stop_after_iteration=ITERATIONS,
+        )
     group("train_law.py", 3, tmp_path / "3", json.dumps(recipes), ITERATIONS)
     for name in recipes:
         runs = [RunFolder(tmp_path / str(p) / name).read_summary() for p in (1, 3)]

@@ -26,7 +26,12 @@ dist.init_process_group(
 torch.set_num_threads(1)
 machine = Machine(Processes(rank, world_size), torch.device("cpu"), threads=1)
 for name, settings in json.loads(sys.argv[2]).items():
-    train(with_settings(digits(), settings), RunFolder(Path(sys.argv[1]) / name), machine, stop_after_iteration=int(sys.argv[3]))
+    train(
+        with_settings(digits(), settings),
+        RunFolder(Path(sys.argv[1]) / name),
+        machine,
+        stop_after_iteration=int(sys.argv[3]),
+    )
 dist.destroy_process_group()
 sys.stdout.flush()
 os._exit(0)  # as the command does: tearing down the interpreter can abort (pytorch#190489)
