@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from bigbatch.adascale import ADASCALE
 from bigbatch.errors import InputError, nearest
+from bigbatch.growth import GROWTHS, Growth
 from bigbatch.launch_options import Checkpoints, Launch
 from bigbatch.learning_rate import SCALING_RULES, SCHEDULES, WARMUPS, LearningRate
 from bigbatch.losses import CROSS_ENTROPY, check_loss_name
@@ -99,7 +101,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Scaling:
-    """How the learning rate follows the minibatch size: "linear", "square-root" or "none"."""
+    """How the learning rate follows the minibatch size: "linear", "square-root", "none" or "adascale"."""
 
     rule: str = "linear"
 
@@ -153,7 +155,7 @@ class Recipe:
     Attributes:
         name: a word for people and folders.
         reference: the small-minibatch recipe that is trusted.
-        model, data, seeds, scaling, warmup, schedule, optimizer: see their classes.
+        model, data, seeds, scaling, growth, warmup, schedule, optimizer: see their classes.
         minibatch_size: samples per update, over all workers (kn).
         worker_minibatch_size: samples of one worker: the unit of batch normalisation, randomness and summation (n).
         epochs: passes over the training data.
@@ -178,6 +180,7 @@ class Recipe:
     loss: str = CROSS_ENTROPY
     seeds: Seeds = field(default_factory=Seeds)
     scaling: Scaling = field(default_factory=Scaling)
+    growth: Growth = field(default_factory=Growth)
     warmup: Warmup = field(default_factory=Warmup)
     schedule: Schedule = field(default_factory=Schedule)
     optimizer: Optimizer = field(default_factory=Optimizer)
@@ -189,6 +192,8 @@ class Recipe:
         _check_ranges(self)
         _check_choices(self)
         _check_sizes(self)
+        _check_adascale(self)
+        _check_growth(self)
 
     @property
     def worker_count(self) -> int:
@@ -201,17 +206,36 @@ class Recipe:
         return self.seed if own < 0 else own
 
     @property
+    def is_adascale(self) -> bool:
+        """Whether rate and length follow from the gradients (`course.py`)."""
+        return self.scaling.rule == ADASCALE
+
+    @property
+    def is_growing(self) -> bool:
+        """Whether the minibatch grows while training."""
+        return self.growth.kind != "none"
+
+    @property
+    def initial_minibatch_size(self) -> int:
+        """Samples per update in the first epoch."""
+        return (self.growth.start or self.reference.minibatch_size) if self.is_growing else self.minibatch_size
+
+    @property
     def base_learning_rate(self) -> float:
-        """The rate after scaling, before the schedule (eta-hat)."""
+        """The rate after scaling, before the schedule (eta-hat); of a minibatch that grows, at its first size."""
+        return self.scaled_rate(self.initial_minibatch_size)
+
+    def scaled_rate(self, minibatch_size: int) -> float:
+        """Return what the scaling rule makes of the reference rate at a minibatch size."""
         rule = SCALING_RULES[self.scaling.rule]
         return rule(
-            self.reference.learning_rate, minibatch_size=self.minibatch_size, reference=self.reference.minibatch_size
+            self.reference.learning_rate, minibatch_size=minibatch_size, reference=self.reference.minibatch_size
         )
 
     @property
     def warmup_epochs(self) -> float:
-        """Epochs of warmup; none unless the minibatch is larger than the reference (section 2.2)."""
-        scaled_up = self.minibatch_size > self.reference.minibatch_size
+        """Epochs of warmup; none unless the minibatch starts larger than the reference (section 2.2)."""
+        scaled_up = self.initial_minibatch_size > self.reference.minibatch_size and not self.is_adascale
         return self.warmup.epochs if scaled_up and self.warmup.kind != "none" else 0.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -280,6 +304,7 @@ def _check_ranges(recipe: Recipe) -> None:
         "epochs": recipe.epochs,
         "data.image_size": recipe.data.image_size,
         "schedule.factor": recipe.schedule.factor,
+        "growth.noise_fraction": recipe.growth.noise_fraction,
     }
     for name, value in positive.items():
         if not (math.isfinite(value) and value > 0):
@@ -287,6 +312,7 @@ def _check_ranges(recipe: Recipe) -> None:
             raise InputError(msg)
     not_negative = {
         "reference.largest_matching": recipe.reference.largest_matching,
+        "growth.start": recipe.growth.start,
         "warmup.epochs": recipe.warmup.epochs,
         "optimizer.momentum": recipe.optimizer.momentum,
         "optimizer.weight_decay": recipe.optimizer.weight_decay,
@@ -341,6 +367,7 @@ def _check_choices(recipe: Recipe) -> None:
     choices: list[tuple[str, str, tuple[str, ...]]] = [
         ("scaling.rule", recipe.scaling.rule, tuple(SCALING_RULES)),
         ("warmup.kind", recipe.warmup.kind, WARMUPS),
+        ("growth.kind", recipe.growth.kind, GROWTHS),
         ("schedule.kind", recipe.schedule.kind, SCHEDULES),
         ("precision", recipe.precision, PRECISIONS),
         *(("data.augmentation", augmentation, AUGMENTATIONS) for augmentation in recipe.data.augmentation),
@@ -366,4 +393,39 @@ def _check_choices(recipe: Recipe) -> None:
         raise InputError(msg)
     if recipe.optimizer.nesterov and recipe.optimizer.momentum == 0:
         msg = "optimizer.nesterov needs a momentum above 0; set optimizer.nesterov = false for plain SGD"
+        raise InputError(msg)
+
+
+def _check_adascale(recipe: Recipe) -> None:
+    if not recipe.is_adascale:
+        return
+    if recipe.minibatch_size < recipe.reference.minibatch_size:
+        msg = (
+            f"scaling.rule 'adascale' is for minibatches of at least the reference's {recipe.reference.minibatch_size}, "
+            f"not {recipe.minibatch_size}; below, use linear"
+        )
+        raise InputError(msg)
+    _check_measurable(recipe, "scaling.rule 'adascale'", recipe.minibatch_size)
+    if recipe.is_growing:
+        msg = "scaling.rule 'adascale' and growth exclude each other; set growth.kind=none"
+        raise InputError(msg)
+
+
+def _check_growth(recipe: Recipe) -> None:
+    start = recipe.initial_minibatch_size
+    if not recipe.is_growing:
+        return
+    check_minibatch_size(start, recipe.worker_minibatch_size)
+    if start > recipe.minibatch_size:
+        msg = f"growth.start {start} is larger than minibatch_size {recipe.minibatch_size}, to which it should grow"
+        raise InputError(msg)
+    if recipe.growth.kind == "noise-scale":
+        _check_measurable(recipe, "growth.kind 'noise-scale'", start)
+
+
+def _check_measurable(recipe: Recipe, what: str, minibatch_size: int) -> None:
+    """Refuse to measure noise where there is nothing to compare."""
+    least = 2 * recipe.worker_minibatch_size
+    if minibatch_size < least:
+        msg = f"{what} compares the gradients of workers: it needs at least 2 of them, {least} samples"
         raise InputError(msg)
