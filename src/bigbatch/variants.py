@@ -30,11 +30,13 @@ class Variant:
         name: a word for tables and folders.
         meaning: what changes, and where it comes from, in a line.
         settings: the change as `section.field=value`, a function of the recipe and of the minibatch size.
+        starts_above: the size up to which it is the plain recipe, or nothing at all; a function of the recipe.
     """
 
     name: str
     meaning: str
     settings: Settings
+    starts_above: Callable[[Recipe], int] = lambda _recipe: 0
 
 
 def always(*settings: str) -> Settings:
@@ -73,14 +75,29 @@ def loss_mean_per_worker(recipe: Recipe, minibatch_size: int) -> Sequence[str]:
     return "scaling.rule=linear", f"optimizer.weight_decay={decay!r}"
 
 
-def growing(kind: str) -> Settings:
-    """Grow the minibatch while training, from the largest size known to keep the accuracy, or else the reference."""
+def growing(recipe: Recipe, _minibatch_size: int) -> Sequence[str]:
+    """Grow the minibatch as the schedule would lower the rate."""
+    return "growth.kind=schedule", f"growth.start={first_size(recipe)}"
 
-    def settings(recipe: Recipe, _minibatch_size: int) -> Sequence[str]:
-        start = recipe.reference.largest_matching or recipe.reference.minibatch_size
-        return f"growth.kind={kind}", f"growth.start={start}"
 
-    return settings
+def growing_with_noise(recipe: Recipe, _minibatch_size: int) -> Sequence[str]:
+    """Grow the minibatch as the gradient noise scale does."""
+    return "growth.kind=noise-scale", f"growth.start={first_measurable_size(recipe)}"
+
+
+def first_size(recipe: Recipe) -> int:
+    """Return the minibatch size to grow from: what --set growth.start says, or the largest known to be as good."""
+    return recipe.growth.start or recipe.reference.largest_matching or recipe.reference.minibatch_size
+
+
+def first_measurable_size(recipe: Recipe) -> int:
+    """Return the same, but at least two workers: noise is the difference between their gradients."""
+    return max(first_size(recipe), 2 * recipe.worker_minibatch_size)
+
+
+def reference_size(recipe: Recipe) -> int:
+    """Return the reference's minibatch size."""
+    return recipe.reference.minibatch_size
 
 
 VARIANTS: Final = {
@@ -117,14 +134,25 @@ VARIANTS: Final = {
             f"the mistake of dividing the loss by n and keeping the rate: lambda / k ({PAPER}, section 3)",
             loss_mean_per_worker,
         ),
-        Variant("adascale", "the rate follows the measured gain (arXiv 2007.05105)", always("scaling.rule=adascale")),
+        Variant(
+            "adascale",
+            "the rate follows the measured gain, and so does the length (arXiv 2007.05105)",
+            always("scaling.rule=adascale"),
+            reference_size,
+        ),
         Variant("lars", "a rate for each layer over SGD (arXiv 1708.03888)", always("optimizer.name=lars")),
         Variant("lamb", "a rate for each layer over Adam (arXiv 1904.00962)", always("optimizer.name=lamb")),
-        Variant("growing", "the minibatch grows by a schedule (arXiv 1711.00489)", growing("schedule")),
+        Variant(
+            "growing",
+            "the minibatch grows where the schedule would lower the rate (arXiv 1711.00489)",
+            growing,
+            first_size,
+        ),
         Variant(
             "growing-with-noise",
             "the minibatch grows with the gradient noise scale (arXiv 1812.06162)",
-            growing("noise-scale"),
+            growing_with_noise,
+            first_measurable_size,
         ),
     )
 }

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from bigbatch.course import Course
 from bigbatch.data import count_train_samples
 from bigbatch.errors import InputError
 from bigbatch.plan import at_reference
@@ -30,7 +31,8 @@ class Job:
         variant: its name.
         recipe: what to train, seed and all.
         folder: where.
-        iterations: updates that the plan foresees; None where the data would have to be loaded to know.
+        iterations: updates that the plan foresees, at most where the gradients decide; None where the data would have
+            to be loaded to know.
     """
 
     variant: str
@@ -130,6 +132,9 @@ def plan_cells(
         notes.append(f"added: the recipe at its reference size, {reference}, with which all else is compared")
     for variant in variants:
         for size in minibatch_sizes:
+            if size <= (start := variant.starts_above(recipe)):
+                notes.append(f"left out: {variant.name} at {size}, for it differs from the recipe only above {start}")
+                continue
             planned = recipe_of(recipe, variant, size)
             twin = next((cell for cell, other in recipes.items() if is_same_training(planned, other)), None)
             if twin is None:
@@ -208,7 +213,7 @@ def _check(cell: Cell, recipe: Recipe, processes: int, counts: _SampleCounts) ->
         worker_block(recipe.worker_count, rank=0, world_size=processes)
         if is_user_code(recipe.data.name) and not recipe.data.num_train_samples:
             return None
-        return recipe.epochs * recipe.sampling(counts.of(recipe.data)).iterations_per_epoch
+        return Course(recipe, counts.of(recipe.data)).total_iterations
     except InputError as error:
         msg = f"{cell[0]} at {cell[1]}: {error}"
         raise InputError(msg) from error
