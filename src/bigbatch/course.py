@@ -151,7 +151,7 @@ class Course:
     def _grown_size(self) -> int:
         growth, start = self.recipe.growth, self.recipe.initial_minibatch_size
         if growth.kind == "schedule":
-            # The rate of Smith et al. 2018 stays, and the minibatch grows by what the schedule would divide the rate by.
+            # Smith et al. 2018: the rate stays, and the minibatch grows by what the schedule would divide the rate by.
             rate = self.schedule(self._position())
             limit = start * self.schedule.base / rate
         else:

@@ -44,7 +44,7 @@ def no_scaling(learning_rate: float, *, minibatch_size: int, reference: int) -> 
 
 
 def adascale(learning_rate: float, *, minibatch_size: int, reference: int) -> float:
-    """Keep the reference rate, which each iteration multiplies by its gain, measured from its gradients (`adascale.py`).
+    """Keep the reference rate; each iteration multiplies it by a gain measured from its gradients (`adascale.py`).
 
     >>> adascale(0.1, minibatch_size=8192, reference=256)
     0.1
@@ -63,7 +63,7 @@ SCALING_SOURCES: Final = {
     "linear": "linear scaling rule, arXiv 1706.02677, section 2.1",
     "square-root": "square-root rule, Krizhevsky 2014, arXiv 1404.5997",
     "none": "rate not scaled, the control of arXiv 1706.02677, table 2",
-    ADASCALE: "AdaScale, arXiv 2007.05105: the reference rate times each iteration's measured gain, 1 to kn / reference",
+    ADASCALE: "AdaScale, arXiv 2007.05105: the reference rate times each iteration's gain, 1 to kn / reference",
 }
 WARMUPS: Final = ("gradual", "constant", "none")
 SCHEDULES: Final = ("step", "cosine", "constant")
@@ -98,7 +98,7 @@ class LearningRate:
     total_iterations: int
 
     def __call__(self, iteration: float) -> float:
-        """Return the rate of the update number `iteration`, counted from 0; between two of them, if it is no integer."""
+        """Return the rate of the update number `iteration`, counted from 0; it may lie between two of them."""
         if iteration < self.warmup_iterations:
             return self._warmup_rate(iteration)
         if self.schedule == "step":

@@ -401,8 +401,8 @@ def _check_adascale(recipe: Recipe) -> None:
         return
     if recipe.minibatch_size < recipe.reference.minibatch_size:
         msg = (
-            f"scaling.rule 'adascale' is for minibatches of at least the reference's {recipe.reference.minibatch_size}, "
-            f"not {recipe.minibatch_size}; below, use linear"
+            "scaling.rule 'adascale' is for minibatches of at least the reference's "
+            f"{recipe.reference.minibatch_size}, not {recipe.minibatch_size}; below, use linear"
         )
         raise InputError(msg)
     _check_measurable(recipe, "scaling.rule 'adascale'", recipe.minibatch_size)
