@@ -31,7 +31,9 @@ def print_planned(sweep: Sweep, states: Mapping[str, State], *, as_json: bool) -
     for heading in rows[0]:
         is_text = heading in {"run", "state"}
         table.add_column(heading, justify="left" if is_text else "right", overflow="fold")
-    for row in rows:
+    for job, row in zip(sweep.jobs, rows, strict=True):
+        at_most = "≤ " if job.recipe.is_adascale or job.recipe.is_growing else ""
+        row["iterations"] = f"{at_most}{_number(job.iterations)}"
         table.add_row(*(cell(_number(value)) for value in row.values()))
     print_table(table)
     print(printable(f"{len(rows)} runs in {sweep.output}; nothing was started"))
@@ -127,7 +129,7 @@ def _conclusions(results: "Results") -> list[str]:
     if margin is not None:
         lines.append(f"margin: {margin:.2f} percentage points; ± is a standard deviation, in verdicts a 90 % interval")
     if results.elbow:
-        lines.append(f"elbow: {results.elbow}")
+        lines.append(f"elbow, where the error leaves the reference's by more than the margin: {results.elbow}")
     return lines + ([results.remark] if results.remark else [])
 
 

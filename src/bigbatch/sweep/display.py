@@ -56,8 +56,8 @@ class SweepDisplay:
         if self.live:
             self._show_bars(self.live, num_done, running, left)
         elif time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
-            parts = [f"{num_done}/{self.total}", *([left] if left else []), *map(in_words, running)]
-            self.say("  ".join(parts))
+            progress = ", ".join(filter(None, (f"{num_done}/{self.total}", left)))
+            self.say("; ".join((progress, *map(in_words, running))))
 
     def _show_bars(self, live: Progress, num_done: int, running: Sequence[Running], left: str) -> None:
         live.update(self.all_runs, completed=num_done, note=left)
@@ -72,8 +72,7 @@ class SweepDisplay:
 
 def in_words(run: Running) -> str:
     """Return how far a run has come."""
-    error = _error(run)
-    return f"{run.job.name} epoch {run.watch.epoch}/{run.job.recipe.epochs}{f', {error}' if error else ''};"
+    return f"{run.job.name} epoch {run.watch.epoch}/{run.job.recipe.epochs} {_error(run)}".rstrip()
 
 
 def _error(run: Running) -> str:

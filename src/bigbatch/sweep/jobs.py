@@ -130,7 +130,7 @@ def plan_cells(
     notes = []
     if not (reference in minibatch_sizes and VARIANTS[PLAIN] in variants):
         notes.append(f"added: the recipe at its reference size, {reference}, with which all else is compared")
-    for variant in variants:
+    for variant in sorted(variants, key=lambda variant: variant.name != PLAIN):  # of twins, the plain one stays
         for size in minibatch_sizes:
             if size <= (start := variant.starts_above(recipe)):
                 notes.append(f"left out: {variant.name} at {size}, for it differs from the recipe only above {start}")

@@ -67,9 +67,8 @@ class Runner:
     def _stop(self, received: str) -> None:
         self.is_stopping = True
         self.waiting.clear()
-        count = len(self.children)
-        which = "the run that is going on saves and stops" if count == 1 else f"the {count} runs save and stop"
-        self.display.say(f"{received}: {which}; interrupt twice to end at once")
+        again = "; interrupt again to end at once" if received == "SIGINT" else ""
+        self.display.say(f"{received}: what is going on ({len(self.children)}) saves and stops{again}")
         for child in self.children:
             child.process.terminate()
 

@@ -122,5 +122,5 @@ class Pace:
 
     def _rest(self, run: Running) -> float:
         own = run.seconds / run.num_epochs if run.num_epochs else None
-        left = run.job.recipe.epochs - run.watch.epoch
+        left = max(0, run.job.recipe.epochs - run.watch.epoch)  # AdaScale may need more epochs than the recipe has
         return left * (own or self.seconds_an_epoch(run.job.recipe.minibatch_size))
