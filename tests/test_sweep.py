@@ -279,7 +279,7 @@ def test_what_is_printed_names_what_is_not_in_the_table(sweep, record, capsys):
     assert "1 of 3 diverged" in printed
     assert "failed: recipe-64-seed0: no room (" in printed
     assert "diverged: recipe-64-seed1: the loss is NaN at iteration 1 (" in printed
-    assert "not started: 10 runs" in printed
+    assert "runs not started: 10\n" in printed
     assert "4 of 15 runs are done; the same command goes on" in printed
 
 

@@ -65,10 +65,12 @@ def print_results(
     if as_json:
         print_json(to_json(sweep, results))
         return
-    if any(row.errors or row.num_diverged for row in results.rows):
+    has_rows = any(row.errors or row.num_diverged for row in results.rows)
+    if has_rows:
         _print_rows(results)
     reasons = {ending.job.name: ending.reason for ending in endings if ending.reason}
-    for line in (*_unfinished(results, reasons), *_conclusions(results), _next(sweep, results)):
+    conclusions = _conclusions(results) if has_rows else []
+    for line in (*_unfinished(results, reasons), *conclusions, _next(sweep, results)):
         print(printable(line))
 
 
@@ -120,7 +122,7 @@ def _unfinished(results: "Results", reasons: Mapping[str, str]) -> list[str]:
         log = f" ({job.folder.path.parent / 'logs' / job.name}.log)" if kind in {FAILED, DIVERGED} else ""
         lines.append(f"{kind}: {job.name}{': ' if detail else ''}{detail}{log}")
     num_missing = sum(state.kind == MISSING and job.name not in reasons for job, state in results.unfinished)
-    return lines + ([f"not started: {num_missing} runs"] if num_missing else [])
+    return lines + ([f"runs not started: {num_missing}"] if num_missing else [])
 
 
 def _conclusions(results: "Results") -> list[str]:
