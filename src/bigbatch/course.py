@@ -7,13 +7,15 @@ saved and put back.
 
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from bigbatch.adascale import gain
 from bigbatch.gradient_noise import GradientNoise, RunningNoise
 from bigbatch.growth import largest_doubling
 from bigbatch.learning_rate import LearningRate
 from bigbatch.recipe import Recipe
+
+NOISE_EVERY: Final = 5  # iterations; measured in each, it would cost up to 5 % of a small model's step
 
 
 @dataclass
@@ -84,6 +86,11 @@ class Course:
         return self.schedule(place.iteration)
 
     @property
+    def measures_noise(self) -> bool:
+        """Whether the next update's gradients are asked for their noise; with AdaScale, always."""
+        return self.recipe.is_adascale or self.place.iteration % NOISE_EVERY == 0
+
+    @property
     def is_epoch_over(self) -> bool:
         """Whether this epoch has no further update."""
         is_cut = self.recipe.is_adascale and self.place.steps >= self.schedule.total_iterations
@@ -115,7 +122,8 @@ class Course:
         if noise is None:
             return
         place, reference = self.place, self.recipe.reference.minibatch_size
-        place.noise.add(noise, scale=place.minibatch_size / reference)
+        iterations = 1 if self.recipe.is_adascale else NOISE_EVERY
+        place.noise.add(noise, scale=iterations * place.minibatch_size / reference)
         average = place.noise.average
         if self.recipe.is_adascale and average:
             place.gain = gain(average, minibatch_size=place.minibatch_size, reference=reference)

@@ -113,6 +113,7 @@ def take_step(training: Training, recorder: Recorder, minibatch: Iterable[Any]) 
         NonFiniteError: the loss or a gradient is not finite, and that is not to be skipped.
     """
     course, iteration = training.course, training.iteration
+    training.step.measures_noise = course.measures_noise
     loss = training.step.backward(minibatch, iteration=iteration)
     outcome = training.step.look()
     course.observe(outcome.noise)  # before the rate is asked for, which may follow from it
@@ -120,6 +121,8 @@ def take_step(training: Training, recorder: Recorder, minibatch: Iterable[Any]) 
     set_learning_rate(training.optimizer, rate)
     if outcome.is_finite:
         training.optimizer.step()
+        if training.average:
+            training.average.update()
     else:
         meet_nonfinite(training, recorder)
     update = Update(iteration, loss if outcome.is_finite else None, describe_update(course, rate, outcome))
@@ -243,15 +246,16 @@ def compare(training: Training, recorder: Recorder) -> None:
 
 
 def evaluate_training(training: Training) -> float:
-    """Return the validation error in %."""
-    return evaluate(
-        training.model,
-        training.data.validation,
-        processes=training.machine.processes,
-        device=training.machine.device,
-        precision=training.recipe.precision,
-        num_workers=training.num_workers,
-    ).error
+    """Return the validation error in %; that of the averaged weights, if the recipe asks for them."""
+    with training.as_evaluated():
+        return evaluate(
+            training.model,
+            training.data.validation,
+            processes=training.machine.processes,
+            device=training.machine.device,
+            precision=training.recipe.precision,
+            num_workers=training.num_workers,
+        ).error
 
 
 def finish_epoch(training: Training, recorder: Recorder, *, seconds: float) -> None:

@@ -51,15 +51,14 @@ def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def sum_rows(rows: Tensor) -> Tensor:
-    """Return the sum over the first dimension, in an order that depends on its length alone: by halves, of elements.
+    """Return the sum over the first dimension, of 2^m rows, in an order that depends on m alone: by halves.
 
-    >>> sum_rows(torch.tensor([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]]))
+    >>> sum_rows(torch.tensor([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0], [0.0, 0.0]]))
     tensor([ 6., 60.])
     """
     while len(rows) > 1:
-        half = (len(rows) + 1) // 2
-        pairs = rows[: len(rows) - half] + rows[half:]
-        rows = torch.cat([pairs, rows[len(pairs) : half]])
+        lower, upper = rows.chunk(2)
+        rows = lower + upper
     return rows[0]
 
 

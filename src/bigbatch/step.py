@@ -36,7 +36,7 @@ class StepOutcome:
     Attributes:
         requests: what any of them has asked for, of `REQUESTS`.
         is_finite: whether loss, gradients and running statistics are.
-        noise: of the gradient, estimated from this minibatch; None with a single worker.
+        noise: of the gradient, estimated from this minibatch; None with a single worker, or if it is not measured.
     """
 
     requests: frozenset[str]
@@ -72,6 +72,7 @@ class Step:
     Attributes:
         workers: those of this process.
         requested: what this process asks all others for with its next step, of `REQUESTS`; `look` tells.
+        measures_noise: whether `look` tells of the gradient's noise after the next step; the same on every process.
         compute_seconds: that this process has spent on its workers, reading their samples included.
         wait_seconds: that it has waited after that for the sums.
 
@@ -113,6 +114,7 @@ class Step:
         self.device = self.parameters[0].device
         self.options = aggregation or AggregationOptions()
         self.requested: set[str] = set()
+        self.measures_noise = True
         self.no_requests = torch.zeros(len(REQUESTS), device=self.device)
         self.compute_seconds = self.wait_seconds = 0.0
         self.is_summing = False  # from the last worker's forward pass until all has arrived
@@ -233,6 +235,7 @@ class Step:
         state, aggregation = self._prepare(inputs, targets)
         if worker == self.workers.start:
             state.begin()
+            aggregation.measures_norms = self.measures_noise
         state.restore()
         seed_generators(fold("worker", self.seed, iteration, worker), self.device)
         self.is_summing = self.communicator is not None and worker == self.workers[-1]

@@ -143,6 +143,11 @@ def introduce(training: Training) -> list[str]:
     sizes = f"minibatch {recipe.minibatch_size} = {recipe.worker_count} workers of {recipe.worker_minibatch_size}"
     rate = f"rate {recipe.reference.learning_rate:g} -> {recipe.base_learning_rate:g} ({recipe.scaling.rule})"
     warnings = Plan(recipe, len(training.data.train)).warnings
-    return [f"{recipe.name}: {sizes}, {p} process{'es' if p > 1 else ''}, {rate}, {warmup}"] + [
+    average = (
+        f", evaluated: the average of the weights (decay {recipe.average_decay(recipe.initial_minibatch_size):g})"
+        if training.average
+        else ""
+    )
+    return [f"{recipe.name}: {sizes}, {p} process{'es' if p > 1 else ''}, {rate}, {warmup}{average}"] + [
         f"warning: {warning}" for warning in warnings
     ]

@@ -1,6 +1,7 @@
 """The state of a training: built from the recipe, restored from a checkpoint, taken apart for the next."""
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,7 @@ from bigbatch.run_record import FINISHED
 from bigbatch.runs import RunFolder, run_error
 from bigbatch.seeding import seed_generators
 from bigbatch.step import Step
+from bigbatch.weight_average import WeightAverage
 
 
 @dataclass
@@ -36,6 +38,7 @@ class Training:
 
     Attributes:
         course: where it is, and with the recipe what comes next.
+        average: of the weights, if the recipe asks for one: what is evaluated.
         validation_errors: of every epoch that is over, in %.
         epoch_loss: the sum of the losses of this epoch so far, in the order of its iterations.
         epoch_updates: how many those are.
@@ -56,6 +59,7 @@ class Training:
     step: Step
     course: Course
     num_workers: int
+    average: WeightAverage | None = None
     validation_errors: list[float] = field(default_factory=list)
     epoch_loss: float = 0.0
     epoch_updates: int = 0
@@ -88,6 +92,7 @@ class Training:
             "model": weights,
             "buffers": {name: buffer for name, buffer in self.model.named_buffers() if name not in weights},
             "optimizer": self.optimizer.state_dict(),
+            **({"average": self.average.state()} if self.average else {}),
             "validation_errors": list(self.validation_errors),
             "epoch_loss": self.epoch_loss,
             "epoch_updates": self.epoch_updates,
@@ -119,6 +124,8 @@ class Training:
         size = self.course.place.minibatch_size
         self.minibatches = cut(self.recipe, self.data, self.machine, minibatch_size=size, num_workers=self.num_workers)
         self.step.resize(size)
+        if self.average:
+            self.average.decay = self.recipe.average_decay(size)
 
     def conclude(self) -> dict[str, Any]:
         """Return what run.json says of the training when it ends."""
@@ -131,8 +138,18 @@ class Training:
             "iterations": self.iteration,
             "seconds": round(self.seconds_in_all, 3),
             **results,
-            "weights_sha256": weights_sha256(self.model.state_dict()),
+            **self.hashes(),
         }
+
+    def hashes(self) -> dict[str, str]:
+        """Return the hash of the weights, and that of the averaged ones if there are any."""
+        weights = self.model.state_dict()
+        averaged = {"average_sha256": weights_sha256(weights | self.average.state())} if self.average else {}
+        return {"weights_sha256": weights_sha256(weights), **averaged}
+
+    def as_evaluated(self) -> AbstractContextManager[None]:
+        """Let the model have the averaged weights for a while, if there are any."""
+        return self.average.applied() if self.average else nullcontext()
 
     def is_finite(self) -> bool:
         """Tell whether the parameters and running statistics are."""
@@ -147,7 +164,7 @@ def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, 
     size = course.place.minibatch_size
     minibatches = cut(recipe, data, machine, minibatch_size=size, num_workers=num_workers)
     model = build_recipe_model(recipe, num_classes=data.num_classes, in_channels=data.in_channels).to(machine.device)
-    optimizer = build_optimizer(recipe.optimizer, model, recipe.reference.learning_rate)
+    optimizer = build_optimizer(recipe.scaled_optimizer, model, recipe.reference.learning_rate)
     step = Step(
         model,
         find_loss(recipe.loss),
@@ -159,7 +176,9 @@ def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, 
         momentum_correction=recipe.optimizer.momentum_correction,
         precision=recipe.precision,
     )
-    return Training(recipe, machine, data, minibatches, model, optimizer, step, course, num_workers)
+    # After the step, which gives all processes the weights of rank 0.
+    average = WeightAverage(model, recipe.average_decay(size)) if recipe.average.decay else None
+    return Training(recipe, machine, data, minibatches, model, optimizer, step, course, num_workers, average)
 
 
 def cut(recipe: Recipe, data: Splits, machine: Machine, *, minibatch_size: int, num_workers: int) -> Minibatches:
@@ -207,6 +226,8 @@ def restore(training: Training, folder: RunFolder) -> list[str]:
     manifest, state = found
     restore_model(training.model, state)
     restore_optimizer(training.optimizer, state["optimizer"])
+    if training.average:
+        training.average.restore(state.get("average", {}))
     training.course.restore(state["course"])
     if training.course.place.minibatch_size != training.step.minibatch_size:
         training.resize()

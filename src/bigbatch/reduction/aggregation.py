@@ -35,8 +35,8 @@ class Aggregation:
         is_compressed: send gradients as bfloat16; for the native sum only.
 
     Attributes:
-        norms: with at least two workers, the sum of their gradients' squared norms, and that of the gradients' sum;
-            after `finish`.
+        measures_norms: whether the next minibatch's norms are to be taken; it needs at least two workers.
+        norms: the sum of the workers' squared norms, and the squared norm of their gradients' sum, after `finish`.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class Aggregation:
         self.gradient_run: list[Node[Flat]] = []
         self.statistics_run: list[Node[Flat]] = []
         self.buckets: list[Tensor] = []  # those of this step, when torch keeps the gradients in them
-        self.worker_norms: WorkerNorms | None = None
-        if worker_count > 1:
-            self.worker_norms = WorkerNorms(
-                self.parameters, worker_count=worker_count, workers=workers, communicator=communicator
-            )
+        self.measures_norms = True
+        self.worker_norms = WorkerNorms(
+            self.parameters, worker_count=worker_count, workers=workers, communicator=communicator
+        )
+        self.measuring: WorkerNorms | None = None
         self.norms: Tensor | None = None
         self.submitted_at = 0.0  # when this process had given away all that it computes
         if overlap:
@@ -86,10 +86,11 @@ class Aggregation:
             self.gradients.clear()  # what a step that failed may have left
             self.statistics.clear()
             self.buckets.clear()
+            self.measuring = self.worker_norms if self.measures_norms and self.worker_count > 1 else None
         for parameter in self.parameters:
             parameter.grad = None
-        if self.worker_norms:
-            self.worker_norms.begin(worker)
+        if self.measuring:
+            self.measuring.begin(worker)
         self.statistics.add(worker, statistics)
         if is_last:
             self.statistics_run = self.statistics.take()
@@ -114,15 +115,15 @@ class Aggregation:
         Raises:
             PeerLostError: a process ended, or did not answer in time.
         """
-        if self.worker_norms:
-            self.worker_norms.submit()
+        if self.measuring:
+            self.measuring.submit()
         if self.communicator:
             self.communicator.finish()
         if not self.overlap:  # which leaves the gradients in its buckets
             for parameter, gradient in zip(self.parameters, self.gradient_run[-1].value.views, strict=True):
                 parameter.grad = gradient
-        if self.worker_norms:
-            self.norms = self.worker_norms.finish([parameter.grad for parameter in self.parameters])
+        summed = [parameter.grad for parameter in self.parameters]
+        self.norms = self.measuring.finish(summed) if self.measuring else None
         return self.statistics_run[-1].value.views
 
     def is_finite(self) -> Tensor:
@@ -134,9 +135,9 @@ class Aggregation:
         return torch.stack(sums).isfinite().all()
 
     def _take_norms(self, places: Sequence[int], gradients: Sequence[Tensor | None]) -> None:
-        if self.worker_norms:
+        if self.measuring:
             given = [(place, tensor) for place, tensor in zip(places, gradients, strict=True) if tensor is not None]
-            self.worker_norms.add([place for place, _ in given], [tensor for _, tensor in given])
+            self.measuring.add([place for place, _ in given], [tensor for _, tensor in given])
 
     def _submit(self, run: list[Node[Flat]]) -> None:
         """Sum a run over the processes, into its last node."""

@@ -28,16 +28,15 @@ class WorkerNorms:
         self, parameters: Sequence[Tensor], *, worker_count: int, workers: range, communicator: Communicator | None
     ) -> None:
         self.worker_count, self.workers, self.communicator = worker_count, workers, communicator
-        self.num_parameters = len(parameters)
-        self.zero = torch.zeros((), device=parameters[0].device)
-        self.found: list[list[Tensor]] = []  # of each worker, of each parameter
+        self.nothing = [torch.zeros((), device=parameters[0].device)] * power_of_two(len(parameters))
+        self.found: list[list[Tensor]] = []  # of each worker, of each parameter; then zeros
         self.table = torch.empty(0)
 
     def begin(self, worker: int) -> None:
         """Make room for a worker's norms: zeros, which stay where it has no gradient."""
         if worker == self.workers.start:
             self.found.clear()
-        self.found.append([self.zero] * self.num_parameters)
+        self.found.append(self.nothing.copy())
 
     def add(self, places: Sequence[int], gradients: Sequence[Tensor]) -> None:
         """Take the norms of gradients of the last worker, of the parameters at these places."""
@@ -47,7 +46,8 @@ class WorkerNorms:
     def submit(self) -> None:
         """Start to exchange the table; when the communication is finished, it is whole."""
         run = run_of(self.workers, self.worker_count)
-        tables = torch.zeros(len(run), self.worker_count, dtype=torch.float64, device=self.zero.device)
+        num_rows = power_of_two(self.worker_count)
+        tables = torch.zeros(len(run), num_rows, dtype=torch.float64, device=self.nothing[0].device)
         self.table = tables[-1]
         self.table[self.workers.start : self.workers.stop] = self._squares(self.found)
         if self.communicator:
@@ -67,5 +67,14 @@ class WorkerNorms:
 
     def _squares(self, found: Sequence[Sequence[Tensor]]) -> Tensor:
         """Return the squared norm of each whole gradient, from those of its parameters."""
-        table = torch.stack([norm for row in found for norm in row]).view(len(found), self.num_parameters)
+        table = torch.stack([norm for row in found for norm in row]).view(len(found), -1)
         return sum_rows(table.double().square().t())
+
+
+def power_of_two(number: int) -> int:
+    """Return the least power of two that is not below the number.
+
+    >>> [power_of_two(number) for number in (1, 2, 3, 29, 32)]
+    [1, 2, 4, 32, 32]
+    """
+    return 1 << (number - 1).bit_length()
