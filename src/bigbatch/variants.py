@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from bigbatch.errors import InputError, nearest
-from bigbatch.recipe import NAME, Recipe
+from bigbatch.recipe import Recipe
+from bigbatch.recipe.checks import NAME
 
 PAPER: Final = "arXiv 1706.02677"
 PLAIN: Final = "recipe"
@@ -66,13 +67,13 @@ def loss_mean_per_worker(recipe: Recipe, minibatch_size: int) -> Sequence[str]:
 
     >>> from bigbatch.presets import imagenet_resnet50
     >>> loss_mean_per_worker(imagenet_resnet50(), 8192)
-    ('scaling.rule=linear', 'optimizer.weight_decay=3.125e-06')
+    ('scaling.rule=linear', 'scaling.weight_decay=keep', 'optimizer.weight_decay=3.125e-06')
     """
     if recipe.optimizer.name != "sgd":
         msg = f"the loss's scale is exchangeable for the rate with sgd alone, not with '{recipe.optimizer.name}'"
         raise InputError(msg)
     decay = recipe.optimizer.weight_decay * recipe.reference.minibatch_size / minibatch_size
-    return "scaling.rule=linear", f"optimizer.weight_decay={decay!r}"
+    return "scaling.rule=linear", "scaling.weight_decay=keep", f"optimizer.weight_decay={decay!r}"
 
 
 def growing(recipe: Recipe, _minibatch_size: int) -> Sequence[str]:
