@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -22,7 +23,8 @@ from bigbatch.presets import digits, imagenet_resnet50
 from bigbatch.recipe_file import with_settings
 from bigbatch.runs import RunFolder
 from bigbatch.stop_signals import StopSignals
-from bigbatch.sweep.children import Ending, training_arguments
+from bigbatch.sweep.children import Child, Ending, training_arguments
+from bigbatch.sweep.gpus import default_jobs, find_gpus
 from bigbatch.sweep.jobs import STREAMS, plan_sweep, with_seed
 from bigbatch.sweep.results import gather, to_json
 from bigbatch.sweep.runner import Runner
@@ -322,18 +324,40 @@ class Silent:
 
 
 def test_after_three_failures_in_a_row_no_more_are_started(sweep, monkeypatch):
-    def start(job, *, processes):
-        msg = f"{job.name} {processes}"
+    def start(job, **_):
+        msg = f"no room for {job.name}"
         raise InputError(msg)
 
     monkeypatch.setattr("bigbatch.sweep.runner.start", start)
     display = Silent()
-    runner = Runner(sweep.jobs, num_done=0, at_once=2, processes=1, display=display, pace=Pace())
+    runner = Runner(sweep.jobs, num_done=0, at_once=2, processes=1, gpus=[], display=display, pace=Pace())
     with StopSignals(what_follows="") as signals:
         endings = runner.run(signals)
     assert [ending.kind for ending in endings] == ["failed"] * 3
     assert display.said[-1] == "3 runs have failed one after the other: no more are started"
     assert exit_code_of(endings, is_stopped=False) == 1
+
+
+def test_runs_at_once_have_gpus_of_their_own_as_long_as_there_are_enough(sweep, monkeypatch, tmp_path):
+    def start(job, **given):
+        told.append((given["place"], given["environment"].get("CUDA_VISIBLE_DEVICES")))
+        running = Running(job, Watch(tmp_path))
+        return Child(running, Namespace(poll=lambda: 0), tmp_path, 0, given["place"])
+
+    told = []
+    monkeypatch.setattr("bigbatch.sweep.runner.start", start)
+    monkeypatch.setattr("bigbatch.sweep.runner.ending_of", lambda child, **_: Ending(child.running.job, "diverged"))
+    for gpus in (["4", "5", "7"], ["4"]):
+        runner = Runner(sweep.jobs[:3], num_done=0, at_once=2, processes=1, gpus=gpus, display=Silent(), pace=Pace())
+        with StopSignals(what_follows="") as signals:
+            runner.run(signals)
+    assert told == [(0, "4"), (1, "5"), (0, "4"), (0, None), (1, None), (0, None)]
+    for name in "ab":
+        (tmp_path / "gpus" / name).mkdir(parents=True)
+    assert find_gpus({}, tmp_path / "gpus") == ["0", "1"]
+    assert find_gpus({}, tmp_path / "none") == []
+    assert default_jobs(2, ["0", "1", "2", "3", "4"]) == 2
+    assert default_jobs(64, ["0"]) == 1
 
 
 def test_a_run_that_goes_on_takes_what_the_result_does_not_depend_on_from_the_sweep(sweep, record):

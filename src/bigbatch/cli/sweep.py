@@ -18,6 +18,7 @@ from bigbatch.printable import printable
 from bigbatch.run_lock import locked
 from bigbatch.run_record import FAILED, INTERRUPTED
 from bigbatch.stop_signals import StopSignals
+from bigbatch.sweep.gpus import default_jobs, find_gpus
 from bigbatch.sweep.jobs import STREAMS, Job, Sweep, plan_sweep
 from bigbatch.sweep.states import check_folders, is_to_run, read_states
 from bigbatch.variants import FORMS, PLAIN, VARIANTS, parse_variants
@@ -75,12 +76,14 @@ def add_sweep(commands: "Commands") -> None:
 
 
 def _add_machine(parser: Parser) -> None:
-    group = parser.add_argument_group("machine", "the results depend on none of these: a step is one of its minibatch")
+    group = parser.add_argument_group(
+        "machine", "the results do not depend on these: a step is a function of its minibatch"
+    )
     group.add_argument(
         "--jobs",
         type=process_count,
         metavar="J",
-        help="runs at once (default: cores / processes; they share a GPU if there is one)",
+        help="runs at once (default: GPUs / processes, or else cores / processes)",
     )
     group.add_argument(
         "--processes", type=process_count, default=1, metavar="P", help="of each run, at most one a worker (default 1)"
@@ -145,7 +148,8 @@ def _run(sweep: Sweep, options: argparse.Namespace, signals: StopSignals) -> "li
     if not jobs:
         print(f"all {len(sweep.jobs)} runs are there already", file=sys.stderr if options.json else sys.stdout)
         return []
-    at_once = min(options.jobs or default_jobs(options.processes), len(jobs))
+    gpus = find_gpus(os.environ)
+    at_once = min(options.jobs or default_jobs(options.processes, gpus), len(jobs))
     with SweepDisplay(total=len(sweep.jobs), to_stderr=options.json) as display:
         display.say(introduce(sweep, jobs, at_once=at_once))
         runner = Runner(
@@ -153,6 +157,7 @@ def _run(sweep: Sweep, options: argparse.Namespace, signals: StopSignals) -> "li
             num_done=len(sweep.jobs) - len(jobs),
             at_once=at_once,
             processes=options.processes,
+            gpus=gpus,
             display=display,
             pace=Pace.of_finished((job, states[job.name].seconds) for job in sweep.jobs),
         )
@@ -164,11 +169,6 @@ def introduce(sweep: Sweep, jobs: Sequence[Job], *, at_once: int) -> str:
     done = len(sweep.jobs) - len(jobs)
     there = f", {done} of them are there already" if done else ""
     return f"{len(sweep.jobs)} runs in {sweep.output}{there}; {at_once} at once"
-
-
-def default_jobs(processes: int) -> int:
-    """Return how many runs the cores can take at once."""
-    return max(1, len(os.sched_getaffinity(0)) // processes)
 
 
 def exit_code_of(endings: "Sequence[Ending]", *, is_stopped: bool) -> int:

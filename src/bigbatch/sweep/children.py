@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,12 +33,14 @@ class Child:
         process: that trains it; the others of a group are its children.
         log: the file of its output.
         log_start: where in it the output of this process begins.
+        place: among the runs at once.
     """
 
     running: Running
     process: "subprocess.Popen[bytes]"
     log: Path
     log_start: int
+    place: int
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,16 @@ class Ending:
     reason: str = ""
 
 
-def start(job: Job, *, processes: int) -> Child:
+def start(job: Job, *, processes: int, place: int, environment: Mapping[str, str]) -> Child:
     """Start a run, or go on with it; its output goes to OUTPUT/logs/NAME.log.
 
     It is in a session of its own: what a terminal sends to the sweep does not reach it, the sweep passes it on.
+
+    Args:
+        job: the run.
+        processes: of it.
+        place: of it among the runs at once.
+        environment: added to this process's own.
 
     Raises:
         InputError: the folder cannot be written, or another process writes the run.
@@ -79,13 +88,13 @@ def start(job: Job, *, processes: int) -> Child:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, LAUNCHER: str(os.getpid())},
+                env={**os.environ, **environment, LAUNCHER: str(os.getpid())},
                 start_new_session=True,
             )
     except OSError as error:
         msg = f"cannot start the run {folder.path} ({error.strerror})"
         raise InputError(msg) from error
-    return Child(Running(job, Watch(folder.path)), process, log, log_start)
+    return Child(Running(job, Watch(folder.path)), process, log, log_start, place)
 
 
 def training_arguments(job: Job, *, processes: int) -> list[str]:

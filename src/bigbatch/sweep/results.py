@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from statistics import mean
 from typing import Any, Final
 
 from bigbatch.errors import InputError
@@ -22,7 +23,7 @@ class Row:
         variant: its name.
         minibatch_size: samples per update.
         learning_rate: after scaling, before the schedule.
-        iterations: of one run; None while nobody knows.
+        iterations: of a run, on average where the gradients decide; None while nobody knows.
         num_seeds: runs that were asked for.
         num_diverged: runs that ended in NaN or infinity.
         errors: the validation error of each finished run, in %, by its seed.
@@ -96,7 +97,7 @@ def _row(jobs: Sequence[Job], states: Mapping[str, State]) -> Row:
     return Row(
         *first.cell,
         learning_rate=first.recipe.base_learning_rate,
-        iterations=measured[0] if measured else first.iterations,
+        iterations=round(mean(measured)) if measured else first.iterations,
         num_seeds=len(jobs),
         num_diverged=sum(states[job.name].kind == DIVERGED for job in jobs),
         errors={seed: state.error for seed, state in finished.items() if state.error is not None},

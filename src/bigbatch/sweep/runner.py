@@ -8,6 +8,7 @@ from bigbatch.errors import InputError
 from bigbatch.run_record import FAILED, FINISHED
 from bigbatch.stop_signals import StopSignals
 from bigbatch.sweep.children import Child, Ending, ending_of, start
+from bigbatch.sweep.gpus import gpus_of
 from bigbatch.sweep.jobs import Job
 from bigbatch.sweep.states import DIVERGED
 from bigbatch.sweep.watching import Pace, Running
@@ -35,18 +36,27 @@ class Runner:
         num_done: runs of the sweep that were over before.
         at_once: how many go on at a time.
         processes: of each.
+        gpus: of the machine.
         display: what a person sees.
         pace: of the runs that were over before.
     """
 
     def __init__(
-        self, jobs: Sequence[Job], *, num_done: int, at_once: int, processes: int, display: Display, pace: Pace
+        self,
+        jobs: Sequence[Job],
+        *,
+        num_done: int,
+        at_once: int,
+        processes: int,
+        gpus: list[str],
+        display: Display,
+        pace: Pace,
     ) -> None:
         self.waiting, self.total = list(jobs), num_done + len(jobs)
         self.children: list[Child] = []
         self.endings: list[Ending] = []
         self.num_done, self.at_once, self.processes = num_done, at_once, processes
-        self.display, self.pace = display, pace
+        self.gpus, self.display, self.pace = gpus, display, pace
         self.is_stopping = False
         self.news_at = time.monotonic()
 
@@ -73,8 +83,10 @@ class Runner:
             child.process.terminate()
 
     def _start(self, job: Job) -> None:
+        place = min(set(range(self.at_once)) - {child.place for child in self.children})
+        own_gpus = gpus_of(place, processes=self.processes, gpus=self.gpus, at_once=self.at_once)
         try:
-            self.children.append(start(job, processes=self.processes))
+            self.children.append(start(job, processes=self.processes, place=place, environment=own_gpus))
         except InputError as error:
             self._end(None, Ending(job, FAILED, reason=str(error)))
 
