@@ -75,3 +75,15 @@ def process_count(text: str) -> int:
 def process_counts(text: str) -> tuple[int, ...]:
     """Take numbers of processes, separated by commas."""
     return tuple(process_count(part) for part in text.split(","))
+
+
+def points(text: str) -> float:
+    """Parse a number of percentage points above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number <= 100:  # noqa: PLR2004 - all of an error
+        msg = f"must be percentage points above 0, as in 0.3, not '{text}'"
+        raise argparse.ArgumentTypeError(msg)
+    return number

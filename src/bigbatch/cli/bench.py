@@ -16,7 +16,7 @@ from bigbatch.cli.tables import print_table
 from bigbatch.errors import InputError
 from bigbatch.launch_options import Launch
 from bigbatch.place import find_place
-from bigbatch.report import draw_all_reduces, size_in_words
+from bigbatch.communication_figures import draw_all_reduces, size_in_words
 
 if TYPE_CHECKING:
     from bigbatch.cli.parser import Commands

@@ -17,7 +17,7 @@ from bigbatch.data import count_train_samples
 from bigbatch.errors import InputError
 from bigbatch.plan import Plan, process_blocks
 from bigbatch.printable import printable
-from bigbatch.report import draw_predictions
+from bigbatch.communication_figures import draw_predictions
 
 if TYPE_CHECKING:
     from bigbatch.cli.parser import Commands
