@@ -39,10 +39,11 @@ STYLE: Final = {
 
 def series_style(number: int) -> dict[str, Any]:
     """Return the colour, marker and dashes of the number-th series of a figure: never told apart by colour alone."""
+    turn = number // len(COLOURS)  # the second time round, a colour comes with another marker and other dashes
     return {
         "color": COLOURS[number % len(COLOURS)],
-        "marker": MARKERS[number % len(MARKERS)],
-        "linestyle": LINES[number % len(LINES)],
+        "marker": MARKERS[(number + 2 * turn) % len(MARKERS)],
+        "linestyle": LINES[(number + turn) % len(LINES)],
         "markersize": 4,
         "linewidth": 1.5,
     }
@@ -102,9 +103,14 @@ def figure_text(text: str) -> str:
     return printable(text).replace("$", r"\$")
 
 
+def whole_numbers(axis: Any) -> None:  # noqa: ANN401 - matplotlib's axis
+    """Put ticks at whole numbers only."""
+    axis.get_major_locator().set_params(integer=True)
+
+
 def plain_numbers(axis: Any) -> None:  # noqa: ANN401 - matplotlib's axis
-    """Label a logarithmic axis with plain numbers, also at 2 and 5."""
+    """Label a logarithmic axis with plain numbers, also at 2 and 5 times a power of ten."""
     from matplotlib.ticker import FuncFormatter
 
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:g}"[0] in "25" else ""))
+    axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))

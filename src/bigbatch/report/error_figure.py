@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from bigbatch.figures import figure_text, plain_numbers, series_style
+from bigbatch.figures import figure_text, plain_numbers, series_style, whole_numbers
 from bigbatch.report.curves import error_curve
 from bigbatch.report.tables import rate_of
 from bigbatch.run_record import FINISHED, RunRecord, as_text
@@ -24,6 +24,7 @@ def draw_error_curves(figure: "Figure", runs: Sequence[RunRecord]) -> None:
         axes.plot([x for x, _ in curve], [y for _, y in curve], label=figure_text(_label(run)), **series_style(i))
     axes.set(xlabel="epoch", ylabel="validation error (%)", yscale="log", title=_title(runs))
     plain_numbers(axes.yaxis)
+    whole_numbers(axes.xaxis)
     axes.grid(visible=True, which="both", alpha=0.5)
     handles, labels = axes.get_legend_handles_labels()
     is_long = len(runs) > MOST_IN_LEGEND

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Final
 
-from bigbatch.figures import plain_numbers, series_style
+from bigbatch.figures import plain_numbers, series_style, whole_numbers
 from bigbatch.report.curves import Curve, noise_curve
 from bigbatch.report.groups import Group, Point
 
@@ -29,6 +29,7 @@ def draw_noise_scale(figure: "Figure", group: Group) -> None:
         axes.plot(*zip(*curve, strict=True), **style, markevery=(0.02 * (i % 5), 1 / NUM_MARKERS), label=label)
     axes.set(yscale="log", xlabel="epoch", ylabel="noise scale (samples)")
     plain_numbers(axes.yaxis)
+    whole_numbers(axes.xaxis)
     axes.grid(visible=True)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", title="minibatch size")

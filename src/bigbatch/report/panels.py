@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from bigbatch.figures import SOFT, figure_text, plain_numbers, series_style
+from bigbatch.figures import SOFT, figure_text, plain_numbers, series_style, whole_numbers
 from bigbatch.report.curves import Curve, CurveOf, mean_curve
 from bigbatch.report.groups import Group, Point
 from bigbatch.report.labels import shortened
@@ -40,6 +40,8 @@ def draw_panels(figure: "Figure", group: Group, curve_of: CurveOf, ylabel: str) 
         axes.set_axis_off()
     _label(grid, len(points), ylabel)
     _limit(grid[0, 0], [curve_of(run) for point in points for run in point.runs], reference)
+    for axes, point in zip(grid.flat, points, strict=False):
+        _say_what_is_above(axes, mean_curve([curve_of(run) for run in point.counted]))
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles[:1], labels[:1], loc="outside lower center")
 
@@ -54,11 +56,12 @@ def _draw_panel(axes: "Axes", group: Group, point: Point, curve_of: CurveOf, ref
     number = [series.label for series in group.series].index(point.series)
     colour: dict[str, Any] = {"color": series_style(number)["color"]}
     if reference and point is not group.reference:
-        axes.plot(*_columns(reference), color=SOFT, linewidth=1.4, label=f"reference, minibatch {group.reference_size}")
+        label = f"reference, minibatch {group.reference_size}"
+        axes.plot(*_columns(reference), color=SOFT, alpha=0.45, linewidth=3.2, label=label)  # wide: seen behind the others
     for run in point.runs:
         line = {"alpha": 0.35, "linewidth": 0.7} if run in point.counted else {"linestyle": (0, (3, 2)), "linewidth": 0.9}
         axes.plot(*_columns(curve_of(run)), **colour, **line)
-    axes.plot(*_columns(mean_curve([curve_of(run) for run in point.counted])), **colour, linewidth=1.6)
+    axes.plot(*_columns(mean_curve([curve_of(run) for run in point.counted])), **colour, linewidth=1.3)
     axes.set_title(_title(group, point), loc="left")
     axes.grid(visible=True)
 
@@ -76,6 +79,7 @@ def _label(grid: Any, count: int, ylabel: str) -> None:  # noqa: ANN401 - an arr
     for i, axes in enumerate(grid.flat):
         is_lowest = i + columns >= count
         axes.tick_params(labelbottom=is_lowest)
+        whole_numbers(axes.xaxis)
         if is_lowest:
             axes.set_xlabel("epoch")
     for row in range(rows):
@@ -89,6 +93,12 @@ def _limit(axes: "Axes", curves: Sequence[Curve], reference: Curve) -> None:
     highest = HIGHEST * max((value for _, value in reference), default=math.inf)
     axes.set(yscale="log", ylim=(0.9 * min(values), 1.1 * min(max(values), highest)))
     plain_numbers(axes.yaxis)
+
+
+def _say_what_is_above(axes: "Axes", curve: Curve) -> None:
+    if curve and curve[-1][1] > axes.get_ylim()[1]:
+        text = f"▲ above the axis: {curve[-1][1]:.3g} at the end"
+        axes.annotate(text, (0.5, 0.94), xycoords="axes fraction", ha="center", va="top", fontsize=8)
 
 
 def _columns(curve: Curve) -> tuple[list[float], list[float]]:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Final
 
-from bigbatch.figures import figure_text, plain_numbers, series_style
+from bigbatch.figures import figure_text, plain_numbers, series_style, whole_numbers
 from bigbatch.report.curves import Curve, rate_curve
 from bigbatch.report.groups import Group, Point
 from bigbatch.report.labels import shortened
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 9.0, 4.2  # inches
-LOWEST: Final = 1e-3  # times the highest rate of the smallest curve: a cosine ends at 0
+LOWEST: Final = 1e-2  # times the highest rate of the smallest curve: a cosine ends at 0
 MOST_CURVES: Final = 20
 NUM_MARKERS: Final = 6
 LONGEST_LABEL: Final = 34
@@ -28,6 +28,7 @@ def draw_schedules(figure: "Figure", group: Group) -> None:
     highest = [max(rate for _, rate in curve) for _, curve in curves]
     axes.set(yscale="log", ylim=(LOWEST * min(highest), 1.5 * max(highest)), xlabel="epoch", ylabel="learning rate")
     plain_numbers(axes.yaxis)
+    whole_numbers(axes.xaxis)
     axes.grid(visible=True)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", title="minibatch size")

@@ -10,17 +10,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NEAREST: Final = 0.6  # doublings between two labels that do not touch
-MARGIN: Final = 0.5  # doublings beside the smallest and the largest size
+LEFT, RIGHT = 0.5, 0.9  # doublings beside the smallest and the largest size
 
 
 def size_axis(axes: "Axes", sizes: Iterable[int], *, labels: bool = True) -> None:
     """Make the x axis one of minibatch sizes."""
+    from matplotlib.ticker import NullLocator
+
     ordered = sorted(set(sizes))
     ticks = spaced(ordered)
     axes.set_xscale("log", base=2)
-    axes.set_xlim(ordered[0] / 2**MARGIN, ordered[-1] * 2**MARGIN)
+    axes.set_xlim(ordered[0] / 2**LEFT, ordered[-1] * 2**RIGHT)
     axes.set_xticks(ticks, [short_size(size) if labels else "" for size in ticks])
-    axes.minorticks_off()
+    axes.xaxis.set_minor_locator(NullLocator())
     if labels:
         axes.set_xlabel("minibatch size")
 

@@ -34,7 +34,7 @@ def draw_error_by_size(figure: "Figure", group: Group, margin: float | None, elb
     strip, axes = _axes(figure, len(strips))
     _mark_reference(axes, group, margin, elbow)
     for i, series in enumerate(group.series):
-        _draw_series(axes, series, i, len(group.series))
+        _draw_series(axes, series, i)
     sizes = [point.minibatch_size for point in group.points]
     size_axis(axes, sizes)
     _limit(axes, group, margin, ceiling)
@@ -94,9 +94,9 @@ def _mark_reference(axes: "Axes", group: Group, margin: float | None, elbow: Elb
         axes.axvline(elbow.minibatch_size, color=SOFT, linewidth=1, linestyle=":", label="elbow")
 
 
-def _draw_series(axes: "Axes", series: Series, number: int, count: int) -> None:
+def _draw_series(axes: "Axes", series: Series, number: int) -> None:
     style = series_style(number)
-    shift = DODGE * (number - (count - 1) / 2) if count > 1 else 0.0
+    shift = DODGE * ((number + 1) // 2) * (1 if number % 2 else -1)  # the plain recipe in the middle, its variants on both sides
     points = [(point, summarise(point.errors)) for point in series.points if point.errors]
     places = [point.minibatch_size * 2**shift for point, _ in points]
     bars = [BAR_STDS * (summary.std or 0) for _, summary in points]
@@ -138,4 +138,4 @@ def _draw_strip(strip: "Axes", group: Group, strips: Sequence[tuple[Series, dict
     strip.tick_params(axis="both", length=0, labelsize=8)
     strip.spines["left"].set_visible(False)
     strip.spines["bottom"].set(linestyle=(0, (4, 4)), color=SOFT)
-    strip.set_title("above the axis below, not to scale", loc="left", fontsize=8, color=SOFT)
+    strip.set_title("above the axis, not to scale: mean error", loc="left", fontsize=8, color=SOFT)

@@ -28,8 +28,8 @@ def run_row(run: RunRecord) -> Row:
         "workers": _number(workers_of(run)),
         "rate": _number(rate_of(run)),
         "iterations": _number(iterations_of(run)),
-        "error %": _number(run.validation_error),
-        "seconds": _number(seconds_of(run)),
+        "error %": _decimals(run.validation_error, 2),
+        "seconds": _decimals(seconds_of(run), 1),
         "weights": (run.weights or NOTHING)[:HASH_DIGITS],
     }
 
@@ -81,7 +81,7 @@ def _point_row(group: Group, point: Point, findings: Findings | None) -> Row:
         "workers": _number(workers_of(runs[0])),
         "rate": _number(rate_of(runs[0])),
         "iterations": _number(mean_cost(point.counted, iterations_of)),
-        "seconds": _number(mean_cost(point.counted, seconds_of)),
+        "seconds": _decimals(mean_cost(point.counted, seconds_of), 1),
         "seeds": _seeds(point),
         "error %": (str(summary) if summary.std is not None else f"{summary.mean:.2f}") if summary else NOTHING,
         "difference": _interval(verdict),
@@ -123,11 +123,10 @@ def _number(value: object) -> str:
     return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.4g}"  # noqa: PLR2004
 
 
+def _decimals(number: float | None, count: int) -> str:
+    return NOTHING if number is None else f"{number:,.{count}f}"
+
+
 def justify(heading: str) -> str:
     """Tell on which side a column's cells stand."""
     return "right" if heading in RIGHT else "left"
-
-
-def headings(rows: Sequence[Row]) -> list[str]:
-    """Return the headings of a table."""
-    return list(rows[0]) if rows else []

@@ -8,7 +8,7 @@ from bigbatch.report.groups import Group, Point
 from bigbatch.report.varying import Varying, warnings_of
 from bigbatch.report.verdicts import Findings
 from bigbatch.run_record import FINISHED
-from bigbatch.statistics import CANNOT_TELL, MATCHES, WORSE, Summary
+from bigbatch.statistics import CANNOT_TELL, MATCHES, WORSE, Summary, Verdict
 
 
 def headline(group: Group, findings: Findings) -> str:
@@ -69,7 +69,7 @@ def _plain(group: Group, findings: Findings) -> Iterator[str]:
     matching = [f"{size:,}" for size, verdict in verdicts if verdict.kind == MATCHES]
     if matching:
         yield f"{_title(group.series[0].label)}: {_and(matching)} {'match' if len(matching) > 1 else 'matches'}."
-    if worse := [f"{size:,} {verdict}" for size, verdict in verdicts if verdict.kind == WORSE]:
+    if worse := [_judged(size, verdict) for size, verdict in verdicts if verdict.kind == WORSE]:
         yield f"{_and(worse)} points."
     if unclear := [f"{size:,} ({verdict.reason})" for size, verdict in verdicts if verdict.kind == CANNOT_TELL]:
         yield f"Nothing can be told yet of {_and(unclear)}."
@@ -86,9 +86,16 @@ def _savings(group: Group, findings: Findings) -> Iterator[str]:
 def _variants(group: Group, findings: Findings) -> Iterator[str]:
     for series in group.series[1:]:
         known = [(point.minibatch_size, findings.verdicts.get(point.key)) for point in series.points]
-        parts = [f"{size:,} {verdict}" for size, verdict in known if verdict]
+        parts = [_judged(size, verdict) for size, verdict in known if verdict]
         if parts:
             yield f"{_title(series.label)}: {_and(parts)}."
+
+
+def _judged(size: int, verdict: Verdict) -> str:
+    if verdict.kind == WORSE:
+        return f"{size:,} is worse {verdict.reason}"
+    kind = "matches" if verdict.kind == MATCHES else "cannot be told yet"
+    return f"{size:,} {kind} ({verdict.reason})"
 
 
 def _left_out(group: Group) -> Iterator[str]:
