@@ -84,7 +84,7 @@ def _mark_reference(axes: "Axes", group: Group, margin: float | None, elbow: Elb
     mean = summarise(reference.errors).mean
     if margin:
         label = f"reference ± {margin:.2g} points"
-        axes.axhspan(mean - margin, mean + margin, color=INK, alpha=0.09, linewidth=0, label=label)
+        axes.axhspan(mean - margin, mean + margin, color=INK, alpha=0.12, linewidth=0, label=label)
     axes.axhline(mean, color=SOFT, linewidth=0.8)
     label = f"reference: minibatch {reference.minibatch_size}"
     axes.plot(
