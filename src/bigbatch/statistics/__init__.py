@@ -1,0 +1,31 @@
+"""Statistics of repeated runs: does a minibatch size lose accuracy, and from which size on?
+
+Everything here takes validation errors in %, one for each seed. `summary` (mean ± std), `welch` (two means compared),
+`equivalence` (the three verdicts over several sizes), `holm` (what comparing several costs), `seeds` (how many runs
+settle it), `elbow` (where the error leaves the reference's).
+"""
+
+from bigbatch.statistics.elbow import Elbow, find_elbow
+from bigbatch.statistics.equivalence import compare, noise_band
+from bigbatch.statistics.holm import holm_adjusted
+from bigbatch.statistics.seeds import seeds_needed
+from bigbatch.statistics.summary import Summary, summarise
+from bigbatch.statistics.verdict import CANNOT_TELL, MATCHES, WORSE, Verdict
+from bigbatch.statistics.welch import Difference, difference
+
+__all__ = [
+    "CANNOT_TELL",
+    "MATCHES",
+    "WORSE",
+    "Difference",
+    "Elbow",
+    "Summary",
+    "Verdict",
+    "compare",
+    "difference",
+    "find_elbow",
+    "holm_adjusted",
+    "noise_band",
+    "seeds_needed",
+    "summarise",
+]

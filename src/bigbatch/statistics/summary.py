@@ -1,0 +1,58 @@
+"""Mean and standard deviation over seeds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+
+from bigbatch.errors import InputError
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Several runs as the paper reports them: mean ± std (arXiv 1706.02677, section 5.1).
+
+    Attributes:
+        count: the number of runs.
+        mean: their mean, %.
+        std: their sample standard deviation (divided by count - 1), %; None for one run.
+
+    >>> print(Summary(5, 23.74, 0.09))
+    23.74 ± 0.09
+    >>> print(Summary(1, 6.8125, None))
+    6.81 (one run)
+    """
+
+    count: int
+    mean: float
+    std: float | None
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f} (one run)" if self.std is None else f"{self.mean:.2f} ± {self.std:.2f}"
+
+
+def summarise(values: Sequence[float], *, name: str = "values") -> Summary:
+    """Return count, mean and sample standard deviation, computed exactly and then rounded once.
+
+    So neither the order of the values matters, nor do equal values get a standard deviation above zero. A diverged run
+    counts with the error that it recorded (about 90 % for ten classes).
+
+    Args:
+        values: validation errors, %, one for each run.
+        name: what an error message calls them.
+
+    Raises:
+        InputError: no values, or one is NaN or infinite.
+
+    >>> summarise([6.0, 7.0, 8.0])
+    Summary(count=3, mean=7.0, std=1.0)
+    """
+    numbers = [float(value) for value in values]
+    if not numbers:
+        msg = f"{name}: there are none; give at least one run's error"
+        raise InputError(msg)
+    for number in numbers:
+        if not math.isfinite(number):
+            msg = f"{name}: {number} is no validation error; give what the diverged run recorded, or leave the run out"
+            raise InputError(msg)
+    return Summary(len(numbers), mean(numbers), stdev(numbers) if len(numbers) > 1 else None)
