@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from bigbatch.errors import InputError
-from bigbatch.printable import printable
 
 # Okabe and Ito 2008: told apart by colour-blind readers too.
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -15,7 +14,7 @@ MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
 LINES: Final = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (6, 2)))
 INK, SOFT, RULE, PAPER = "#1b1f24", "#57606a", "#d0d7de", "#ffffff"  # text, what is of less weight, lines, ground
 DPI: Final = 150
-STYLE: Final = {
+STYLE: Final[Any] = {
     "font.size": 9.0,
     "axes.titlesize": 9.5,
     "axes.spines.top": False,
@@ -32,6 +31,7 @@ STYLE: Final = {
     "grid.linewidth": 0.6,
     "legend.frameon": False,
     "legend.fontsize": 8.5,
+    "text.parse_math": False,  # a dollar sign in a name starts no formula
     "svg.fonttype": "none",  # text stays text: searched, read aloud, set in the page's font
     "svg.hashsalt": "bigbatch",  # the same figure is the same bytes
 }
@@ -92,15 +92,6 @@ def write_figure(figure: Any, target: Path) -> None:  # noqa: ANN401 - matplotli
     except (OSError, ValueError) as error:
         msg = f"cannot write the figure {target} ({error})"
         raise InputError(msg) from error
-
-
-def figure_text(text: str) -> str:
-    r"""Return text that matplotlib draws as it is: a dollar sign starts no formula.
-
-    >>> figure_text("costs $5\n")
-    'costs \\$5\\n'
-    """
-    return printable(text).replace("$", r"\$")
 
 
 def whole_numbers(axis: Any) -> None:  # noqa: ANN401 - matplotlib's axis

@@ -41,7 +41,7 @@ def add_report(commands: "Commands") -> None:
         "--output",
         type=Path,
         metavar="DIR",
-        help=f"write {PAGE}, the figures as PNG, and runs.json there (default: {DEFAULT_FOLDER}; with --figure nothing)",
+        help=f"write {PAGE}, the figures as PNG, and runs.json there (default: {DEFAULT_FOLDER}; none with --figure)",
     )
     parser.add_argument(
         "--margin",
@@ -55,7 +55,7 @@ def add_report(commands: "Commands") -> None:
         "--figure-kind",
         choices=(AUTO, *KINDS),
         default=AUTO,
-        help="which: errors over epochs, or over minibatch sizes (default: sizes, if several were run with several seeds)",
+        help="errors over epochs, or over minibatch sizes (default: sizes, if several were run, with several seeds)",
     )
     parser.set_defaults(run=report_command)
 

@@ -1,4 +1,4 @@
-"""A run's record made small: what a report needs of it, at most 200 points a curve, the same however often it is done."""
+"""A run's record made small: what a report needs of it, at most 200 points a curve. Doing it again changes nothing."""
 
 import math
 from collections.abc import Iterable, Sequence

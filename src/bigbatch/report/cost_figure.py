@@ -1,10 +1,12 @@
 """What each minibatch size costs: iterations, and time on the machine that was used."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from bigbatch.figures import figure_text, plain_numbers, series_style
+from bigbatch.figures import plain_numbers, series_style
+from bigbatch.printable import printable
 from bigbatch.report.groups import Group
+from bigbatch.report.labels import columns_for, shortened
 from bigbatch.report.size_axis import size_axis
 from bigbatch.run_record import RunRecord, as_number
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 9.0, 3.6  # inches
+LONGEST_LABEL: Final = 60
 Cost = Callable[[RunRecord], float | None]
 
 
@@ -39,14 +42,19 @@ def draw_costs(figure: "Figure", group: Group) -> None:
     _draw(left, group, iterations_of, "iterations")
     _draw(right, group, seconds_of, "seconds")
     handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns_for(labels))
 
 
 def _draw(axes: "Axes", group: Group, cost: Cost, ylabel: str) -> None:
     for i, series in enumerate(group.series):
         pairs = [(point.minibatch_size, mean_cost(point.counted, cost)) for point in series.points]
         known = [(size, value) for size, value in pairs if value]
-        axes.plot([s for s, _ in known], [v for _, v in known], **series_style(i), label=figure_text(series.label))
+        axes.plot(
+            [s for s, _ in known],
+            [v for _, v in known],
+            **series_style(i),
+            label=printable(shortened(series.label, LONGEST_LABEL)),
+        )
     axes.set(yscale="log", ylabel=ylabel)
     size_axis(axes, [point.minibatch_size for point in group.points])
     plain_numbers(axes.yaxis)

@@ -55,7 +55,7 @@ def render(draw: Draw, *, prefix: str) -> Drawing:
 
 
 def for_a_page(svg: str, prefix: str) -> str:
-    """Return an SVG file as an element of a page: its own ids, the page's colours, and no styles that leak out of it."""
+    """Return an SVG file as an element of a page: with ids of its own, the page's colours, and no styles that leak."""
     element = NOT_OF_A_PAGE.sub("", svg[svg.index("<svg") :])
     element = SIZED.sub(r'<svg viewBox="\1" aria-hidden="true" focusable="false">', element, count=1)
     element = IDENTIFIED.sub(rf"\g<1>{prefix}-", element).replace("xlink:href", "href")

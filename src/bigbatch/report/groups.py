@@ -40,7 +40,7 @@ class Point:
 
     @cached_property
     def counted(self) -> list[RunRecord]:
-        """The runs that count: finished, with a result, and the first with their seed; a repetition is no new sample."""
+        """The runs that count: finished, with a result, the first with their seed (a repetition is no sample)."""
         first: dict[Fields, RunRecord] = {}
         for run in self.runs:
             if run.state == FINISHED and run.validation_error is not None:
@@ -117,7 +117,7 @@ def seed_of(run: RunRecord) -> Fields:
 
 
 def _by_data_and_model(runs: Iterable[RunRecord]) -> dict[tuple[str, str | None], list[RunRecord]]:
-    """Return the runs of each model and fingerprint of the data; one that ended too early to have seen it joins them."""
+    """Return the runs of each model and fingerprint of the data; one that ended before it saw the data joins them."""
     placed: dict[tuple[str, str | None], list[RunRecord]] = {}
     for run in runs:
         model = [(name, repr(value)) for name, value in run.recipe_fields.items() if name.startswith(OF_THE_GROUP)]
@@ -172,7 +172,7 @@ def _varying(runs: Sequence[RunRecord]) -> list[str]:
 
 
 def _plainest_first(runs: Sequence[RunRecord]) -> tuple[bool, int, int, bool, str]:
-    """Return what to sort series by: the plain recipe has the reference, the most sizes and runs, and scales linearly."""
+    """Return what to sort series by: the plain recipe has the reference, the most sizes, the most runs."""
     fields = runs[0].recipe_fields
     sizes = {size_of(run) for run in runs}
     return (

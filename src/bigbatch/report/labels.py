@@ -1,6 +1,6 @@
 """What a variant of a recipe is called: a few words for each field in which it differs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from bigbatch.contract import in_words
@@ -69,6 +69,16 @@ def shortened(text: str, longest: int) -> str:
     'abc…'
     """
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def columns_for(labels: Sequence[str]) -> int:
+    """Return how many columns of a legend fit under a figure.
+
+    >>> columns_for(["linear", "no warmup"]), columns_for(["x" * 60])
+    (3, 1)
+    """
+    longest = max(map(len, labels), default=0)
+    return next(columns for columns, most in ((3, 28), (2, 46), (1, longest)) if longest <= most)
 
 
 def short_size(size: int) -> str:

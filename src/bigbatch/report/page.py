@@ -10,6 +10,7 @@ from typing import Final
 from bigbatch.atomic_file import write_atomically
 from bigbatch.errors import InputError
 from bigbatch.printable import printable
+from bigbatch.report.drawing import Drawing
 from bigbatch.report.groups import group_runs
 from bigbatch.report.results import Runs, results_to_json
 from bigbatch.report.sections import Section, section_of
@@ -97,9 +98,13 @@ def _render(**values: object) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, finalize=visible, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"justify": justify, "drawn": lambda drawing: Markup(drawing.svg)}  # noqa: S704 - matplotlib has escaped its text
+    environment.filters |= {"justify": justify, "drawn": _drawn}
     template = environment.from_string((here / "template.html.j2").read_text("utf-8"))
     style = Markup((here / "style.css").read_text("utf-8"))  # noqa: S704 - a file of ours
     return template.render(style=style, **values)
 
 
+def _drawn(drawing: Drawing) -> str:
+    from markupsafe import Markup
+
+    return Markup(drawing.svg)  # noqa: S704 - matplotlib has escaped its text

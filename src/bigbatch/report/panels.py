@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from bigbatch.figures import SOFT, figure_text, plain_numbers, series_style, whole_numbers
+from bigbatch.figures import SOFT, plain_numbers, series_style, whole_numbers
+from bigbatch.printable import printable
 from bigbatch.report.curves import Curve, CurveOf, mean_curve
 from bigbatch.report.groups import Group, Point
 from bigbatch.report.labels import shortened
@@ -57,9 +58,13 @@ def _draw_panel(axes: "Axes", group: Group, point: Point, curve_of: CurveOf, ref
     colour: dict[str, Any] = {"color": series_style(number)["color"]}
     if reference and point is not group.reference:
         label = f"reference, minibatch {group.reference_size}"
-        axes.plot(*_columns(reference), color=SOFT, alpha=0.45, linewidth=3.2, label=label)  # wide: seen behind the others
+        axes.plot(
+            *_columns(reference), color=SOFT, alpha=0.45, linewidth=3.2, label=label
+        )  # wide: seen behind the others
     for run in point.runs:
-        line = {"alpha": 0.35, "linewidth": 0.7} if run in point.counted else {"linestyle": (0, (3, 2)), "linewidth": 0.9}
+        line = (
+            {"alpha": 0.35, "linewidth": 0.7} if run in point.counted else {"linestyle": (0, (3, 2)), "linewidth": 0.9}
+        )
         axes.plot(*_columns(curve_of(run)), **colour, **line)
     axes.plot(*_columns(mean_curve([curve_of(run) for run in point.counted])), **colour, linewidth=1.3)
     axes.set_title(_title(group, point), loc="left")
@@ -70,8 +75,14 @@ def _title(group: Group, point: Point) -> str:
     name = f"minibatch {point.minibatch_size}"
     if point.series != group.series[0].label:
         name = f"{point.minibatch_size}, {point.series}"
-    result = f"{summarise(point.errors)} %" if point.errors else "no result"
-    return f"{figure_text(shortened(name, LONGEST_TITLE))}\n{result}"
+    return f"{printable(shortened(name, LONGEST_TITLE))}\n{_result(point)}"
+
+
+def _result(point: Point) -> str:
+    summary = summarise(point.errors) if point.errors else None
+    if summary is None:
+        return "no result"
+    return f"{summary.mean:.2f} % (one run)" if summary.std is None else f"{summary} %"
 
 
 def _label(grid: Any, count: int, ylabel: str) -> None:  # noqa: ANN401 - an array of axes

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from errno import EFBIG, EINVAL
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,13 +58,18 @@ def read_results(path: Path) -> Runs:
 
 def _load(path: Path) -> Mapping[str, Any]:
     try:
-        if not is_file(path) or path.stat().st_size > LARGEST_BYTES:
-            msg = "it is no file, or too large a one"
-            raise ValueError(msg)
-        return as_table(json.loads(path.read_bytes()))
+        return as_table(json.loads(_read(path)))
     except (OSError, ValueError, RecursionError) as error:
         msg = f"cannot read the runs in {path} ({getattr(error, 'strerror', None) or error})"
         raise InputError(msg) from error
+
+
+def _read(path: Path) -> bytes:
+    if not is_file(path):  # opening a pipe would wait for its writer
+        raise OSError(EINVAL, "there is no such file")
+    if path.stat().st_size > LARGEST_BYTES:
+        raise OSError(EFBIG, f"it is larger than {LARGEST_BYTES:,} bytes")
+    return path.read_bytes()
 
 
 def _table_of(run: RunRecord) -> dict[str, Any]:
@@ -92,7 +98,11 @@ def _lines(columns: object, counter: str) -> list[dict[str, Any]]:
     table = as_table(columns)
     lists = [column for column in table.values() if isinstance(column, list)]
     is_even = len(lists) == len(table) and len({len(column) for column in lists}) <= 1
-    if not is_even or not all(isinstance(number, int) for number in table.get(counter, [])) or (table and counter not in table):
+    if (
+        not is_even
+        or not all(isinstance(number, int) for number in table.get(counter, []))
+        or (table and counter not in table)
+    ):
         msg = f"the columns of a run's {counter}s do not fit together"
         raise InputError(msg)
     lines = [dict(zip(table, row, strict=True)) for row in zip(*lists, strict=True)]

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Final
 
-from bigbatch.figures import figure_text, plain_numbers, series_style, whole_numbers
+from bigbatch.figures import plain_numbers, series_style, whole_numbers
+from bigbatch.printable import printable
 from bigbatch.report.curves import Curve, rate_curve
 from bigbatch.report.groups import Group, Point
 from bigbatch.report.labels import shortened
@@ -24,7 +25,9 @@ def draw_schedules(figure: "Figure", group: Group) -> None:
     axes = figure.subplots()
     for i, (point, curve) in enumerate(curves):
         style = series_style(i) | {"markersize": 3.5, "linewidth": 1.2}
-        axes.plot(*zip(*curve, strict=True), **style, markevery=(0.02 * (i % 5), 1 / NUM_MARKERS), label=_label(group, point))
+        axes.plot(
+            *zip(*curve, strict=True), **style, markevery=(0.02 * (i % 5), 1 / NUM_MARKERS), label=_label(group, point)
+        )
     highest = [max(rate for _, rate in curve) for _, curve in curves]
     axes.set(yscale="log", ylim=(LOWEST * min(highest), 1.5 * max(highest)), xlabel="epoch", ylabel="learning rate")
     plain_numbers(axes.yaxis)
@@ -52,4 +55,4 @@ def _positive(curve: Curve) -> Curve:
 def _label(group: Group, point: Point) -> str:
     is_plain = point.series == group.series[0].label
     name = str(point.minibatch_size) if is_plain else f"{point.minibatch_size}, {point.series}"
-    return figure_text(shortened(name, LONGEST_LABEL))
+    return printable(shortened(name, LONGEST_LABEL))

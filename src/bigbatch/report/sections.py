@@ -69,6 +69,7 @@ def section_of(group: Group, findings: Findings, *, number: int) -> Section:
 def _figures(group: Group, findings: Findings, prefix: str) -> Iterator[PageFigure]:
     def figure(name: str, title: str, caption: str, draw: Draw) -> PageFigure:
         drawing = render(draw, prefix=f"{prefix}{name}")
+        caption = " ".join(caption.split())
         return PageFigure(prefix + name, title, caption, f"{title}. {headline(group, findings)}", drawing)
 
     if any(point.errors for point in group.points):
@@ -92,29 +93,27 @@ def _draw_by_size(figure: object, group: Group, findings: Findings) -> None:
 
 BY_SIZE = (
     "Validation error against minibatch size",
-    "Mean over seeds, with bars of two standard deviations; each faint dot is a seed. The shaded band is the reference "
-    "and the margin within which a size matches; the dotted line is the elbow. What lies above the axis is written over "
-    "it, as mean error. After figure 1 of Goyal et al. 2017.",
+    """Mean over seeds, with bars of two standard deviations; each faint dot is a seed. The shaded band is the
+    reference and the margin within which a size matches; the dotted line is the elbow. What lies above the axis is
+    written over it, as mean error. After figure 1 of Goyal et al. 2017.""",
 )
 LOSSES = (
     "Training loss: each minibatch size over the reference",
-    "The mean over seeds, each seed faintly behind it, and the reference in grey. Dashed: a run that counts in no mean. "
-    "Every curve is thinned to at most 200 points, each the mean of its neighbours. After figures 2 to 4 of the paper.",
+    """The mean over seeds, each seed faintly behind it, and the reference in grey. Dashed: a run that counts in no
+    mean. Every curve is thinned to at most 200 points, each the mean of its neighbours. After figures 2 to 4 of the
+    paper.""",
 )
 ERRORS = (
     "Validation error: each minibatch size over the reference",
-    "After every epoch. In the titles: the median of the last five epochs, mean and standard deviation over seeds.",
+    """After every epoch. In the titles: the median of the last five epochs, mean and standard deviation over seeds.""",
 )
-RATES = (
-    "Learning rates",
-    "As they were used, of one run each; of recipes with the same rates only one is drawn.",
-)
+RATES = ("Learning rates", "As they were used, of one run each; of recipes with the same rates only one is drawn.")
 COSTS = (
     "Iterations and time",
     "Means over the finished runs. Times are of the machines that were used, and of whatever else ran there.",
 )
 NOISE = (
     "Gradient noise scale",
-    "tr(Σ) / |G|², in samples: minibatches much larger than it gain little. The two are averaged apart over about a "
-    "twentieth of the training, and over the seeds (McCandlish et al. 2018).",
+    """tr(Σ) / |G|², in samples: minibatches much larger than it gain little. The two are averaged apart over about a
+    twentieth of the training, and over the seeds (McCandlish et al. 2018).""",
 )

@@ -16,9 +16,7 @@ AUTO, CURVES, SIZES = "auto", "curves", "sizes"
 KINDS: Final = (CURVES, SIZES)
 
 
-def draw_figure(
-    runs: Sequence[RunRecord], target: Path, *, kind: str = AUTO, margin: float | None = None
-) -> None:
+def draw_figure(runs: Sequence[RunRecord], target: Path, *, kind: str = AUTO, margin: float | None = None) -> None:
     """Draw validation errors over epochs, or over minibatch sizes.
 
     Args:

@@ -7,9 +7,10 @@ twice the reference's error, and what lies above is written, as a number, in a s
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from bigbatch.figures import INK, SOFT, figure_text, series_style
+from bigbatch.figures import INK, SOFT, series_style
+from bigbatch.printable import printable
 from bigbatch.report.groups import Group, Point, Series
-from bigbatch.report.labels import shortened
+from bigbatch.report.labels import columns_for, shortened
 from bigbatch.report.size_axis import size_axis
 from bigbatch.run_record import FAILED
 from bigbatch.statistics import Elbow, Summary, summarise
@@ -23,7 +24,7 @@ HIGHEST: Final = 2.0  # times the reference's error
 BAR_STDS: Final = 2
 DODGE, DOTS = 0.09, -0.05  # doublings: between series, and from an error bar to its seeds
 PADDING: Final = 0.06
-LONGEST_NAME: Final = 22
+LONGEST_NAME, LONGEST_LABEL = 22, 60
 
 
 def draw_error_by_size(figure: "Figure", group: Group, margin: float | None, elbow: Elbow | None = None) -> None:
@@ -43,13 +44,16 @@ def draw_error_by_size(figure: "Figure", group: Group, margin: float | None, elb
     if strip:
         _draw_strip(strip, group, strips)
         size_axis(strip, sizes, labels=False)
-    figure.legend(loc="outside lower center", ncols=3)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns_for(labels))
 
 
 def _ceiling(group: Group, margin: float | None) -> float:
     """Return the error above which a point is written instead of drawn."""
     means = [summarise(point.errors).mean for point in group.points if point.errors]
-    base = summarise(group.reference.errors).mean if group.reference and group.reference.errors else min(means, default=0)
+    base = (
+        summarise(group.reference.errors).mean if group.reference and group.reference.errors else min(means, default=0)
+    )
     return max(HIGHEST * base, base + BAR_STDS * (margin or 0), base + 1)
 
 
@@ -96,14 +100,18 @@ def _mark_reference(axes: "Axes", group: Group, margin: float | None, elbow: Elb
 
 def _draw_series(axes: "Axes", series: Series, number: int) -> None:
     style = series_style(number)
-    shift = DODGE * ((number + 1) // 2) * (1 if number % 2 else -1)  # the plain recipe in the middle, its variants on both sides
+    shift = (
+        DODGE * ((number + 1) // 2) * (1 if number % 2 else -1)
+    )  # the plain recipe in the middle, its variants on both sides
     points = [(point, summarise(point.errors)) for point in series.points if point.errors]
     places = [point.minibatch_size * 2**shift for point, _ in points]
     bars = [BAR_STDS * (summary.std or 0) for _, summary in points]
     means = [summary.mean for _, summary in points]
-    label = figure_text(series.label)
+    label = printable(shortened(series.label, LONGEST_LABEL))
     axes.errorbar(places, means, bars, **style, elinewidth=1, capsize=2.5, label=label, zorder=3)
-    for place, (point, _) in zip(places, points, strict=True):
+    for place, (point, summary) in zip(places, points, strict=True):
+        if summary.count == 1:
+            continue  # its dot is the mean's
         dots: dict[str, Any] = {"markersize": 3, "alpha": 0.4, "markeredgewidth": 0, "linestyle": "none"}
         axes.plot([place * 2**DOTS] * len(point.errors), point.errors, **(style | dots))
 
@@ -131,10 +139,12 @@ def _draw_strip(strip: "Axes", group: Group, strips: Sequence[tuple[Series, dict
         style = series_style(group.series.index(series))
         for size, note in notes.items():
             strip.plot([size], [row], **(style | {"marker": "^", "markersize": 6, "linestyle": "none"}))
-            place = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}
+            place: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}
             strip.annotate(note, (size, row), **place)
     strip.set_ylim(-0.6, len(strips) - 0.4)
-    strip.set_yticks(range(len(strips)), [figure_text(shortened(series.label, LONGEST_NAME)) for series, _ in reversed(strips)])
+    strip.set_yticks(
+        range(len(strips)), [printable(shortened(series.label, LONGEST_NAME)) for series, _ in reversed(strips)]
+    )
     strip.tick_params(axis="both", length=0, labelsize=8)
     strip.spines["left"].set_visible(False)
     strip.spines["bottom"].set(linestyle=(0, (4, 4)), color=SOFT)

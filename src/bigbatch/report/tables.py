@@ -1,6 +1,6 @@
 """The tables of a report: a row for each run, and a row for each point with its verdict; all cells are text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from bigbatch.errors import InputError

@@ -58,13 +58,15 @@ def _seeds(summary: Summary) -> str:
 
 def _margin(findings: Findings) -> str:
     if findings.margin is None:
-        return "One seed of the reference shows no noise, so there is no margin to match within: run more seeds, or state one."
+        return (
+            "The reference's seeds show no noise, so there is no margin to match within: run more seeds, or state one."
+        )
     origin = "as stated" if findings.is_stated else "twice the standard deviation of the reference's seeds"
     return f"A size matches if its mean error is shown to be within {findings.margin:.2f} points of that ({origin})."
 
 
 def _plain(group: Group, findings: Findings) -> Iterator[str]:
-    """Yield what is not a match among the sizes of the plain recipe, and the sizes that match beyond the first that does not."""
+    """Yield which sizes of the plain recipe match, which are worse, and of which nothing can be told."""
     verdicts = [(p.minibatch_size, v) for p in group.series[0].points if (v := findings.verdicts.get(p.key))]
     matching = [f"{size:,}" for size, verdict in verdicts if verdict.kind == MATCHES]
     if matching:
@@ -102,7 +104,7 @@ def _left_out(group: Group) -> Iterator[str]:
     states = Counter(run.state for run in group.runs if run.state != FINISHED)
     if states:
         listed = _and([f"{count} {state}" for state, count in states.items()])
-        yield f"{states.total()} of {len(group.runs)} runs have not finished ({listed}): they are shown, and in no mean."
+        yield f"{states.total()} of {len(group.runs)} runs have not finished ({listed}): shown, and in no mean."
     if empty := [f"{point.minibatch_size:,}" for point in group.series[0].points if not point.errors]:
         yield f"No run has finished at {_and(empty)}."
     repeated = sum(run.state == FINISHED for run in group.runs) - sum(len(point.counted) for point in group.points)
