@@ -49,6 +49,8 @@ def _draw(axes: "Axes", group: Group, cost: Cost, ylabel: str) -> None:
     for i, series in enumerate(group.series):
         pairs = [(point.minibatch_size, mean_cost(point.counted, cost)) for point in series.points]
         known = [(size, value) for size, value in pairs if value]
+        if not known:
+            continue
         axes.plot(
             [s for s, _ in known],
             [v for _, v in known],

@@ -24,6 +24,8 @@ PHRASES: Final[Mapping[tuple[str, object], str]] = {
     ("optimizer.weight_decay_on_norms", True): "weight decay on norms",
     ("optimizer.weight_decay_on_biases", True): "weight decay on biases",
     ("model.dropout", 0.0): "no dropout",
+    ("growth.kind", "none"): "minibatch does not grow",
+    ("average.decay", 0.0): "no average of the weights",
 }
 # Fields whose value alone says nothing.
 WITH_VALUE: Final[Mapping[str, str]] = {
@@ -40,6 +42,8 @@ WITH_VALUE: Final[Mapping[str, str]] = {
     "optimizer.weight_decay": "weight decay {}",
     "model.dropout": "dropout {}",
     "data.augmentation": "augmentation {}",
+    "growth.kind": "minibatch grows ({})",
+    "average.decay": "average of the weights, {}",
     "precision": "{}",
     "loss": "loss {}",
 }

@@ -19,7 +19,6 @@ WIDTH, ROW_HEIGHT, HEAD = 9.0, 2.1, 0.5  # inches
 COLUMNS: Final = 3
 MOST_PANELS: Final = 30
 LONGEST_TITLE: Final = 34
-HIGHEST: Final = 1.6  # times the largest value of the reference
 
 
 def has_curves(group: Group, curve_of: CurveOf) -> bool:
@@ -27,8 +26,16 @@ def has_curves(group: Group, curve_of: CurveOf) -> bool:
     return any(len(curve_of(run)) > 1 for run in group.runs)
 
 
-def draw_panels(figure: "Figure", group: Group, curve_of: CurveOf, ylabel: str) -> None:
-    """Draw the mean curve of each point over that of the reference; each seed faint, what does not count dashed."""
+def draw_panels(figure: "Figure", group: Group, curve_of: CurveOf, *, ylabel: str, highest: float = math.inf) -> None:
+    """Draw the mean curve of each point over that of the reference; each seed faint, what does not count dashed.
+
+    Args:
+        figure: to draw on.
+        group: whose points.
+        curve_of: what of a run.
+        ylabel: what it is called.
+        highest: where the axis ends, times the largest value of the reference.
+    """
     points = _shown(group, curve_of)
     columns = min(COLUMNS, len(points))
     rows = math.ceil(len(points) / columns)
@@ -40,7 +47,7 @@ def draw_panels(figure: "Figure", group: Group, curve_of: CurveOf, ylabel: str) 
     for axes in grid.flat[len(points) :]:
         axes.set_axis_off()
     _label(grid, len(points), ylabel)
-    _limit(grid[0, 0], [curve_of(run) for point in points for run in point.runs], reference)
+    _limit(grid[0, 0], [curve_of(run) for point in points for run in point.runs], reference, highest)
     for axes, point in zip(grid.flat, points, strict=False):
         _say_what_is_above(axes, mean_curve([curve_of(run) for run in point.counted]))
     handles, labels = grid[0, 0].get_legend_handles_labels()
@@ -97,12 +104,12 @@ def _label(grid: Any, count: int, ylabel: str) -> None:  # noqa: ANN401 - an arr
         grid[row, 0].set_ylabel(ylabel)
 
 
-def _limit(axes: "Axes", curves: Sequence[Curve], reference: Curve) -> None:
+def _limit(axes: "Axes", curves: Sequence[Curve], reference: Curve, highest: float) -> None:
     values = [value for curve in (*curves, reference) for _, value in curve if value > 0]
     if not values:
         return
-    highest = HIGHEST * max((value for _, value in reference), default=math.inf)
-    axes.set(yscale="log", ylim=(0.9 * min(values), 1.1 * min(max(values), highest)))
+    top = highest * max((value for _, value in reference), default=math.inf)
+    axes.set(yscale="log", ylim=(0.9 * min(values), 1.1 * min(max(values), top)))
     plain_numbers(axes.yaxis)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from bigbatch.report.cost_figure import draw_costs
 from bigbatch.report.curves import error_curve, loss_curve, rate_curve
@@ -16,6 +17,40 @@ from bigbatch.report.tables import Row, page_row, point_rows
 from bigbatch.report.varying import Varying, find_varying
 from bigbatch.report.verdicts import Findings
 from bigbatch.report.words import headline, sentences
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HIGHEST_LOSS: Final = 2.0  # times the reference's; what diverges goes far beyond
+BY_SIZE: Final = (
+    "Validation error against minibatch size",
+    """Mean over seeds, with bars of two standard deviations; each faint dot is a seed. The shaded band is the
+    reference and the margin within which a size matches; the dotted line is the elbow. What lies above the axis is
+    written over it, as mean error. After figure 1 of Goyal et al. 2017.""",
+)
+LOSSES: Final = (
+    "Training loss: each minibatch size over the reference",
+    """The mean over seeds, each seed faintly behind it, and the reference in grey. Dashed: a run that counts in no
+    mean. Every curve is thinned to at most 200 points, each the mean of its neighbours. After figures 2 to 4 of the
+    paper.""",
+)
+ERRORS: Final = (
+    "Validation error: each minibatch size over the reference",
+    """After every epoch. In the titles: the median of the last five epochs, mean and standard deviation over seeds.""",
+)
+RATES: Final = (
+    "Learning rates",
+    "As they were used, of one run each; of recipes with the same rates only one is drawn.",
+)
+COSTS: Final = (
+    "Iterations and time",
+    "Means over the finished runs. Times are of the machines that were used, and of whatever else ran there.",
+)
+NOISE: Final = (
+    "Gradient noise scale",
+    """tr(Σ) / |G|², in samples: minibatches much larger than it gain little. The two are averaged apart over about a
+    twentieth of the training, and over the seeds (McCandlish et al. 2018).""",
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +110,11 @@ def _figures(group: Group, findings: Findings, prefix: str) -> Iterator[PageFigu
     if any(point.errors for point in group.points):
         yield figure("error-by-size", *BY_SIZE, partial(_draw_by_size, group=group, findings=findings))
     if has_curves(group, loss_curve):
-        yield figure("training-loss", *LOSSES, partial(draw_panels, group=group, curve_of=loss_curve, ylabel="loss"))
+        yield figure(
+            "training-loss",
+            *LOSSES,
+            partial(draw_panels, group=group, curve_of=loss_curve, ylabel="loss", highest=HIGHEST_LOSS),
+        )
     if has_curves(group, error_curve):
         draw = partial(draw_panels, group=group, curve_of=error_curve, ylabel="error (%)")
         yield figure("validation-error", *ERRORS, draw)
@@ -87,33 +126,5 @@ def _figures(group: Group, findings: Findings, prefix: str) -> Iterator[PageFigu
         yield figure("noise-scale", *NOISE, partial(draw_noise_scale, group=group))
 
 
-def _draw_by_size(figure: object, group: Group, findings: Findings) -> None:
-    draw_error_by_size(figure, group, findings.margin, findings.elbow)  # type: ignore[arg-type]
-
-
-BY_SIZE = (
-    "Validation error against minibatch size",
-    """Mean over seeds, with bars of two standard deviations; each faint dot is a seed. The shaded band is the
-    reference and the margin within which a size matches; the dotted line is the elbow. What lies above the axis is
-    written over it, as mean error. After figure 1 of Goyal et al. 2017.""",
-)
-LOSSES = (
-    "Training loss: each minibatch size over the reference",
-    """The mean over seeds, each seed faintly behind it, and the reference in grey. Dashed: a run that counts in no
-    mean. Every curve is thinned to at most 200 points, each the mean of its neighbours. After figures 2 to 4 of the
-    paper.""",
-)
-ERRORS = (
-    "Validation error: each minibatch size over the reference",
-    """After every epoch. In the titles: the median of the last five epochs, mean and standard deviation over seeds.""",
-)
-RATES = ("Learning rates", "As they were used, of one run each; of recipes with the same rates only one is drawn.")
-COSTS = (
-    "Iterations and time",
-    "Means over the finished runs. Times are of the machines that were used, and of whatever else ran there.",
-)
-NOISE = (
-    "Gradient noise scale",
-    """tr(Σ) / |G|², in samples: minibatches much larger than it gain little. The two are averaged apart over about a
-    twentieth of the training, and over the seeds (McCandlish et al. 2018).""",
-)
+def _draw_by_size(figure: "Figure", group: Group, findings: Findings) -> None:
+    draw_error_by_size(figure, group, findings.margin, findings.elbow)

@@ -104,6 +104,8 @@ def _draw_series(axes: "Axes", series: Series, number: int) -> None:
         DODGE * ((number + 1) // 2) * (1 if number % 2 else -1)
     )  # the plain recipe in the middle, its variants on both sides
     points = [(point, summarise(point.errors)) for point in series.points if point.errors]
+    if not points:
+        return
     places = [point.minibatch_size * 2**shift for point, _ in points]
     bars = [BAR_STDS * (summary.std or 0) for _, summary in points]
     means = [summary.mean for _, summary in points]
