@@ -20,7 +20,7 @@ from bigbatch.runs import RunFolder
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tests' promises are about processes, of which one GPU allows one
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="bigbatch-tests-")  # measurements of all-reduces are kept there
 # Run as processes, imported by the command or by tests, not collected.
-collect_ignore = ["programs", "user_models.py", "broken_models.py", "bad_images.py", "mutations.py"]
+collect_ignore = ["programs", "user_models.py", "broken_models.py", "bad_images.py", "mutations.py", "studies.py"]
 PROGRAMS = Path(__file__).parent / "programs"
 TIMEOUT_SECONDS = 240
 

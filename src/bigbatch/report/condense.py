@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 from bigbatch.run_record import KeptMetrics, RunRecord, as_number
@@ -30,8 +31,8 @@ def condense(run: RunRecord) -> RunRecord:
 
 def _thin_iterations(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     count = min(len(lines), MOST_POINTS)
-    cuts = [i * len(lines) // count for i in range(count)] if count else []
-    return [_mean_line(lines[start:stop]) for start, stop in zip(cuts, [*cuts[1:], len(lines)], strict=True)]
+    cuts = [i * len(lines) // count for i in range(count + 1)] if count else []
+    return [_mean_line(lines[start:stop]) for start, stop in pairwise(cuts)]
 
 
 def _mean_line(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Final
 from bigbatch.contract import FOR_PEOPLE
 from bigbatch.printable import printable
 from bigbatch.recipe import NOT_OF_THE_RESULT
+from bigbatch.report.idle import without_idle
 from bigbatch.report.labels import shortened, variant_label
 from bigbatch.run_record import FINISHED, RunRecord, as_text
 
@@ -154,20 +155,22 @@ def _series(runs: Sequence[RunRecord]) -> list[Series]:
     varying = _varying(runs)
     members: dict[Fields, list[RunRecord]] = {}
     for run in runs:
-        members.setdefault(tuple((name, repr(run.recipe_fields.get(name))) for name in varying), []).append(run)
+        fields = without_idle(run.recipe_fields)
+        members.setdefault(tuple((name, repr(fields.get(name))) for name in varying), []).append(run)
     ordered = sorted(members.values(), key=_plainest_first)
     plain = ordered[0][0].recipe_fields
     return [_one_series(some, plain, varying) for some in ordered]
 
 
 def _varying(runs: Sequence[RunRecord]) -> list[str]:
-    names = dict.fromkeys(name for run in runs for name in run.recipe_fields)
+    tables = [without_idle(run.recipe_fields) for run in runs]
+    names = dict.fromkeys(name for table in tables for name in table)
     return [
         name
         for name in names
         if name not in {SIZE, *FOR_PEOPLE}
         and not name.startswith(NOT_OF_A_SERIES)
-        and len({repr(run.recipe_fields.get(name)) for run in runs}) > 1
+        and len({repr(table.get(name)) for table in tables}) > 1
     ]
 
 
@@ -186,7 +189,8 @@ def _plainest_first(runs: Sequence[RunRecord]) -> tuple[bool, int, int, bool, st
 
 def _one_series(runs: Sequence[RunRecord], plain: Mapping[str, object], varying: Sequence[str]) -> Series:
     fields = runs[0].recipe_fields
-    changed = {name: fields.get(name) for name in varying if repr(fields.get(name)) != repr(plain.get(name))}
+    idle = fields.keys() - without_idle(fields).keys()
+    changed = {n: fields.get(n) for n in varying if repr(fields.get(n)) != repr(plain.get(n)) and n not in idle}
     label = variant_label(changed or {SCALING: fields.get(SCALING)})
     by_size: dict[int, list[RunRecord]] = {}
     for run in runs:

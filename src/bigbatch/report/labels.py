@@ -25,6 +25,8 @@ PHRASES: Final[Mapping[tuple[str, object], str]] = {
     ("optimizer.weight_decay_on_biases", True): "weight decay on biases",
     ("model.dropout", 0.0): "no dropout",
     ("growth.kind", "none"): "minibatch does not grow",
+    ("growth.kind", "schedule"): "minibatch grows as the schedule lowers the rate",
+    ("growth.kind", "noise-scale"): "minibatch follows the noise scale",
     ("average.decay", 0.0): "no average of the weights",
 }
 # Fields whose value alone says nothing.
@@ -42,7 +44,8 @@ WITH_VALUE: Final[Mapping[str, str]] = {
     "optimizer.weight_decay": "weight decay {}",
     "model.dropout": "dropout {}",
     "data.augmentation": "augmentation {}",
-    "growth.kind": "minibatch grows ({})",
+    "growth.start": "minibatch grows from {}",
+    "growth.noise_fraction": "up to {} of the noise scale",
     "average.decay": "average of the weights, {}",
     "precision": "{}",
     "loss": "loss {}",
@@ -54,8 +57,8 @@ def variant_label(changed: Mapping[str, object]) -> str:
 
     >>> variant_label({"scaling.rule": "none", "warmup.kind": "none"})
     'rate not scaled, no warmup'
-    >>> variant_label({"optimizer.momentum": 0.8, "average.decay": 0.999})
-    'momentum 0.8, average.decay 0.999'
+    >>> variant_label({"optimizer.momentum": 0.8, "optimizer.arguments.eps": 1e-8})
+    'momentum 0.8, optimizer.arguments.eps 1e-08'
     """
     return ", ".join(_phrase(field, value) for field, value in changed.items())
 
