@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bigbatch.optim import RateAbsorbedSGD
+from bigbatch.optim import LARS, RateAbsorbedSGD
 
 NUM_PIXELS, NUM_CLASSES = 64, 10
 
@@ -272,6 +272,10 @@ def no_decay(groups, lr):
 def decays_all(groups, lr):
     decay = max(group["weight_decay"] for group in groups) or 5e-4
     return torch.optim.SGD([p for group in groups for p in group["params"]], lr=lr, weight_decay=decay)
+
+
+def lars_without_decay(groups, lr):
+    return LARS([{**group, "weight_decay": 0.0} for group in groups], lr=lr)
 
 
 class Corrected(torch.optim.SGD):

@@ -8,6 +8,7 @@ import pytest
 PLAIN = ("--epochs", 2, "--seed", 1, "--minibatch-size", 256)
 SHORT = ("--epochs", 1, "--minibatch-size", 256)
 RANDOM = (*PLAIN, "--set", "model.dropout=0.2", "--set", 'data.augmentation=["crop", "flip"]')
+MEASURED = (*RANDOM, "--set", "scaling.rule=adascale")
 
 
 def train(bigbatch, tmp_path, name, *arguments):
@@ -55,10 +56,11 @@ def test_the_size_of_the_buckets_and_overlap_do_not_matter(bigbatch, tmp_path):
 
 
 def test_with_dropout_and_augmentation_too_also_when_a_run_changes_its_processes(bigbatch, tmp_path):
-    hashes = {sha256(bigbatch, tmp_path, f"p{p}", *RANDOM, "--processes", p) for p in (1, 3, 4)}
-    stopped = train(bigbatch, tmp_path, "changes", *RANDOM, "--processes", 2, "--stop-after-epoch", 1)
+    """With AdaScale besides, whose rate and length follow from what the gradients tell."""
+    hashes = {sha256(bigbatch, tmp_path, f"p{p}", *MEASURED, "--processes", p) for p in (1, 3, 4)}
+    stopped = train(bigbatch, tmp_path, "changes", *MEASURED, "--processes", 2, "--stop-after-epoch", 1)
     assert stopped["status"] == "stopped"
-    resumed = train(bigbatch, tmp_path, "changes", *RANDOM, "--processes", 5, "--resume")
+    resumed = train(bigbatch, tmp_path, "changes", *MEASURED, "--processes", 5, "--resume")
     assert [attempt["processes"] for attempt in resumed["attempts"]] == [2, 5]
     assert hashes == {resumed["weights_sha256"]}
 

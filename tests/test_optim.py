@@ -152,7 +152,7 @@ def test_batch_normalisation_and_biases_do_not_decay_unless_the_recipe_says_so()
 
 
 def test_unknown_and_wrong_optimizers_are_refused():
-    with pytest.raises(InputError, match="unknown optimizer 'adam'"):
-        build_optimizer(Optimizer(name="adam"), nn.Linear(1, 1), 0.1)
+    with pytest.raises(InputError, match="unknown optimizer 'adan'; did you mean 'adam'"):
+        build_optimizer(Optimizer(name="adan"), nn.Linear(1, 1), 0.1)
     with pytest.raises(InputError, match=r"must return a torch.optim.Optimizer, not dict"):
         build_optimizer(Optimizer(name="builtins:dict"), nn.Linear(1, 1), 0.1)

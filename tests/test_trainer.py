@@ -26,6 +26,7 @@ from bigbatch.runs import RunFolder
 from bigbatch.trainer import train
 from bigbatch.training import restore_model, restore_optimizer
 
+PARTS = ("initialisation", "order", "augmentation")
 MACHINE = Machine(Processes(), torch.device("cpu"), threads=1)
 SMALL = with_settings(digits(), ["minibatch_size=256", "epochs=3", "model.width=4", "model.dropout=0.1"])
 
@@ -50,6 +51,21 @@ def test_the_folder_tells_the_whole_run(run):
     assert [(line["iteration"], line["learning_rate"]) for line in lines if "loss" in line and "epoch" not in line] == [
         (i, rate(i)) for i in range(15)
     ]
+
+
+def test_each_part_of_the_randomness_has_a_seed_of_its_own(run, tmp_path):
+    """The recipe's seed alone is the same as giving it to each part; another seed for any part alone is another run."""
+    same = [f"seeds.{part}=0" for part in PARTS]
+    hashes = {run[1]["weights_sha256"]}
+    spelt_out = train(with_settings(SMALL, ["seed=7", *same]), RunFolder(tmp_path / "same"), MACHINE)
+    assert spelt_out["weights_sha256"] in hashes
+    for part in PARTS:
+        changed = with_settings(SMALL, [f"seeds.{part}=1", "epochs=1"])
+        hashes.add(train(changed, RunFolder(tmp_path / part), MACHINE)["weights_sha256"])
+    hashes.add(train(with_settings(SMALL, ["epochs=1"]), RunFolder(tmp_path / "none"), MACHINE)["weights_sha256"])
+    assert len(hashes) == 5
+    with pytest.raises(InputError, match=r"seeds\.order must be between 0 and .*, or -1"):
+        with_settings(SMALL, ["seeds.order=-2"])
 
 
 def test_interrupted_and_resumed_it_gives_the_same_bits(run, tmp_path):

@@ -192,6 +192,26 @@ def test_torchs_optimizer_decays_and_keeps_momentum_rightly(settings):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
+        ("adamw", "it scales with the rate and not with the loss: lambda is 0.0005"),
+        ("lars", "layer-wise: lambda is 0.0005, and 0.0005 * w is added to the gradient, before the layer's own rate"),
+        ("lamb", "layer-wise: lambda is 0.0005, and 0.0005 * w is added to Adam's direction, before the layer's"),
+    ],
+)
+def test_the_named_optimizers_are_judged_by_what_holds_for_them(name, words):
+    right = recipe(f"optimizer.name={name}").optimizer
+    assert words in check_optimizer_decay(right).text
+    assert check_optimizer_decay(right).is_passed
+    assert check_optimizer_momentum(right).is_passed
+
+
+def test_l2_in_adam_and_a_layerwise_optimizer_without_decay_fail():
+    is_named(check_optimizer_decay(recipe("optimizer.name=adam").optimizer), "use adamw, whose decay does not")
+    is_named(check_optimizer_decay(optimizer("lars_without_decay")), "is layer-wise, and does not decay by lambda")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
         ("absorbing", "it absorbs the rate into its momentum (eq. 10), uncorrected"),
         ("anonymous", "it absorbs the rate into its momentum (eq. 10), uncorrected"),
         ("corrected", "it corrects momentum by the ratio of the rates"),

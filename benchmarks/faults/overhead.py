@@ -126,7 +126,7 @@ def _steps(training: Training) -> Iterator[None]:
             training.step.backward(minibatch, iteration=iteration)
             training.step.look()
             training.optimizer.step()
-            training.samples_consumed += training.recipe.minibatch_size
+            training.course.advance()
             iteration += 1
             yield
 

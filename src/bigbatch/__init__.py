@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bigbatch.errors import InputError
     from bigbatch.launch import joined
     from bigbatch.learning_rate import LearningRate, linear_scaling, no_scaling, square_root_scaling
-    from bigbatch.optim import correct_momentum, set_learning_rate
+    from bigbatch.optim import LAMB, LARS, correct_momentum, set_learning_rate
     from bigbatch.presets import find_recipe
     from bigbatch.recipe import Recipe
     from bigbatch.reduction.options import AggregationOptions
@@ -20,18 +20,22 @@ if TYPE_CHECKING:
     from bigbatch.sampling import Sampling
     from bigbatch.step import Step
     from bigbatch.trainer import train
+    from bigbatch.weight_average import WeightAverage
 
 __version__ = "0.1.0"
 
 MODULE_OF: Final = {
     "AggregationOptions": "reduction.options",
     "InputError": "errors",
+    "LAMB": "optim",
+    "LARS": "optim",
     "LearningRate": "learning_rate",
     "Minibatches": "data.minibatches",
     "Recipe": "recipe",
     "RunFolder": "runs",
     "Sampling": "sampling",
     "Step": "step",
+    "WeightAverage": "weight_average",
     "correct_momentum": "optim",
     "find_recipe": "presets",
     "joined": "launch",
@@ -43,6 +47,8 @@ MODULE_OF: Final = {
 }
 
 __all__ = [
+    "LAMB",
+    "LARS",
     "AggregationOptions",
     "InputError",
     "LearningRate",
@@ -51,6 +57,7 @@ __all__ = [
     "RunFolder",
     "Sampling",
     "Step",
+    "WeightAverage",
     "correct_momentum",
     "find_recipe",
     "joined",

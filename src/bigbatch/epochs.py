@@ -2,64 +2,100 @@
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from bigbatch.consistency import compare_processes
+from bigbatch.course import Course, Place
 from bigbatch.errors import NonFiniteError
 from bigbatch.evaluation import evaluate
 from bigbatch.nonfinite import find_nonfinite_workers
 from bigbatch.optim import set_learning_rate
 from bigbatch.recorder import Recorder
+from bigbatch.step import StepOutcome
 from bigbatch.stop_signals import StopSignals
 from bigbatch.training import Training
 
-LOSSES_A_LINE: Final = 20  # iterations between two looks at the losses
+UPDATES_A_WRITE: Final = 20  # iterations between two looks at the losses
 COMPARED_EVERY: Final = 100  # iterations between two comparisons of the processes
 
 
-def run_epochs(training: Training, recorder: Recorder, signals: StopSignals, *, last: int) -> None:
-    """Train, evaluate and save, epoch by epoch, from the training's position to iteration `last` or a request."""
-    if dropped := training.minibatches.sampling.num_dropped:
+@dataclass(frozen=True)
+class Limit:
+    """Where a training ends before its end, to be resumed.
+
+    Attributes:
+        epoch: after this one, counted from 1; None for no limit.
+        iteration: after so many iterations in all; None for no limit.
+    """
+
+    epoch: int | None = None
+    iteration: int | None = None
+
+    def is_reached(self, place: Place) -> bool:
+        """Tell whether the training must end here."""
+        is_in_time = self.iteration is None or place.iteration < self.iteration
+        return not is_in_time or (self.epoch is not None and place.epoch >= self.epoch)
+
+
+@dataclass(frozen=True)
+class Update:
+    """What metrics.jsonl says of an update; the loss may still be computed on a GPU.
+
+    Attributes:
+        iteration: its number.
+        loss: None if it was skipped.
+        values: all else.
+    """
+
+    iteration: int
+    loss: Tensor | None
+    values: Mapping[str, Any]
+
+
+def run_epochs(training: Training, recorder: Recorder, signals: StopSignals, limit: Limit) -> None:
+    """Train, evaluate and save, epoch by epoch, from the training's position to its end, a limit or a request."""
+    dropped = training.minibatches.sampling.num_dropped
+    if dropped and not training.recipe.is_growing:
         recorder.display.say(
             f"each epoch leaves out the last {dropped} of its {len(training.data.train)} shuffled samples"
         )
-    for epoch in range(len(training.validation_errors), training.recipe.epochs):
-        start, end = time.monotonic(), (epoch + 1) * len(training.minibatches)
-        run_minibatches(training, recorder, signals, epoch=epoch, last=min(last, end))
-        if training.stopped_by or training.iteration < end:
+    while not training.is_finished and not limit.is_reached(training.course.place):
+        start = time.monotonic()
+        run_minibatches(training, recorder, signals, limit)
+        if training.stopped_by or not training.course.is_epoch_over:
             return
         seconds = time.monotonic() - start
         training.validation_errors.append(evaluate_training(training))
         finish_epoch(training, recorder, seconds=seconds)
-        if end >= last:
-            return
 
 
-def run_minibatches(training: Training, recorder: Recorder, signals: StopSignals, *, epoch: int, last: int) -> None:
-    """Train within an epoch, from the training's position to iteration `last` or a request to stop."""
-    first, begun, start = epoch * len(training.minibatches), training.iteration, time.monotonic()
-    losses: list[Tensor | None] = []
+def run_minibatches(training: Training, recorder: Recorder, signals: StopSignals, limit: Limit) -> None:
+    """Train within an epoch, from the training's position to its end, a limit or a request to stop."""
+    course, place = training.course, training.course.place
+    begun, start = place.samples_consumed, time.monotonic()
+    updates: list[Update] = []
     training.model.train()
-    for minibatch in training.minibatches.epoch(epoch, first=begun - first):
-        if training.iteration >= last:
+    for minibatch in training.minibatches.epoch(place.epoch, first=place.epoch_iteration):
+        if course.is_epoch_over or limit.is_reached(place):
             return
         ask_others(training, recorder, signals)
         try:
-            loss, requests = take_step(training, recorder, minibatch, epoch=epoch)
+            update, requests = take_step(training, recorder, minibatch)
         except NonFiniteError:
-            record_iterations(training, recorder, losses)
+            record_updates(training, recorder, updates)
             raise
-        losses.append(loss)
+        updates.append(update)
         is_due = "save" in requests or recorder.is_due_after(training.iteration)
-        if is_due or len(losses) == LOSSES_A_LINE or training.iteration == last or "stop" in requests:
-            images = (training.iteration - begun) * training.recipe.minibatch_size
-            recorder.display.images_per_second = images / (time.monotonic() - start)
-            record_iterations(training, recorder, losses)
-        if is_due and training.iteration < first + len(training.minibatches):  # otherwise after the evaluation
+        is_last = course.is_epoch_over or limit.is_reached(place) or "stop" in requests
+        if is_due or is_last or len(updates) == UPDATES_A_WRITE:
+            recorder.display.images_per_second = (place.samples_consumed - begun) / (time.monotonic() - start)
+            record_updates(training, recorder, updates)
+        if is_due and not course.is_epoch_over:  # otherwise after the evaluation
             save(training, recorder, must_wait=False)
         elif training.iteration % COMPARED_EVERY == 0:
             compare(training, recorder)
@@ -70,26 +106,44 @@ def run_minibatches(training: Training, recorder: Recorder, signals: StopSignals
             return
 
 
-def take_step(
-    training: Training, recorder: Recorder, minibatch: Iterable[Any], *, epoch: int
-) -> tuple[Tensor | None, frozenset[str]]:
-    """Take the step of a minibatch; return its loss, None if it was skipped, and what any process has asked for.
+def take_step(training: Training, recorder: Recorder, minibatch: Iterable[Any]) -> tuple[Update, frozenset[str]]:
+    """Take the step of a minibatch; return what to record of it, and what any process has asked for.
 
     Raises:
         NonFiniteError: the loss or a gradient is not finite, and that is not to be skipped.
     """
-    iteration = training.iteration
-    set_learning_rate(training.optimizer, training.learning_rate(iteration))
+    course, iteration = training.course, training.iteration
+    training.step.measures_noise = course.measures_noise
     loss = training.step.backward(minibatch, iteration=iteration)
     outcome = training.step.look()
+    course.observe(outcome.noise)  # before the rate is asked for, which may follow from it
+    rate = course.learning_rate
+    set_learning_rate(training.optimizer, rate)
     if outcome.is_finite:
         training.optimizer.step()
+        if training.average:
+            training.average.update()
     else:
-        meet_nonfinite(training, recorder, epoch=epoch)
-    training.samples_consumed += training.recipe.minibatch_size
+        meet_nonfinite(training, recorder)
+    update = Update(iteration, loss if outcome.is_finite else None, describe_update(course, rate, outcome))
+    course.advance()
     if not recorder.is_state_checked:
         recorder.check_state(training.state())
-    return loss if outcome.is_finite else None, outcome.requests
+    return update, outcome.requests
+
+
+def describe_update(course: Course, rate: float, outcome: StepOutcome) -> dict[str, Any]:
+    """Return what to record of an update besides its loss."""
+    values: dict[str, Any] = {"learning_rate": rate}
+    if not outcome.is_finite:
+        values["skipped"] = True
+    if course.recipe.is_growing:
+        values["minibatch_size"] = course.place.minibatch_size
+    if course.recipe.is_adascale:
+        values["gain"] = course.place.gain
+    if outcome.noise:
+        values |= {"gradient_square": outcome.noise.square, "gradient_variance": outcome.noise.variance}
+    return values
 
 
 def ask_others(training: Training, recorder: Recorder, signals: StopSignals) -> None:
@@ -99,50 +153,58 @@ def ask_others(training: Training, recorder: Recorder, signals: StopSignals) -> 
     training.step.requested = {name for name, is_needed in requests.items() if is_needed}
 
 
-def meet_nonfinite(training: Training, recorder: Recorder, *, epoch: int) -> None:
+def meet_nonfinite(training: Training, recorder: Recorder) -> None:
     """Leave the update out if the recipe says so; otherwise stop. All processes do the same.
 
     Raises:
         NonFiniteError: names iteration, worker and samples.
     """
     training.step.undo()
-    iteration, per_epoch = training.iteration, len(training.minibatches)
-    again = training.minibatches.epoch(epoch, first=iteration - epoch * per_epoch)
+    iteration, place = training.iteration, training.course.place
+    again = training.minibatches.epoch(place.epoch, first=place.epoch_iteration)
     workers = find_nonfinite_workers(training.step, next(again), iteration=iteration)
-    place = "the sum over the workers, each of which is finite"
+    culprit = "the sum over the workers, each of which is finite"
     if workers:
         block = range(workers[0], workers[0] + 1)
-        blocks = training.minibatches.sampling.epoch(epoch, block, first=iteration - epoch * per_epoch)
+        blocks = training.minibatches.sampling.epoch(place.epoch, block, first=place.epoch_iteration)
         others = f" (and {len(workers) - 1} more)" if workers[1:] else ""
         samples = ", ".join(map(str, next(blocks).indices.tolist()))
-        place = f"worker {workers[0]}{others}, with the training samples {samples}"
-    what = f"the loss or a gradient is NaN or infinite at iteration {iteration}: {place}"
+        culprit = f"worker {workers[0]}{others}, with the training samples {samples}"
+    what = f"the loss or a gradient is NaN or infinite at iteration {iteration}: {culprit}"
     if training.recipe.launch.on_nonfinite == "stop":
         msg = f"{what}; lower the rate, lengthen the warmup or look at the samples; or resume with --on-nonfinite skip"
         raise NonFiniteError(msg)
     recorder.display.say(f"warning: {what}; this update is skipped")
 
 
-def record_iterations(training: Training, recorder: Recorder, losses: list[Tensor | None]) -> None:
-    """Write a line for each of the last iterations, and forget their losses."""
-    taken = [loss for loss in losses if loss is not None]
+def record_updates(training: Training, recorder: Recorder, updates: list[Update]) -> None:
+    """Write a line for each of the last updates, and forget them."""
+    taken = [update.loss for update in updates if update.loss is not None]
     values = iter(torch.stack(taken).tolist() if taken else [])
-    lines: list[dict[str, Any]] = []
-    for iteration, loss in enumerate(losses, training.iteration - len(losses)):
-        value = None if loss is None else next(values)
-        skipped = {"skipped": True} if value is None else {}
-        lines.append(
-            {"iteration": iteration, "loss": value, "learning_rate": training.learning_rate(iteration), **skipped}
-        )
-        if value is not None:
-            training.epoch_loss += value
+    losses = [None if update.loss is None else next(values) for update in updates]
+    for loss in losses:
+        if loss is not None:
+            training.epoch_loss += loss
             training.epoch_updates += 1
+    lines = [
+        {"iteration": update.iteration, "loss": loss, **update.values}
+        for update, loss in zip(updates, losses, strict=True)
+    ]
     recorder.append(*lines)
-    losses.clear()
+    updates.clear()
     if lines:
-        line, epoch = lines[-1], len(training.validation_errors)
-        shown = math.nan if line["loss"] is None else line["loss"]
-        recorder.display.iteration(training.iteration, epoch=epoch, loss=shown, rate=line["learning_rate"])
+        show(training, recorder, lines[-1])
+
+
+def show(training: Training, recorder: Recorder, line: Mapping[str, Any]) -> None:
+    """Show where the training is."""
+    course, display = training.course, recorder.display
+    average = course.place.noise.average
+    display.noise_scale = average.scale if average else None
+    display.total, display.epochs = course.total_iterations, course.total_epochs
+    loss = math.nan if line["loss"] is None else line["loss"]
+    display.iteration(training.iteration, epoch=course.place.epoch, loss=loss, rate=line["learning_rate"])
+    training.last_rate = line["learning_rate"]
 
 
 def save(training: Training, recorder: Recorder, *, must_wait: bool = True) -> None:
@@ -184,26 +246,29 @@ def compare(training: Training, recorder: Recorder) -> None:
 
 
 def evaluate_training(training: Training) -> float:
-    """Return the validation error in %."""
-    return evaluate(
-        training.model,
-        training.data.validation,
-        processes=training.machine.processes,
-        device=training.machine.device,
-        precision=training.recipe.precision,
-        num_workers=training.num_workers,
-    ).error
+    """Return the validation error in %; that of the averaged weights, if the recipe asks for them."""
+    with training.as_evaluated():
+        return evaluate(
+            training.model,
+            training.data.validation,
+            processes=training.machine.processes,
+            device=training.machine.device,
+            precision=training.recipe.precision,
+            num_workers=training.num_workers,
+        ).error
 
 
 def finish_epoch(training: Training, recorder: Recorder, *, seconds: float) -> None:
-    """Record the epoch, and save a checkpoint if it is time."""
+    """Record the epoch, go on to the next, and save a checkpoint if it is time."""
     epoch, iteration = len(training.validation_errors), training.iteration
     loss = training.epoch_loss / training.epoch_updates if training.epoch_updates else math.nan
-    error, rate = training.validation_errors[-1], training.learning_rate(iteration - 1)
+    error, rate = training.validation_errors[-1], training.last_rate
     training.epoch_loss, training.epoch_updates = 0.0, 0
     recorder.append(
         {"epoch": epoch, "iteration": iteration, "loss": loss, "validation_error": error, "seconds": seconds}
     )
-    if recorder.is_due_after_epoch(epoch, epochs=training.recipe.epochs) or recorder.is_due_after(iteration):
+    training.end_epoch()
+    is_last = training.is_finished
+    if is_last or recorder.is_due_after_epoch(epoch) or recorder.is_due_after(iteration):
         save(training, recorder)
     recorder.display.epoch(iteration, epoch=epoch - 1, loss=loss, rate=rate, error=error)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from bigbatch.adascale import ADASCALE
+
 ScalingRule = Callable[..., float]
 
 
@@ -41,15 +43,27 @@ def no_scaling(learning_rate: float, *, minibatch_size: int, reference: int) -> 
     return learning_rate
 
 
+def adascale(learning_rate: float, *, minibatch_size: int, reference: int) -> float:
+    """Keep the reference rate; each iteration multiplies it by a gain measured from its gradients (`adascale.py`).
+
+    >>> adascale(0.1, minibatch_size=8192, reference=256)
+    0.1
+    """
+    del minibatch_size, reference
+    return learning_rate
+
+
 SCALING_RULES: Final[dict[str, ScalingRule]] = {
     "linear": linear_scaling,
     "square-root": square_root_scaling,
     "none": no_scaling,
+    ADASCALE: adascale,
 }
 SCALING_SOURCES: Final = {
     "linear": "linear scaling rule, arXiv 1706.02677, section 2.1",
     "square-root": "square-root rule, Krizhevsky 2014, arXiv 1404.5997",
     "none": "rate not scaled, the control of arXiv 1706.02677, table 2",
+    ADASCALE: "AdaScale, arXiv 2007.05105: the reference rate times each iteration's gain, 1 to kn / reference",
 }
 WARMUPS: Final = ("gradual", "constant", "none")
 SCHEDULES: Final = ("step", "cosine", "constant")
@@ -83,8 +97,8 @@ class LearningRate:
     factor: float
     total_iterations: int
 
-    def __call__(self, iteration: int) -> float:
-        """Return the rate of the update number `iteration`, counted from 0."""
+    def __call__(self, iteration: float) -> float:
+        """Return the rate of the update number `iteration`, counted from 0; it may lie between two of them."""
         if iteration < self.warmup_iterations:
             return self._warmup_rate(iteration)
         if self.schedule == "step":
@@ -95,13 +109,13 @@ class LearningRate:
             )
         return self.base
 
-    def _warmup_rate(self, iteration: int) -> float:
+    def _warmup_rate(self, iteration: float) -> float:
         if self.warmup == "constant":
             return self.reference
         return gradual_warmup(iteration, start=self.reference, end=self.base, num_iterations=self.warmup_iterations)
 
 
-def gradual_warmup(iteration: int, *, start: float, end: float, num_iterations: int) -> float:
+def gradual_warmup(iteration: float, *, start: float, end: float, num_iterations: int) -> float:
     """Go from `start` at iteration 0 to `end` at iteration `num_iterations` by a constant amount (section 2.2).
 
     >>> [gradual_warmup(i, start=1.0, end=3.0, num_iterations=4) for i in range(5)]
@@ -110,7 +124,7 @@ def gradual_warmup(iteration: int, *, start: float, end: float, num_iterations: 
     return start + (end - start) * iteration / num_iterations
 
 
-def step_decay(base: float, iteration: int, milestones: tuple[int, ...], factor: float) -> float:
+def step_decay(base: float, iteration: float, milestones: tuple[int, ...], factor: float) -> float:
     """Multiply the base rate by `factor` at every milestone already reached (section 5.1).
 
     >>> [round(step_decay(1.0, i, (30, 60), 0.1), 4) for i in (29, 30, 60)]
@@ -119,7 +133,7 @@ def step_decay(base: float, iteration: int, milestones: tuple[int, ...], factor:
     return base * factor ** sum(iteration >= milestone for milestone in milestones)
 
 
-def cosine_decay(base: float, iteration: int, num_iterations: int) -> float:
+def cosine_decay(base: float, iteration: float, num_iterations: int) -> float:
     """Go from `base` to zero along half a cosine (Loshchilov and Hutter 2017, arXiv 1608.03983, eq. 5, no restart).
 
     >>> [round(cosine_decay(1.0, i, 4), 4) for i in range(5)]

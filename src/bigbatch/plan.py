@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from bigbatch.errors import InputError
 from bigbatch.learning_rate import SCALING_SOURCES, LearningRate
+from bigbatch.optimizer_plan import optimizer_rules, optimizer_values, optimizer_warnings, rate_source
 from bigbatch.recipe import Recipe
 from bigbatch.sampling import Sampling, worker_block
 
@@ -61,7 +62,7 @@ class Plan:
         late = [epoch for epoch in recipe.schedule.milestones if epoch >= recipe.epochs]
         if recipe.schedule.kind == "step" and late:
             found.append(f"milestones {late} are never reached in {recipe.epochs} epochs")
-        return found
+        return found + optimizer_warnings(recipe)
 
     def to_json(self, at: Sequence[int] = ()) -> dict[str, Any]:
         """Return every derived value; `at` names iterations whose learning rate is wanted.
@@ -96,11 +97,7 @@ class Plan:
             "samples_dropped_per_epoch": sampling.num_dropped,
             "iterations_per_epoch": sampling.iterations_per_epoch,
             "total_iterations": rate.total_iterations,
-            "momentum": recipe.optimizer.momentum,
-            "nesterov": recipe.optimizer.nesterov,
-            "weight_decay": recipe.optimizer.weight_decay,
-            "weight_decay_on_norms": recipe.optimizer.weight_decay_on_norms,
-            "weight_decay_on_biases": recipe.optimizer.weight_decay_on_biases,
+            **optimizer_values(recipe),
             "seed": recipe.seed,
             "learning_rate_at": {str(iteration): rate(iteration) for iteration in at},
             "warnings": self.warnings,
@@ -121,7 +118,7 @@ class Plan:
             "minibatch_size": "samples per update (kn)",
             "worker_minibatch_size": f"n: fixed, for batch normalisation makes it part of the loss ({PAPER}, sec. 2.3)",
             "worker_count": "k = kn / n",
-            "base_learning_rate": SCALING_SOURCES[self.recipe.scaling.rule],
+            "base_learning_rate": rate_source(self.recipe, SCALING_SOURCES[self.recipe.scaling.rule]),
             "warmup_epochs": f"{after['warmup']}; only above the reference size ({PAPER}, section 2.2)",
             "warmup_start_learning_rate": "the reference rate",
             "warmup_iterations": "warmup epochs x iterations per epoch",
@@ -130,9 +127,7 @@ class Plan:
             "samples_dropped_per_epoch": "others in every epoch",
             "total_iterations": "epochs x iterations per epoch",
             "milestone_iterations": f"schedule '{self.recipe.schedule.kind}', in epochs ({PAPER}, section 5.1)",
-            "momentum": f"kept; torch's form needs no correction ({PAPER}, eq. 9)",
-            "nesterov": fixed,
-            "weight_decay": f"kept: of the weights, not of the loss ({PAPER}, eq. 8)",
+            **optimizer_rules(self.recipe),
         }
 
 

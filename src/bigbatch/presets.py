@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Final
 
 from bigbatch.errors import InputError, nearest
+from bigbatch.optimizer_options import Optimizer
 from bigbatch.paths import is_file
-from bigbatch.recipe import Data, Model, Optimizer, Recipe, Reference, Schedule, Warmup
+from bigbatch.recipe import Data, Model, Recipe, Reference, Schedule, Warmup
 from bigbatch.recipe_file import read_recipe
 
 

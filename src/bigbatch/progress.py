@@ -2,7 +2,7 @@
 
 import time
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -20,6 +20,10 @@ class ProgressDisplay:
         first_iteration: updates already done when it starts.
         epochs: passes over the data.
         is_shown: False on every rank but 0.
+
+    Attributes:
+        images_per_second: to be shown with the next line.
+        noise_scale: of the gradient, in samples; shown if there is one.
     """
 
     def __init__(self, *, total_iterations: int, first_iteration: int, epochs: int, is_shown: bool) -> None:
@@ -27,12 +31,14 @@ class ProgressDisplay:
         self.total, self.first, self.epochs = total_iterations, first_iteration, epochs
         self.start = self.last_line = time.monotonic()
         self.images_per_second = 0.0
+        self.noise_scale: float | None = None
         self.live: Progress | None = None
         if is_shown and self.console.is_terminal:
             columns = (
                 "{task.description}",
                 "loss {task.fields[loss]:.3f}",
                 "rate {task.fields[rate]:.4g}",
+                "{task.fields[noise]}",
                 "{task.fields[speed]:,.0f} images/s",
             )
             self.live = Progress(
@@ -43,7 +49,7 @@ class ProgressDisplay:
                 transient=True,
             )
             self.task = self.live.add_task(
-                "", total=total_iterations, completed=first_iteration, loss=0.0, rate=0.0, speed=0.0
+                "", total=total_iterations, completed=first_iteration, loss=0.0, rate=0.0, speed=0.0, noise=""
             )
 
     def __enter__(self) -> Self:
@@ -65,14 +71,18 @@ class ProgressDisplay:
         """Show the state after `done` iterations, in the epoch counted from 0."""
         where = f"epoch {epoch + 1}/{self.epochs}  iteration {done}/{self.total}"
         if self.live:
-            self.live.update(
-                self.task, completed=done, description=where, loss=loss, rate=rate, speed=self.images_per_second
-            )
+            shown: dict[str, Any] = {
+                "loss": loss,
+                "rate": rate,
+                "speed": self.images_per_second,
+                "noise": self._noise(),
+            }
+            self.live.update(self.task, completed=done, total=self.total, description=where, **shown)
         elif time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
             self.last_line = time.monotonic()
             self.say(
                 f"{where}  loss {loss:.4f}  rate {rate:.4g}  "
-                f"{self.images_per_second:,.0f} images/s  {self._left(done)} left"
+                f"{self._noise()}{self.images_per_second:,.0f} images/s  {self._left(done)} left"
             )
 
     def epoch(self, done: int, *, epoch: int, loss: float, rate: float, error: float) -> None:
@@ -80,8 +90,12 @@ class ProgressDisplay:
         self.last_line = time.monotonic()
         self.say(
             f"epoch {epoch + 1}/{self.epochs}  iteration {done}/{self.total}  loss {loss:.4f}  rate {rate:.4g}  "
-            f"validation error {error:.2f} %  {self.images_per_second:,.0f} images/s  {self._left(done)} left"
+            f"validation error {error:.2f} %  {self._noise()}{self.images_per_second:,.0f} images/s  "
+            f"{self._left(done)} left"
         )
+
+    def _noise(self) -> str:
+        return "" if self.noise_scale is None else f"noise scale {self.noise_scale:,.0f}  "
 
     def _left(self, done: int) -> str:
         rate = (time.monotonic() - self.start) / max(1, done - self.first)

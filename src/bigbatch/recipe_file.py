@@ -1,7 +1,7 @@
 """A recipe as TOML, strictly: an unknown key is an error that names the nearest known one."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from errno import EINVAL
 from pathlib import Path
@@ -199,7 +199,7 @@ def _value(kind: Any, value: object, path: str) -> object:  # noqa: ANN401 - any
         if not isinstance(value, list | tuple):
             msg = f"{path} must be a list, not {value!r}"
             raise InputError(msg)
-        return tuple(_value(get_args(kind)[0], item, f"{path}[{i}]") for i, item in enumerate(value))
+        return tuple(_items(get_args(kind), value, path))
     if get_origin(kind) is Mapping:
         if not isinstance(value, Mapping):
             msg = f"{path} must be a table, not {value!r}"
@@ -211,6 +211,16 @@ def _value(kind: Any, value: object, path: str) -> object:  # noqa: ANN401 - any
         msg = f"{path} must be {WORDS[kind]}, not {value!r}"
         raise InputError(msg)
     return value
+
+
+def _items(kinds: tuple[Any, ...], values: Sequence[object], path: str) -> Iterator[object]:
+    """Yield the items of a list whose kinds are (kind, ...) for any number of them, or one for each."""
+    is_open = kinds[-1] is Ellipsis
+    if not is_open and len(values) != len(kinds):
+        msg = f"{path} must be a list of {len(kinds)}, not {list(values)!r}"
+        raise InputError(msg)
+    for i, item in enumerate(values):
+        yield _value(kinds[0 if is_open else i], item, f"{path}[{i}]")
 
 
 def _join(path: str, key: str) -> str:

@@ -65,9 +65,9 @@ class Recorder:
         """Tell whether the number of updates asks for a checkpoint; the same on every process."""
         return bool(self.schedule.every_iterations) and iteration % self.schedule.every_iterations == 0
 
-    def is_due_after_epoch(self, epoch: int, *, epochs: int) -> bool:
+    def is_due_after_epoch(self, epoch: int) -> bool:
         """Tell whether the number of finished epochs asks for a checkpoint."""
-        return epoch == epochs or (bool(self.schedule.every_epochs) and epoch % self.schedule.every_epochs == 0)
+        return bool(self.schedule.every_epochs) and epoch % self.schedule.every_epochs == 0
 
     def append(self, *lines: Mapping[str, Any]) -> None:
         """Append lines to metrics.jsonl, together with those that could not be written before."""

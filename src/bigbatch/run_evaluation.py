@@ -16,16 +16,16 @@ from bigbatch.errors import InputError
 from bigbatch.evaluation import evaluate
 from bigbatch.launch import Machine
 from bigbatch.runs import RunFolder
-from bigbatch.training import build_recipe_model
+from bigbatch.training import build_recipe_model, restore_model
 
 
 def evaluate_run(folder: RunFolder, machine: Machine, *, num_workers: int = 0, best: bool = False) -> dict[str, Any]:
-    """Evaluate the last checkpoint of a run, or its best, on its validation data.
+    """Evaluate the last checkpoint of a run, or its best, on its validation data: its averaged weights, if it has any.
 
     Raises:
         InputError: the folder holds no run, or no checkpoint that can be used.
     """
-    manifest, model, data = _load_model(folder, machine.device, best=best)
+    manifest, model, data, hashes = _load_model(folder, machine.device, best=best)
     result = evaluate(
         model,
         data.validation,
@@ -41,30 +41,45 @@ def evaluate_run(folder: RunFolder, machine: Machine, *, num_workers: int = 0, b
         "num_correct": result.num_correct,
         "validation_error": result.error,
         "validation_loss": result.loss,
-        "weights_sha256": weights_sha256(model.state_dict()),
+        **hashes,
     }
 
 
 def export_run(folder: RunFolder, target: Path, *, best: bool = False) -> dict[str, Any]:
-    """Write the weights of a run's last checkpoint, or of its best, as a safetensors file.
+    """Write the weights of a run's last checkpoint, or of its best, as a safetensors file: the averaged, if it has any.
+
+    Returns:
+        `iteration`; `weights_sha256`, of the run's own weights; and with an average `average_sha256`, of the file's.
 
     Raises:
         InputError: the folder holds no run, or no checkpoint that can be used, or the file cannot be written.
     """
     manifest, state = _load(folder, None, best=best)
-    sha256 = weights_sha256(state["model"])
-    origin = {"iteration": str(manifest.iteration), "weights_sha256": sha256, "recipe": manifest.recipe}
-    export_weights(state["model"], target, metadata=origin)
-    return {"iteration": manifest.iteration, "weights_sha256": sha256}
+    hashes = _hashes(state)
+    origin = {"iteration": str(manifest.iteration), **hashes, "recipe": manifest.recipe}
+    export_weights(_evaluated(state), target, metadata=origin)
+    return {"iteration": manifest.iteration, **hashes}
 
 
-def _load_model(folder: RunFolder, device: torch.device, *, best: bool) -> tuple[Manifest, nn.Module, Splits]:
+def _hashes(state: dict[str, Any]) -> dict[str, str]:
+    averaged = {"average_sha256": weights_sha256(_evaluated(state))} if "average" in state else {}
+    return {"weights_sha256": weights_sha256(state["model"]), **averaged}
+
+
+def _evaluated(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint's weights as they were evaluated: with the averages, if there are any."""
+    return {**state["model"], **state.get("average", {})}
+
+
+def _load_model(
+    folder: RunFolder, device: torch.device, *, best: bool
+) -> tuple[Manifest, nn.Module, Splits, dict[str, str]]:
     _check_run(folder)
     data = load_data(folder.recipe.data)
     model = build_recipe_model(folder.recipe, num_classes=data.num_classes, in_channels=data.in_channels).to(device)
     manifest, state = _load(folder, model.state_dict(), best=best)
-    model.load_state_dict(state["model"])
-    return manifest, model, data
+    restore_model(model, {**state, "model": _evaluated(state)})
+    return manifest, model, data, _hashes(state)
 
 
 def _load(folder: RunFolder, like: Like, *, best: bool) -> tuple[Manifest, dict[str, Any]]:

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from bigbatch.errors import InputError
+from bigbatch.gradient_noise import GradientNoise, estimate_noise
 from bigbatch.keyed_random import fold
 from bigbatch.optim import correct_momentum
 from bigbatch.preconditions import LossFunction, check_choices, check_loss, check_model
@@ -35,10 +36,12 @@ class StepOutcome:
     Attributes:
         requests: what any of them has asked for, of `REQUESTS`.
         is_finite: whether loss, gradients and running statistics are.
+        noise: of the gradient, estimated from this minibatch; None with a single worker, or if it is not measured.
     """
 
     requests: frozenset[str]
     is_finite: bool
+    noise: GradientNoise | None = None
 
 
 class Step:
@@ -69,6 +72,7 @@ class Step:
     Attributes:
         workers: those of this process.
         requested: what this process asks all others for with its next step, of `REQUESTS`; `look` tells.
+        measures_noise: whether `look` tells of the gradient's noise after the next step; the same on every process.
         compute_seconds: that this process has spent on its workers, reading their samples included.
         wait_seconds: that it has waited after that for the sums.
 
@@ -103,9 +107,6 @@ class Step:
         self.is_bfloat16 = precision == "bfloat16"
         correct_momentum(optimizer, is_requested=momentum_correction)
         self.processes = Processes.current(group)
-        self.worker_count = minibatch_size // worker_minibatch_size
-        rank, world_size = self.processes.rank, self.processes.world_size
-        self.workers = worker_block(self.worker_count, rank=rank, world_size=world_size)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if not self.parameters:
             msg = "the model has no parameter to train: requires_grad is off for all"
@@ -113,21 +114,19 @@ class Step:
         self.device = self.parameters[0].device
         self.options = aggregation or AggregationOptions()
         self.requested: set[str] = set()
+        self.measures_noise = True
         self.no_requests = torch.zeros(len(REQUESTS), device=self.device)
         self.compute_seconds = self.wait_seconds = 0.0
         self.is_summing = False  # from the last worker's forward pass until all has arrived
         # Both are made with the first minibatch, which shows what a forward pass changes.
         self.aggregation: Aggregation | None = None
+        self.overlap: Overlap | None = None
         self.state: RunningState | None = None
         check_model(model, optimizer)
         check_choices(self.device, precision)
         check_agreement(self._facts(), self.processes, self.device)
         broadcast_model(model, self.processes)
-        self.communicator = (
-            Communicator(self.processes, self.worker_count, self.device, self.options.all_reduce)
-            if world_size > 1
-            else None
-        )
+        self._divide(minibatch_size)
 
     def __call__(self, minibatch: Iterable[tuple[Any, Any]], *, iteration: int) -> Tensor:
         """Take the step: `backward`, then the optimizer's update.
@@ -169,12 +168,32 @@ class Step:
         """Return what came of the last `backward`, the same on every process; on a GPU, wait for it."""
         assert self.aggregation is not None
         assert self.state is not None
-        asked = torch.stack([self.aggregation.is_finite().float(), *self.asked]).tolist()
-        is_finite = bool(asked[0]) or (  # a sum over large numbers may overflow
+        norms = () if self.aggregation.norms is None else self.aggregation.norms
+        values = torch.stack([*norms, self.aggregation.is_finite(), *self.asked]).tolist()
+        *squares, finite, stop, save, give_up = values
+        is_finite = bool(finite) or (  # a sum over large numbers may overflow
             self.state.is_finite()
             and all(bool(t.isfinite().all()) for t in (self.loss, *(p.grad for p in self.parameters)) if t is not None)
         )
-        return StepOutcome(frozenset(name for name, count in zip(REQUESTS, asked[1:], strict=True) if count), is_finite)
+        requests = frozenset(name for name, count in zip(REQUESTS, (stop, save, give_up), strict=True) if count)
+        return StepOutcome(requests, is_finite, self._noise(*squares) if squares and is_finite else None)
+
+    def _noise(self, sum_of_squares: float, square_of_sum: float) -> GradientNoise:
+        sizes = {"worker_count": self.worker_count, "worker_minibatch_size": self.worker_minibatch_size}
+        return estimate_noise(sum_of_squares, square_of_sum, **sizes)
+
+    def resize(self, minibatch_size: int) -> None:
+        """Go on with another minibatch size, all processes together, between two steps.
+
+        Args:
+            minibatch_size: samples per update, over all workers (kn).
+
+        Raises:
+            InputError: it does not divide into workers, or there are more processes than those.
+        """
+        self.close()
+        self._divide(minibatch_size)
+        self.aggregation = None
 
     def undo(self) -> None:
         """Forget what the last `backward` did to the running statistics: its update will not be taken."""
@@ -195,6 +214,18 @@ class Step:
         if self.communicator:
             self.communicator.close()
 
+    def _divide(self, minibatch_size: int) -> None:
+        """Divide the minibatch among the processes, and prepare them to sum over it."""
+        check_minibatch_size(minibatch_size, self.worker_minibatch_size)
+        self.minibatch_size, self.worker_count = minibatch_size, minibatch_size // self.worker_minibatch_size
+        rank, world_size = self.processes.rank, self.processes.world_size
+        self.workers = worker_block(self.worker_count, rank=rank, world_size=world_size)
+        self.communicator = (
+            Communicator(self.processes, self.worker_count, self.device, self.options.all_reduce)
+            if world_size > 1
+            else None
+        )
+
     def _add_worker(self, worker: int, block: tuple[Any, Any] | None, iteration: int) -> None:
         """Run one worker, and add its leaf to the sum."""
         if block is None:
@@ -204,6 +235,7 @@ class Step:
         state, aggregation = self._prepare(inputs, targets)
         if worker == self.workers.start:
             state.begin()
+            aggregation.measures_norms = self.measures_noise
         state.restore()
         seed_generators(fold("worker", self.seed, iteration, worker), self.device)
         self.is_summing = self.communicator is not None and worker == self.workers[-1]
@@ -215,26 +247,26 @@ class Step:
 
     def _prepare(self, inputs: Any, targets: Any) -> tuple[RunningState, Aggregation]:  # noqa: ANN401 - any batch
         """With the first block, check the loss, find the running statistics, and lay out the leaves."""
-        if self.state is None or self.aggregation is None:
+        if self.state is None:
             outputs: list[Any] = []
             self.state = RunningState(self.model, lambda: outputs.append(self._forward(inputs)), self.processes)
             check_loss(self.loss_function, outputs[0], targets)
-            overlap = None
             if self.communicator and self.options.overlap:
-                overlap = Overlap(
+                self.overlap = Overlap(
                     self.model,
                     group=self.processes.group,
                     bucket_mb=self.options.bucket_mb,
                     trial=lambda module: self.worker_loss(module, inputs, targets),
                 )
                 self.state.restore()
+        if self.aggregation is None:
             self.aggregation = Aggregation(
                 self.model,
                 [*self.state.changes(), torch.zeros((), device=self.device), self.no_requests],
                 worker_count=self.worker_count,
                 workers=self.workers,
                 communicator=self.communicator,
-                overlap=overlap,
+                overlap=self.overlap,
                 is_compressed=self.options.compression != "none",
             )
         return self.state, self.aggregation

@@ -5,7 +5,7 @@ from contextlib import nullcontext, suppress
 from typing import Any
 
 from bigbatch.attempts import check_attempts, compare_with_before, describe_attempt
-from bigbatch.epochs import run_epochs, save
+from bigbatch.epochs import Limit, run_epochs, save
 from bigbatch.errors import NonFiniteError, SaveError
 from bigbatch.launch import Machine
 from bigbatch.outcome import failure_before, is_group_lost
@@ -62,22 +62,17 @@ def train(
         if folder.exists():
             folder.check(recipe, resume=True)
         training = build(recipe, machine, aggregation=aggregation or AggregationOptions(), num_workers=num_workers)
-        per_epoch = len(training.minibatches)
-        last = min(
-            recipe.epochs * per_epoch,
-            (stop_after_epoch or recipe.epochs) * per_epoch,
-            stop_after_iteration or recipe.epochs * per_epoch,
-        )
+        limit = Limit(stop_after_epoch, stop_after_iteration)
         try:
-            summary = run(training, folder, signals, last=last)
+            summary = run(training, folder, signals, limit)
         finally:
             training.minibatches.close()
     training.step.close()
     return summary
 
 
-def run(training: Training, folder: RunFolder, signals: StopSignals, *, last: int) -> dict[str, Any]:
-    """Go on from the last good checkpoint, or from the start, to iteration `last`; return the run's summary."""
+def run(training: Training, folder: RunFolder, signals: StopSignals, limit: Limit) -> dict[str, Any]:
+    """Go on from the last good checkpoint, or from the start, to the end or a limit; return the run's summary."""
     recipe, machine = training.recipe, training.machine
     notes = restore(training, folder)
     summary = describe_attempt(
@@ -86,18 +81,18 @@ def run(training: Training, folder: RunFolder, signals: StopSignals, *, last: in
         machine,
         all_reduce=training.step.describe_all_reduce(),
         fingerprint=training.data.fingerprint,
-        samples_consumed=training.samples_consumed,
+        samples_consumed=training.course.place.samples_consumed,
         after=failure_before(),
     )
     check_attempts(summary, recipe, folder, machine, checkpoint=training.checkpoint_sha256)
-    if training.samples_consumed:
+    if training.iteration:
         notes += compare_with_before(folder, summary)
     if training.is_writer:
         folder.create(recipe)
     display = ProgressDisplay(
-        total_iterations=last,
+        total_iterations=training.course.total_iterations,
         first_iteration=training.iteration,
-        epochs=recipe.epochs,
+        epochs=training.course.total_epochs,
         is_shown=training.is_writer,
     )
     recorder = Recorder(folder, recipe, display, is_writer=training.is_writer)
@@ -108,7 +103,7 @@ def run(training: Training, folder: RunFolder, signals: StopSignals, *, last: in
             return end_again(training, recorder, summary)
         recorder.write_summary(summary)
         training.started = time.monotonic()
-        run_to(training, recorder, signals, last=last)
+        run_to(training, recorder, signals, limit)
     return recorder.summary
 
 
@@ -122,10 +117,10 @@ def end_again(training: Training, recorder: Recorder, summary: dict[str, Any]) -
     return before
 
 
-def run_to(training: Training, recorder: Recorder, signals: StopSignals, *, last: int) -> None:
+def run_to(training: Training, recorder: Recorder, signals: StopSignals, limit: Limit) -> None:
     """Run the epochs, and leave a checkpoint and a true run.json behind, whatever ends them."""
     try:
-        run_epochs(training, recorder, signals, last=last)
+        run_epochs(training, recorder, signals, limit)
         save(training, recorder)
         recorder.finish(training.conclude())
     except NonFiniteError as error:
@@ -148,6 +143,11 @@ def introduce(training: Training) -> list[str]:
     sizes = f"minibatch {recipe.minibatch_size} = {recipe.worker_count} workers of {recipe.worker_minibatch_size}"
     rate = f"rate {recipe.reference.learning_rate:g} -> {recipe.base_learning_rate:g} ({recipe.scaling.rule})"
     warnings = Plan(recipe, len(training.data.train)).warnings
-    return [f"{recipe.name}: {sizes}, {p} process{'es' if p > 1 else ''}, {rate}, {warmup}"] + [
+    average = (
+        f", evaluated: the average of the weights (decay {recipe.average_decay(recipe.initial_minibatch_size):g})"
+        if training.average
+        else ""
+    )
+    return [f"{recipe.name}: {sizes}, {p} process{'es' if p > 1 else ''}, {rate}, {warmup}{average}"] + [
         f"warning: {warning}" for warning in warnings
     ]

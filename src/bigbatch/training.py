@@ -1,6 +1,7 @@
 """The state of a training: built from the recipe, restored from a checkpoint, taken apart for the next."""
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,13 +13,13 @@ from bigbatch.checkpoint.loading import load_last_good, set_aside
 from bigbatch.checkpoint.manifest import Position
 from bigbatch.checkpoint.saving import sweep
 from bigbatch.checkpoint.weights import weights_sha256
+from bigbatch.course import Course
 from bigbatch.data import load_data
 from bigbatch.data.dataset import Splits
 from bigbatch.data.minibatches import Minibatches
 from bigbatch.errors import InputError, first_line
 from bigbatch.keyed_random import fold
 from bigbatch.launch import Machine
-from bigbatch.learning_rate import LearningRate
 from bigbatch.losses import find_loss
 from bigbatch.models import build_model
 from bigbatch.optim import build_optimizer
@@ -28,6 +29,7 @@ from bigbatch.run_record import FINISHED
 from bigbatch.runs import RunFolder, run_error
 from bigbatch.seeding import seed_generators
 from bigbatch.step import Step
+from bigbatch.weight_average import WeightAverage
 
 
 @dataclass
@@ -35,10 +37,12 @@ class Training:
     """The state of a training: what is built once, and what changes.
 
     Attributes:
-        samples_consumed: the position in the training; with the recipe it says what comes next.
+        course: where it is, and with the recipe what comes next.
+        average: of the weights, if the recipe asks for one: what is evaluated.
         validation_errors: of every epoch that is over, in %.
         epoch_loss: the sum of the losses of this epoch so far, in the order of its iterations.
         epoch_updates: how many those are.
+        last_rate: of the last update.
         seconds: spent before this attempt.
         started: when this attempt was.
         checkpoint_sha256: of the checkpoint that it goes on from.
@@ -53,12 +57,13 @@ class Training:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     step: Step
-    learning_rate: LearningRate
+    course: Course
     num_workers: int
-    samples_consumed: int = 0
+    average: WeightAverage | None = None
     validation_errors: list[float] = field(default_factory=list)
     epoch_loss: float = 0.0
     epoch_updates: int = 0
+    last_rate: float = 0.0
     seconds: float = 0.0
     started: float = field(default_factory=time.monotonic)
     stopped_by: str | None = None
@@ -73,7 +78,7 @@ class Training:
     @property
     def iteration(self) -> int:
         """Updates done, and the number of the next."""
-        return self.samples_consumed // self.recipe.minibatch_size
+        return self.course.place.iteration
 
     @property
     def seconds_in_all(self) -> float:
@@ -87,22 +92,40 @@ class Training:
             "model": weights,
             "buffers": {name: buffer for name, buffer in self.model.named_buffers() if name not in weights},
             "optimizer": self.optimizer.state_dict(),
+            **({"average": self.average.state()} if self.average else {}),
             "validation_errors": list(self.validation_errors),
             "epoch_loss": self.epoch_loss,
             "epoch_updates": self.epoch_updates,
+            "course": self.course.state(),
             "seconds": self.seconds_in_all,
         }
 
     def position(self) -> Position:
         """Return where it is."""
-        is_epochs_end = self.samples_consumed and self.iteration == len(self.validation_errors) * len(self.minibatches)
+        place = self.course.place
+        is_epochs_end = place.iteration and not place.epoch_iteration
         error = self.validation_errors[-1] if is_epochs_end else None
-        return Position(self.iteration, self.samples_consumed, len(self.validation_errors), error)
+        return Position(place.iteration, place.samples_consumed, place.epoch, error)
 
     @property
     def is_finished(self) -> bool:
         """Whether all epochs are over."""
-        return len(self.validation_errors) == self.recipe.epochs
+        return self.course.is_over
+
+    def end_epoch(self) -> None:
+        """Go on to the next epoch, at the minibatch size that the course has chosen for it."""
+        before = self.course.place.minibatch_size
+        self.course.end_epoch()
+        if self.course.place.minibatch_size != before:
+            self.resize()
+
+    def resize(self) -> None:
+        """Cut the data and divide the work by the course's minibatch size."""
+        size = self.course.place.minibatch_size
+        self.minibatches = cut(self.recipe, self.data, self.machine, minibatch_size=size, num_workers=self.num_workers)
+        self.step.resize(size)
+        if self.average:
+            self.average.decay = self.recipe.average_decay(size)
 
     def conclude(self) -> dict[str, Any]:
         """Return what run.json says of the training when it ends."""
@@ -115,8 +138,18 @@ class Training:
             "iterations": self.iteration,
             "seconds": round(self.seconds_in_all, 3),
             **results,
-            "weights_sha256": weights_sha256(self.model.state_dict()),
+            **self.hashes(),
         }
+
+    def hashes(self) -> dict[str, str]:
+        """Return the hash of the weights, and that of the averaged ones if there are any."""
+        weights = self.model.state_dict()
+        averaged = {"average_sha256": weights_sha256(weights | self.average.state())} if self.average else {}
+        return {"weights_sha256": weights_sha256(weights), **averaged}
+
+    def as_evaluated(self) -> AbstractContextManager[None]:
+        """Let the model have the averaged weights for a while, if there are any."""
+        return self.average.applied() if self.average else nullcontext()
 
     def is_finite(self) -> bool:
         """Tell whether the parameters and running statistics are."""
@@ -127,34 +160,43 @@ class Training:
 def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, num_workers: int) -> Training:
     """Build everything from the recipe; the same bits on every process, for its seed alone decides."""
     data = load_data(recipe.data)
-    minibatches = Minibatches(
-        data.train,
-        minibatch_size=recipe.minibatch_size,
-        worker_minibatch_size=recipe.worker_minibatch_size,
-        seed=recipe.seed,
-        device=machine.device,
-        num_workers=num_workers,
-    )
+    course = Course(recipe, len(data.train))
+    size = course.place.minibatch_size
+    minibatches = cut(recipe, data, machine, minibatch_size=size, num_workers=num_workers)
     model = build_recipe_model(recipe, num_classes=data.num_classes, in_channels=data.in_channels).to(machine.device)
-    optimizer = build_optimizer(recipe.optimizer, model, recipe.reference.learning_rate)
+    optimizer = build_optimizer(recipe.scaled_optimizer, model, recipe.reference.learning_rate)
     step = Step(
         model,
         find_loss(recipe.loss),
         optimizer,
-        minibatch_size=recipe.minibatch_size,
+        minibatch_size=size,
         worker_minibatch_size=recipe.worker_minibatch_size,
-        seed=recipe.seed,
+        seed=recipe.seed_of("augmentation"),
         aggregation=aggregation,
         momentum_correction=recipe.optimizer.momentum_correction,
         precision=recipe.precision,
     )
-    learning_rate = recipe.learning_rate(len(minibatches))
-    return Training(recipe, machine, data, minibatches, model, optimizer, step, learning_rate, num_workers)
+    # After the step, which gives all processes the weights of rank 0.
+    average = WeightAverage(model, recipe.average_decay(size)) if recipe.average.decay else None
+    return Training(recipe, machine, data, minibatches, model, optimizer, step, course, num_workers, average)
+
+
+def cut(recipe: Recipe, data: Splits, machine: Machine, *, minibatch_size: int, num_workers: int) -> Minibatches:
+    """Cut the training data into minibatches of a size."""
+    return Minibatches(
+        data.train,
+        minibatch_size=minibatch_size,
+        worker_minibatch_size=recipe.worker_minibatch_size,
+        seed=recipe.seed_of("order"),
+        augmentation_seed=recipe.seed_of("augmentation"),
+        device=machine.device,
+        num_workers=num_workers,
+    )
 
 
 def build_recipe_model(recipe: Recipe, *, num_classes: int, in_channels: int) -> nn.Module:
     """Build the recipe's model in channels-last layout, initialised from its seed."""
-    seed_generators(fold("initialisation", recipe.seed))
+    seed_generators(fold("initialisation", recipe.seed_of("initialisation")))
     model = recipe.model
     built: nn.Module = build_model(
         model.name,
@@ -184,7 +226,11 @@ def restore(training: Training, folder: RunFolder) -> list[str]:
     manifest, state = found
     restore_model(training.model, state)
     restore_optimizer(training.optimizer, state["optimizer"])
-    training.samples_consumed = manifest.samples_consumed
+    if training.average:
+        training.average.restore(state.get("average", {}))
+    training.course.restore(state["course"])
+    if training.course.place.minibatch_size != training.step.minibatch_size:
+        training.resize()
     training.validation_errors = state["validation_errors"]
     training.epoch_loss, training.epoch_updates = state["epoch_loss"], state["epoch_updates"]
     training.seconds = state["seconds"]

@@ -1,4 +1,4 @@
-"""One process of a group: three steps have the bits of one process, however their sums travel."""
+"""One process of a group: three steps, one of another size, have the bits of one process, however their sums travel."""
 
 import gc
 import os
@@ -35,28 +35,32 @@ class Net(nn.Module):
         )
 
 
-def weights(processes, options, *, k):
-    """Return the state and gradients after three steps."""
+def weights(processes, options, *, k, growth=2):
+    """Return the state and gradients after three steps, and the workers' norms; the last step is `growth` times k."""
     torch.manual_seed(0)
     model = Net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-2)
     sizes = {"minibatch_size": 4 * k, "worker_minibatch_size": 4}
     step = Step(model, nn.CrossEntropyLoss(reduction="none"), optimizer, aggregation=options, **sizes)
     if processes.world_size == 1:  # the reference: this process alone runs all workers
-        step.processes, step.workers = processes, range(k)
         step.close()
-        step.communicator = None
+        step.processes, step.communicator = processes, None
+        step.resize(4 * k)
+    norms = []
     generator = torch.Generator().manual_seed(1)
-    for iteration in range(3):
-        inputs = torch.randn(4 * k, 6, generator=generator)
-        targets = torch.randint(3, (4 * k,), generator=generator)
+    for iteration, size in enumerate((4 * k, 4 * k, 4 * k * growth)):
+        if size != step.minibatch_size:
+            step.resize(size)
+        inputs = torch.randn(size, 6, generator=generator)
+        targets = torch.randint(3, (size,), generator=generator)
         blocks = [(inputs[4 * j : 4 * j + 4], targets[4 * j : 4 * j + 4]) for j in step.workers]
         loss = step(blocks, iteration=iteration)
+        norms += [] if step.aggregation.norms is None else [step.aggregation.norms]
     step.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "bigbatch-communication"]
     gradients = {f"gradient of {name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
     assert not gradients["gradient of never.weight"].any()
-    return {**model.state_dict(), **gradients, "loss": loss}
+    return {**model.state_dict(), **gradients, "loss": loss, "norms": torch.stack(norms)}
 
 
 def buffers_held(processes, k):
@@ -65,7 +69,7 @@ def buffers_held(processes, k):
     empty = FlatLayout.empty
     FlatLayout.empty = lambda layout: made.append(layout) or empty(layout)
     try:
-        weights(processes, AggregationOptions(), k=k)
+        weights(processes, AggregationOptions(), k=k, growth=1)
     finally:
         FlatLayout.empty = empty
     return sum(max(layout.numels) > 1000 for layout in made)  # not those of the statistics
@@ -74,13 +78,14 @@ def buffers_held(processes, k):
 with joined() as machine:
     p = machine.processes.world_size
     for k in (p, 2 * p, 7):
-        alone = weights(Processes(), AggregationOptions(), k=k)
+        growth = 2 if k == 7 else 1
+        alone = weights(Processes(), AggregationOptions(), k=k, growth=growth)
         cases = [AggregationOptions(all_reduce=name) for name in ALL_REDUCES]
         cases += [AggregationOptions(bucket_mb=size) for size in (1e-6, 0.002, 25)]
         cases += [AggregationOptions(overlap=False), AggregationOptions("native", compression="bfloat16")]
         differs = {}
         for options in cases:
-            together = weights(machine.processes, options, k=k)
+            together = weights(machine.processes, options, k=k, growth=growth)
             assert list(together) == list(alone)
             different = [name for name in alone if not torch.equal(alone[name], together[name])]
             if options.reduction == "exact":

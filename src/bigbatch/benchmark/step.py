@@ -164,7 +164,7 @@ def _model_and_optimizer(recipe: Recipe, machine: Machine) -> tuple[nn.Module, t
     shape = find_input(recipe)
     model = build_recipe_model(recipe, num_classes=shape.num_classes, in_channels=shape.in_channels).to(machine.device)
     model.train()
-    return model, build_optimizer(recipe.optimizer, model, recipe.reference.learning_rate)
+    return model, build_optimizer(recipe.scaled_optimizer, model, recipe.reference.learning_rate)
 
 
 def _random_blocks(recipe: Recipe, machine: Machine, num_blocks: int) -> list[Block]:

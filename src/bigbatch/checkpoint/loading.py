@@ -25,6 +25,7 @@ KINDS: Final = {
     "validation_errors": list,
     "epoch_loss": float,
     "epoch_updates": int,
+    "course": dict,
     "seconds": float,
 }
 

@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 MAX_BYTES: Final = 1 << 20
 MANIFESTS: Final = "iteration-*.json"
 DATA_SUFFIX: Final = ".safetensors"

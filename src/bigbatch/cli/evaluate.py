@@ -51,5 +51,7 @@ def evaluate_command(options: argparse.Namespace, arguments: Sequence[str]) -> i
     print(f"validation error  {result['validation_error']:.2f} % ({total - correct:,} of {total:,} samples)")
     print(f"validation loss   {result['validation_loss']:.4f}")
     print(f"weights_sha256    {result['weights_sha256']}")
+    if "average_sha256" in result:
+        print(f"average_sha256    {result['average_sha256']}  (what was evaluated)")
     print(f"checkpoint        {printable(result['checkpoint'])}")
     return 0

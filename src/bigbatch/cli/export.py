@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def add_export(commands: "Commands") -> None:
     """Add the command with its options."""
-    parser = add_command(commands, "export", "Write a run's weights as a safetensors file, for other programs.")
+    parser = add_command(
+        commands, "export", "Write a run's weights (averaged, if it has an average) as a safetensors file."
+    )
     parser.add_argument("folder", type=Path, metavar="RUN", help="the run's folder")
     parser.add_argument("file", type=Path, metavar="FILE", help="the file to write")
     parser.add_argument("--best", action="store_true", help=BEST_HELP)
@@ -28,5 +30,8 @@ def export_command(options: argparse.Namespace, arguments: Sequence[str]) -> Non
     from bigbatch.run_evaluation import export_run
 
     result = export_run(RunFolder(options.folder), options.file, best=options.best)
-    print(f"weights_sha256    {result['weights_sha256']}")
-    print(f"weights           {printable(str(options.file))}  (after {result['iteration']} iterations)")
+    is_average = "average_sha256" in result
+    name = "average_sha256" if is_average else "weights_sha256"
+    what = "averaged weights, after" if is_average else "after"
+    print(f"{name}    {result[name]}")
+    print(f"weights           {printable(str(options.file))}  ({what} {result['iteration']} iterations)")

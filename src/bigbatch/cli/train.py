@@ -107,4 +107,6 @@ def print_summary(summary: dict[str, Any], path: Path) -> None:
     stopped_by = f" by {summary['stopped_by']}: go on with --resume" if "stopped_by" in summary else ""
     print(f"validation error  {error} (median of the last 5 epochs), {summary['status']}{stopped_by}")
     print(f"weights_sha256    {summary['weights_sha256']}")
+    if "average_sha256" in summary:
+        print(f"average_sha256    {summary['average_sha256']}  (what was evaluated)")
     print(f"run               {printable(str(path))}  ({summary['iterations']} iterations, {summary['seconds']:.1f} s)")

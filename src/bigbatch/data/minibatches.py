@@ -21,7 +21,8 @@ class Minibatches:
             numpy's or Python's global generator: all are seeded before each sample.
         minibatch_size: samples per update, over all workers (kn).
         worker_minibatch_size: samples of one worker (n).
-        seed: of the order and of the augmentation.
+        seed: of the order, and of the augmentation too if it has none of its own.
+        augmentation_seed: of the augmentation.
         device: where the batches go.
         num_workers: processes that read ahead, for each process of the training; 0 reads in the process itself.
         group: torch's process group; None for the default one, or this process alone if there is none.
@@ -41,12 +42,14 @@ class Minibatches:
         minibatch_size: int,
         worker_minibatch_size: int,
         seed: int = 0,
+        augmentation_seed: int | None = None,
         device: torch.device | str = "cpu",
         num_workers: int = 0,
         group: dist.ProcessGroup | None = None,
     ) -> None:
         self.dataset: BlockDataset = dataset if hasattr(dataset, "read_block") else MapDataset(dataset)
         self.sampling = Sampling(len(dataset), minibatch_size, worker_minibatch_size, seed)
+        self.augmentation_seed = seed if augmentation_seed is None else augmentation_seed
         self.device = torch.device(device)
         self.num_workers = num_workers
         self.reading: Generator[Batch] | None = None
@@ -65,7 +68,7 @@ class Minibatches:
         blocks = load_blocks(
             self.dataset,
             list(self.sampling.epoch(epoch, self.workers, first=first)),
-            seed=self.sampling.seed,
+            seed=self.augmentation_seed,
             device=self.device,
             num_workers=self.num_workers,
         )

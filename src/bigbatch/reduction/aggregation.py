@@ -15,6 +15,7 @@ from bigbatch.reduction.library_collectives import fold
 from bigbatch.reduction.local_sum import LocalSum
 from bigbatch.reduction.overlap import Overlap
 from bigbatch.reduction.tree import Node
+from bigbatch.reduction.worker_norms import WorkerNorms
 
 
 class Aggregation:
@@ -32,6 +33,10 @@ class Aggregation:
         communicator: to the others; None if there are none.
         overlap: what watches the backward pass of the last worker; None to sum after it.
         is_compressed: send gradients as bfloat16; for the native sum only.
+
+    Attributes:
+        measures_norms: whether the next minibatch's norms are to be taken; it needs at least two workers.
+        norms: the sum of the workers' squared norms, and the squared norm of their gradients' sum, after `finish`.
     """
 
     def __init__(
@@ -54,6 +59,12 @@ class Aggregation:
         self.gradient_run: list[Node[Flat]] = []
         self.statistics_run: list[Node[Flat]] = []
         self.buckets: list[Tensor] = []  # those of this step, when torch keeps the gradients in them
+        self.measures_norms = True
+        self.worker_norms = WorkerNorms(
+            self.parameters, worker_count=worker_count, workers=workers, communicator=communicator
+        )
+        self.measuring: WorkerNorms | None = None
+        self.norms: Tensor | None = None
         self.submitted_at = 0.0  # when this process had given away all that it computes
         if overlap:
             overlap.on_bucket = self._submit_bucket
@@ -75,8 +86,11 @@ class Aggregation:
             self.gradients.clear()  # what a step that failed may have left
             self.statistics.clear()
             self.buckets.clear()
+            self.measuring = self.worker_norms if self.measures_norms and self.worker_count > 1 else None
         for parameter in self.parameters:
             parameter.grad = None
+        if self.measuring:
+            self.measuring.begin(worker)
         self.statistics.add(worker, statistics)
         if is_last:
             self.statistics_run = self.statistics.take()
@@ -86,7 +100,9 @@ class Aggregation:
             self.overlap.mark_all(loss).backward()  # type: ignore[no-untyped-call]
             return
         loss.backward()  # type: ignore[no-untyped-call]
-        self.gradients.add(worker, [parameter.grad for parameter in self.parameters])
+        gradients = [parameter.grad for parameter in self.parameters]
+        self._take_norms(range(len(gradients)), gradients)
+        self.gradients.add(worker, gradients)
         if is_last:
             self.gradient_run = self.gradients.take()
             self._submit(self.gradient_run)
@@ -99,18 +115,29 @@ class Aggregation:
         Raises:
             PeerLostError: a process ended, or did not answer in time.
         """
+        if self.measuring:
+            self.measuring.submit()
         if self.communicator:
             self.communicator.finish()
         if not self.overlap:  # which leaves the gradients in its buckets
             for parameter, gradient in zip(self.parameters, self.gradient_run[-1].value.views, strict=True):
                 parameter.grad = gradient
+        summed = [parameter.grad for parameter in self.parameters]
+        self.norms = self.measuring.finish(summed) if self.measuring else None
         return self.statistics_run[-1].value.views
 
     def is_finite(self) -> Tensor:
         """Return whether all sums are finite, as a tensor on their device, after `finish`."""
         gradients = self.buckets if self.overlap else self.gradient_run[-1].value.buffers
+        if self.norms is not None:  # which are not, if a gradient is not
+            gradients = [self.norms]
         sums = [buffer.sum().float() for buffer in (*gradients, *self.statistics_run[-1].value.buffers)]
         return torch.stack(sums).isfinite().all()
+
+    def _take_norms(self, places: Sequence[int], gradients: Sequence[Tensor | None]) -> None:
+        if self.measuring:
+            given = [(place, tensor) for place, tensor in zip(places, gradients, strict=True) if tensor is not None]
+            self.measuring.add([place for place, _ in given], [tensor for _, tensor in given])
 
     def _submit(self, run: list[Node[Flat]]) -> None:
         """Sum a run over the processes, into its last node."""
@@ -123,6 +150,7 @@ class Aggregation:
         """Complete a bucket's partial sums with the last worker's leaf, and sum them over the processes."""
         assert self.communicator
         assert self.overlap
+        self._take_norms(self.overlap.buckets[bucket.index()], bucket.gradients())
         self.submitted_at = time.perf_counter()
         self.buckets.append(bucket.buffer())
         last = self.workers[-1]

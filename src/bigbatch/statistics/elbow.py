@@ -95,7 +95,7 @@ def find_elbow(
     =====  ===============  ==========
     3      79 to 80 %       99 %
     5      87 to 89 %       97 to 98 %
-    10     91 to 92 %       95 to 97 %
+    10     91 to 92 %       95 to 98 %
     =====  ===============  ==========
 
     It is about the curve through the measured sizes; what happens between two of them, no interval knows. The margin

@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import Final
 
 from bigbatch.optim import absorbed_state
-from bigbatch.recipe import Optimizer
+from bigbatch.optimizer_options import Optimizer
 from bigbatch.verification.check import Check, failed, passed
+from bigbatch.verification.layerwise_decay import is_layerwise
 from bigbatch.verification.scratch import moves, scratch_optimizer
 from bigbatch.verification.subject import Subject
 
@@ -21,7 +22,7 @@ Factor = Callable[[float, float], float]
 
 def check_momentum(subject: Subject) -> Check:
     """Measure the optimizer of the recipe."""
-    return check_optimizer_momentum(subject.recipe.optimizer)
+    return check_optimizer_momentum(subject.recipe.scaled_optimizer)
 
 
 def check_optimizer_momentum(recipe: Optimizer) -> Check:
@@ -31,7 +32,9 @@ def check_optimizer_momentum(recipe: Optimizer) -> Check:
     """
     recipe = replace(recipe, weight_decay=0.0)
     steady = [RATES[0]] * len(RATES)
-    changing, expected = _over_rates(recipe, RATES), _over_rates(recipe, steady)
+    # A layer-wise update follows the weights, and they the rates: it is looked at where they stand still.
+    held = is_layerwise(recipe)
+    changing, expected = (_over_rates(recipe, rates, is_held=held) for rates in (RATES, steady))
     difference = distance(changing, expected)
     m = momentum_of(recipe)
     form = _name(changing, m)
@@ -55,8 +58,9 @@ def _absorbs(recipe: Optimizer) -> bool:
     return bool(absorbed_state(optimizer))
 
 
-def _over_rates(recipe: Optimizer, rates: Sequence[float]) -> list[float]:
-    return [move / rate for move, rate in zip(moves(recipe, rates, GRADIENTS), rates, strict=True)]
+def _over_rates(recipe: Optimizer, rates: Sequence[float], *, is_held: bool) -> list[float]:
+    found = moves(recipe, rates, GRADIENTS, start=float(is_held), is_held=is_held)
+    return [move / rate for move, rate in zip(found, rates, strict=True)]
 
 
 def distance(moves_over_rates: Sequence[float], expected: Sequence[float]) -> float:

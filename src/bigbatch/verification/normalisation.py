@@ -53,7 +53,7 @@ def exact_gradient(subject: Subject, minibatch: Minibatch) -> Tensor:
         torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.0),  # it takes no step
         minibatch_size=subject.minibatch_size,
         worker_minibatch_size=subject.recipe.worker_minibatch_size,
-        seed=subject.recipe.seed,
+        seed=subject.recipe.seed_of("augmentation"),
         precision=subject.recipe.precision,
     )
     step.backward(minibatch, iteration=0)

@@ -53,7 +53,7 @@ def read_as_rank(recipe: Recipe, rank: int, world_size: int) -> dict[str, Any]:
 def describe_samples(recipe: Recipe) -> dict[str, Any]:
     """Return the number of training samples, and digests of some of them, evenly spread."""
     data = load_data(recipe.data).train
-    key = fold("augmentation", recipe.seed, 0)
+    key = fold("augmentation", recipe.seed_of("augmentation"), 0)
     digests = {int(i): batch_digest(data.read_block(np.array([i]), key)).hex() for i in spread(len(data))}
     return {"num_samples": len(data), "digests": digests}
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bigbatch.errors import InputError, first_line
 from bigbatch.optim import build_optimizer, correct_momentum, set_learning_rate
-from bigbatch.recipe import Optimizer
+from bigbatch.optimizer_options import Optimizer
 
 
 def scratch_optimizer(
@@ -21,7 +21,12 @@ def scratch_optimizer(
         name: "weight", which decays, or "bias", which decays if the recipe says so.
     """
     shape = (1, 1) if name == "weight" else (1,)
-    parameter = nn.Parameter(torch.full(shape, start, dtype=torch.float64))
+    return optimizer_of(recipe, torch.full(shape, start, dtype=torch.float64), name)
+
+
+def optimizer_of(recipe: Optimizer, values: Tensor, name: str) -> tuple[torch.optim.Optimizer, nn.Parameter]:
+    """Build it for a parameter of these values."""
+    parameter = nn.Parameter(values)
     module = nn.Module()
     module.register_parameter(name, parameter)
     optimizer = build_optimizer(recipe, module, 1.0)
@@ -31,9 +36,23 @@ def scratch_optimizer(
 
 
 def moves(
-    recipe: Optimizer, rates: Sequence[float], gradients: Iterable[float], *, start: float = 0.0, name: str = "weight"
+    recipe: Optimizer,
+    rates: Sequence[float],
+    gradients: Iterable[float],
+    *,
+    start: float = 0.0,
+    name: str = "weight",
+    is_held: bool = False,
 ) -> list[float]:
     """Return what each update takes off the parameter, given the rate and the gradient of each.
+
+    Args:
+        recipe: names the optimizer and its settings.
+        rates: of each update.
+        gradients: of each update.
+        start: the parameter's value.
+        name: "weight" or "bias", as for `scratch_optimizer`.
+        is_held: put the parameter back to its start after each.
 
     Raises:
         InputError: the optimizer cannot be stepped so.
@@ -45,13 +64,35 @@ def moves(
     found = []
     for rate, gradient in zip(rates, gradients, strict=True):
         before = parameter.item()
-        set_learning_rate(optimizer, rate)
-        parameter.grad = torch.full_like(parameter, gradient)
-        try:
-            optimizer.step()
-        except (TypeError, ValueError, RuntimeError) as error:
-            kind, reason = type(optimizer).__name__, first_line(error)
-            msg = f"{kind}.step() does not work with one dense gradient and no closure ({reason})"
-            raise InputError(msg) from error
+        _step(optimizer, parameter, torch.full_like(parameter, gradient), rate)
         found.append(before - parameter.item())
+        if is_held:
+            parameter.data.fill_(start)
     return found
+
+
+def first_move(recipe: Optimizer, weights: Sequence[float], gradient: Sequence[float], *, rate: float) -> list[float]:
+    """Return what the first update takes off each of the numbers of one parameter.
+
+    Raises:
+        InputError: the optimizer cannot be stepped so.
+
+    >>> first_move(Optimizer(nesterov=False, weight_decay=0.5), [1.0, 0.0], [0.0, 2.0], rate=0.25)
+    [0.125, 0.5]
+    """
+    before = torch.tensor([weights], dtype=torch.float64)
+    optimizer, parameter = optimizer_of(recipe, before.clone(), "weight")
+    _step(optimizer, parameter, torch.tensor([gradient], dtype=torch.float64), rate)
+    found: list[float] = (before - parameter.detach()).flatten().tolist()
+    return found
+
+
+def _step(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, gradient: Tensor, rate: float) -> None:
+    set_learning_rate(optimizer, rate)
+    parameter.grad = gradient
+    try:
+        optimizer.step()
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind, reason = type(optimizer).__name__, first_line(error)
+        msg = f"{kind}.step() does not work with one dense gradient and no closure ({reason})"
+        raise InputError(msg) from error

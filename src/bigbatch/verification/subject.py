@@ -77,7 +77,7 @@ class Subject:
 
     def seed(self, worker: int = 0) -> None:
         """Seed the generators as the first iteration does for a worker."""
-        seed_generators(fold("worker", self.recipe.seed, 0, worker), self.device)
+        seed_generators(fold("worker", self.recipe.seed_of("augmentation"), 0, worker), self.device)
 
     @torch.no_grad()
     def outputs(self) -> Any:  # noqa: ANN401 - whatever the model returns
@@ -93,7 +93,8 @@ def find_minibatches(recipe: Recipe, data: Splits, device: torch.device, *, mini
         data.train,
         minibatch_size=minibatch_size,
         worker_minibatch_size=recipe.worker_minibatch_size,
-        seed=recipe.seed,
+        seed=recipe.seed_of("order"),
+        augmentation_seed=recipe.seed_of("augmentation"),
         device=device,
     )
 

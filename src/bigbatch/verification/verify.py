@@ -71,7 +71,7 @@ def verify(
 
 def check_computation(subject: Subject, loop: str | None = None) -> list[Check]:
     """Check what the model, the loss and the optimizer do."""
-    optimizer = build_optimizer(subject.recipe.optimizer, subject.model, subject.recipe.reference.learning_rate)
+    optimizer = build_optimizer(subject.recipe.scaled_optimizer, subject.model, subject.recipe.reference.learning_rate)
     try:
         check_model(subject.model, optimizer)
     except InputError as error:

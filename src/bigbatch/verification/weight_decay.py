@@ -3,8 +3,9 @@
 import math
 from typing import Final
 
-from bigbatch.recipe import Optimizer
+from bigbatch.optimizer_options import Optimizer
 from bigbatch.verification.check import Check, failed, passed
+from bigbatch.verification.layerwise_decay import check_layerwise_decay, is_layerwise
 from bigbatch.verification.scratch import moves
 from bigbatch.verification.subject import Subject
 
@@ -22,11 +23,21 @@ def check_weight_decay(subject: Subject) -> Check:
             "the loss has a term that does not come through the model's output, such as L2 of the weights: it is "
             "scaled with the loss, not with the rate alone; use the optimizer's weight_decay",
         )
-    return check_optimizer_decay(subject.recipe.optimizer)
+    return check_optimizer_decay(subject.recipe.scaled_optimizer)
 
 
 def check_optimizer_decay(recipe: Optimizer) -> Check:
     """Measure decay at two rates, and beside gradients of several sizes."""
+    check = check_layerwise_decay(NAME, recipe) if is_layerwise(recipe) else _check_plain_decay(recipe)
+    decays_biases = not recipe.weight_decay_on_biases and not _close(
+        decay(recipe, rate=RATE, name="bias"), 0.0, recipe.weight_decay
+    )
+    if check.is_passed and decays_biases:
+        return failed(NAME, "the optimizer decays biases and normalisations too, which the recipe leaves out")
+    return check
+
+
+def _check_plain_decay(recipe: Optimizer) -> Check:
     at_rate, at_double_rate = decay(recipe, rate=RATE), decay(recipe, rate=2 * RATE)
     response = moves(recipe, [RATE], [1.0])[0] / RATE  # Nesterov's first update is (1 + m) times the gradient
     coefficient, expected = at_rate / (RATE * WEIGHT), recipe.weight_decay
@@ -41,12 +52,12 @@ def check_optimizer_decay(recipe: Optimizer) -> Check:
         if not _close(beside, at_rate, expected):
             change = beside / at_rate if at_rate else math.inf
             return failed(
-                NAME, f"decay depends on the loss's scale: {change:.3g} times as much beside a gradient of {gradient:g}"
+                NAME,
+                f"decay depends on the loss's scale: {change:.3g} times as much beside a gradient of {gradient:g}"
+                f"{'; use adamw, whose decay does not' if recipe.name == 'adam' else ''}",
             )
     if not any(_close(coefficient, scale * expected, expected) for scale in (1.0, response)):
         return failed(NAME, f"the optimizer does not decay by the recipe's lambda: {numbers}")
-    if not recipe.weight_decay_on_biases and not _close(decay(recipe, rate=RATE, name="bias"), 0.0, expected):
-        return failed(NAME, "the optimizer decays biases and normalisations too, which the recipe leaves out")
     return passed(NAME, f"it scales with the rate and not with the loss: {numbers}")
 
 

@@ -1,4 +1,4 @@
-"""The optimizer: which parameters decay, both forms of momentum, and a guard against the form that absorbs the rate."""
+"""The guard against momentum that absorbs the learning rate, and its correction (arXiv 1706.02677, section 3)."""
 
 import copy
 from collections import defaultdict
@@ -10,51 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from bigbatch.errors import InputError, first_line
-from bigbatch.recipe import Optimizer
-from bigbatch.user_code import call_user_code, is_user_code
+from bigbatch.optim.groups import set_learning_rate
 
-Norms: Final = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)  # noqa: SLF001 - no public base class
 PROBE_RATE: Final = 0.125
 SCALES_WITH_RATE: Final = 1.5  # between 1 (absorbed) and 2 (applied)
-
-
-def build_optimizer(recipe: Optimizer, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
-    """Build torch's SGD, or call the user's `package.module:callable` with (parameter groups, lr=..., **arguments).
-
-    Raises:
-        InputError: an unknown name, or the callable returns no optimizer.
-    """
-    groups = weight_decay_groups(model, recipe)
-    if recipe.name == "sgd":
-        return torch.optim.SGD(groups, lr=learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov)
-    if not is_user_code(recipe.name):
-        msg = f"unknown optimizer '{recipe.name}'; known is: sgd (or package.module:callable)"
-        raise InputError(msg)
-    optimizer = call_user_code(recipe.name, groups, lr=learning_rate, **recipe.arguments)
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        msg = f"'{recipe.name}' must return a torch.optim.Optimizer, not {type(optimizer).__name__}"
-        raise InputError(msg)
-    return optimizer
-
-
-def weight_decay_groups(model: nn.Module, recipe: Optimizer) -> list[dict[str, Any]]:
-    """Divide the trainable parameters into those that decay and those that do not (arXiv 1706.02677, section 5.1)."""
-    norms = {id(p) for module in model.modules() if isinstance(module, Norms) for p in module.parameters()}
-    groups: dict[float, list[nn.Parameter]] = {recipe.weight_decay: [], 0.0: []}
-    for name, parameter in model.named_parameters():
-        if id(parameter) in norms:
-            decays = recipe.weight_decay_on_norms
-        else:
-            decays = recipe.weight_decay_on_biases or not name.endswith("bias")
-        if parameter.requires_grad:
-            groups[recipe.weight_decay if decays else 0.0].append(parameter)
-    return [{"params": parameters, "weight_decay": decay} for decay, parameters in groups.items() if parameters]
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the rate of every parameter group."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
 
 
 class RateAbsorbedSGD(torch.optim.Optimizer):

@@ -1,0 +1,176 @@
+"""The course of a training: where it is, and what follows from that: the minibatch's size, the rate, the end.
+
+The trainer drives it: `observe` what the gradients tell, ask for the `learning_rate`, `advance` by an update, and
+`end_epoch` when one is over. All of it is arithmetic on numbers that every process knows alike, and all of it can be
+saved and put back.
+"""
+
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any, Final
+
+from bigbatch.adascale import gain
+from bigbatch.gradient_noise import GradientNoise, RunningNoise
+from bigbatch.growth import largest_doubling
+from bigbatch.learning_rate import LearningRate
+from bigbatch.recipe import Recipe
+
+NOISE_EVERY: Final = 5  # iterations; measured in each, it would cost up to 5 % of a small model's step
+
+
+@dataclass
+class Place:
+    """Where a training is.
+
+    Attributes:
+        minibatch_size: samples per update in this epoch.
+        epoch: how many are over.
+        epoch_iteration: updates done in this one.
+        iteration: updates done in all, and the number of the next.
+        samples_consumed: by all of them.
+        steps: of the reference that they are worth, with AdaScale (its scale-invariant iterations, tau).
+        gain: of the last update, with AdaScale.
+        noise: running averages of what the gradients tell.
+    """
+
+    minibatch_size: int
+    epoch: int = 0
+    epoch_iteration: int = 0
+    iteration: int = 0
+    samples_consumed: int = 0
+    steps: float = 0.0
+    gain: float = 1.0
+    noise: RunningNoise = field(default_factory=RunningNoise)
+
+
+class Course:
+    """A training's way from its first update to its last.
+
+    Args:
+        recipe: what is trained.
+        num_samples: of the training data.
+
+    Raises:
+        InputError: the data is smaller than a minibatch.
+
+    >>> from bigbatch.presets import digits
+    >>> course = Course(digits(), 1280)
+    >>> course.iterations_per_epoch, course.learning_rate, course.is_over
+    (80, 0.05, False)
+    """
+
+    def __init__(self, recipe: Recipe, num_samples: int) -> None:
+        self.recipe, self.num_samples = recipe, num_samples
+        recipe.sampling(num_samples)  # which also refuses
+        self.place = Place(recipe.initial_minibatch_size)
+
+    @property
+    def iterations_per_epoch(self) -> int:
+        """Updates of this epoch, if nothing ends it before."""
+        return self.num_samples // self.place.minibatch_size
+
+    @cached_property
+    def schedule(self) -> LearningRate:
+        """The rate over the iterations of a training that keeps one size: with AdaScale, over the reference's."""
+        size = self.recipe.reference.minibatch_size if self.recipe.is_adascale else self.recipe.initial_minibatch_size
+        return self.recipe.learning_rate(self.num_samples // size)
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next update."""
+        place, recipe = self.place, self.recipe
+        if recipe.is_adascale:
+            return place.gain * self.schedule(min(int(place.steps), self.schedule.total_iterations - 1))
+        if recipe.is_growing:
+            return self.schedule(self._position()) * self._growth_of_rate()
+        return self.schedule(place.iteration)
+
+    @property
+    def measures_noise(self) -> bool:
+        """Whether the next update's gradients are asked for their noise; with AdaScale, always."""
+        return self.recipe.is_adascale or self.place.iteration % NOISE_EVERY == 0
+
+    @property
+    def is_epoch_over(self) -> bool:
+        """Whether this epoch has no further update."""
+        is_cut = self.recipe.is_adascale and self.place.steps >= self.schedule.total_iterations
+        return is_cut or self.place.epoch_iteration >= self.iterations_per_epoch
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all epochs are over."""
+        if self.recipe.is_adascale:
+            return self.place.epoch_iteration == 0 and self.place.steps >= self.schedule.total_iterations
+        return self.place.epoch >= self.recipe.epochs
+
+    @property
+    def total_iterations(self) -> int:
+        """Updates of the whole training, as far as can be told by now."""
+        place = self.place
+        if self.recipe.is_adascale:
+            return place.iteration + max(0, round((self.schedule.total_iterations - place.steps) / place.gain))
+        left = (self.recipe.epochs - place.epoch) * self.iterations_per_epoch
+        return place.iteration - place.epoch_iteration + left
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of the whole training, as far as can be told by now."""
+        return -(-self.total_iterations // self.iterations_per_epoch) if self.recipe.is_adascale else self.recipe.epochs
+
+    def observe(self, noise: GradientNoise | None) -> None:
+        """Take in what the next update's gradients tell; with AdaScale, the rate follows."""
+        if noise is None:
+            return
+        place, reference = self.place, self.recipe.reference.minibatch_size
+        iterations = 1 if self.recipe.is_adascale else NOISE_EVERY
+        place.noise.add(noise, scale=iterations * place.minibatch_size / reference)
+        average = place.noise.average
+        if self.recipe.is_adascale and average:
+            place.gain = gain(average, minibatch_size=place.minibatch_size, reference=reference)
+
+    def advance(self) -> None:
+        """An update is done."""
+        place = self.place
+        place.iteration += 1
+        place.epoch_iteration += 1
+        place.samples_consumed += place.minibatch_size
+        if self.recipe.is_adascale:
+            place.steps += place.gain
+
+    def end_epoch(self) -> None:
+        """Go on to the next epoch, and choose its minibatch size."""
+        self.place.epoch += 1
+        self.place.epoch_iteration = 0
+        if self.recipe.is_growing and not self.is_over and self.place.epoch >= self.recipe.warmup_epochs:
+            self.place.minibatch_size = max(self.place.minibatch_size, self._grown_size())
+
+    def state(self) -> dict[str, Any]:
+        """Return plain values from which `restore` goes on."""
+        return asdict(self.place)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` has returned.
+
+        Raises:
+            KeyError, TypeError: it is none.
+        """
+        self.place = Place(**{**state, "noise": RunningNoise(**state["noise"])})
+
+    def _grown_size(self) -> int:
+        growth, start = self.recipe.growth, self.recipe.initial_minibatch_size
+        if growth.kind == "schedule":
+            # Smith et al. 2018: the rate stays, and the minibatch grows by what the schedule would divide the rate by.
+            rate = self.schedule(self._position())
+            limit = start * self.schedule.base / rate
+        else:
+            average = self.place.noise.average
+            limit = growth.noise_fraction * (average.scale or 0.0) if average else 0.0
+        return largest_doubling(start, self.recipe.minibatch_size, limit=limit)
+
+    def _position(self) -> float:
+        """Return how many iterations of the first size the training has come."""
+        per_epoch = self.num_samples // self.recipe.initial_minibatch_size
+        return per_epoch * (self.place.epoch + self.place.epoch_iteration / self.iterations_per_epoch)
+
+    def _growth_of_rate(self) -> float:
+        return self.recipe.scaled_rate(self.place.minibatch_size) / self.recipe.base_learning_rate

@@ -1,0 +1,82 @@
+"""How noisy gradients are: unbiased estimates from the workers of one minibatch, and their running averages.
+
+With G the gradient over all data and Sigma the covariance of one sample's gradient, the gradient of B samples has the
+expectation G and the covariance Sigma / B. The *gradient noise scale* tr(Sigma) / |G|^2 (McCandlish et al. 2018,
+arXiv 1812.06162, eq. 2.9) is the minibatch size at which noise and signal are even: far below it, twice the minibatch
+does nearly twice the good; far above it, next to none.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+AVERAGED_ITERATIONS: Final = 1000  # at the reference minibatch size (arXiv 2007.05105, section 4)
+
+
+@dataclass(frozen=True)
+class GradientNoise:
+    """Signal and noise of a gradient.
+
+    Attributes:
+        square: estimates |G|^2; of a single minibatch it may be negative.
+        variance: estimates tr(Sigma), of one sample's gradient.
+    """
+
+    square: float
+    variance: float
+
+    @property
+    def scale(self) -> float | None:
+        """The gradient noise scale in samples; None where the signal drowns in the noise."""
+        return self.variance / self.square if self.square > 0 else None
+
+
+def estimate_noise(
+    sum_of_squares: float, square_of_sum: float, *, worker_count: int, worker_minibatch_size: int
+) -> GradientNoise:
+    """Estimate signal and noise from the gradients of one minibatch's workers.
+
+    The workers' mean gradients g_j, of n samples each, scatter around G with tr(Sigma) / n. Their sample variance is
+    s = (sum |g_j|^2 - k |g|^2) / (k - 1), so that tr(Sigma) = n s, and |G|^2 = |g|^2 - s / k, without bias. It is the
+    estimate from two minibatch sizes, n and kn, of arXiv 1812.06162, appendix A.1.
+
+    Args:
+        sum_of_squares: over the workers, of |g_j / k|^2: of what each adds to the sum.
+        square_of_sum: |g|^2 of the minibatch's gradient g, the mean of the g_j.
+        worker_count: k, at least 2: one worker alone tells nothing of the scatter.
+        worker_minibatch_size: n.
+
+    >>> estimate_noise(0.5**2 + 1.5**2, 2.0**2, worker_count=2, worker_minibatch_size=4)  # g_j are 1 and 3
+    GradientNoise(square=3.0, variance=8.0)
+    """
+    scatter = worker_count * (worker_count * sum_of_squares - square_of_sum) / (worker_count - 1)
+    return GradientNoise(square_of_sum - scatter / worker_count, worker_minibatch_size * scatter)
+
+
+@dataclass
+class RunningNoise:
+    """Exponential averages of signal and of noise, each for itself: an average of their ratios would be biased.
+
+    They reach back over about 1000 iterations at the reference minibatch size, that is 1000 / S at S times the size:
+    always over the same number of samples.
+
+    Attributes:
+        square: of |G|^2.
+        variance: of tr(Sigma).
+        weight: of all that was averaged; 0 before the first.
+    """
+
+    square: float = 0.0
+    variance: float = 0.0
+    weight: float = 0.0
+
+    def add(self, noise: GradientNoise, *, scale: float) -> None:
+        """Average in an iteration at S = `scale` times the reference minibatch size."""
+        new = min(1.0, scale / AVERAGED_ITERATIONS)
+        self.square += new * (noise.square - self.square)
+        self.variance += new * (noise.variance - self.variance)
+        self.weight += new * (1 - self.weight)
+
+    @property
+    def average(self) -> GradientNoise | None:
+        """What they are, without the zeros that they started from; None before the first."""
+        return GradientNoise(self.square / self.weight, self.variance / self.weight) if self.weight else None

@@ -1,0 +1,95 @@
+"""Norms of tensors whose bits depend on the values alone, not on where in memory they lie."""
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Final
+
+import torch
+from torch import Tensor
+
+# Reductions on CUDA take another order where a tensor is not aligned for their vector loads of 4 elements: 16 bytes for
+# float32, 32 for float64. The allocators align to 64 (CPU) and 512 bytes (CUDA).
+ALIGNMENT_BYTES: Final = 64
+
+
+@torch.no_grad()
+def squared_norms(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the sum of the squares of each tensor's elements, summed in float64.
+
+    The same values in the same memory format give the same bits wherever they lie: gradients are views of one buffer
+    for one process, and of other buckets for several. Each tensor is reduced in the order of its memory, after those
+    that do not start at a multiple of 64 bytes have been copied to one that does. Nothing waits for the device.
+
+    Args:
+        tensors: any shapes, real or complex, on one device.
+
+    Returns:
+        As many numbers, float64, on the device of the tensors; an empty tensor has 0.
+
+    >>> squared_norms([torch.tensor([3.0, 4.0]), torch.ones(2, 5)]).round()
+    tensor([25., 10.], dtype=torch.float64)
+    """
+    if not tensors:
+        return torch.zeros(0, dtype=torch.float64)
+    rows = aligned([in_memory_order(tensor.detach()) for tensor in tensors])
+    norms = torch._foreach_norm(rows, 2, dtype=torch.float64)  # noqa: SLF001 - few launches for many small tensors
+    return torch.stack(norms).square()
+
+
+@torch.no_grad()
+def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the norm of each dense tensor, at a fifth of the cost of `squared_norms`: for statistics.
+
+    The bits hold for the same values in the same strides. On CPUs the kernels take one order wherever a tensor lies; on
+    GPUs, those that are not aligned are copied.
+    """
+    if not tensors:
+        return []
+    found = [t if t.device.type == "cpu" or t.data_ptr() % ALIGNMENT_BYTES == 0 else t.clone() for t in tensors]
+    is_half = found[0].dtype in {torch.float16, torch.bfloat16}
+    return list(torch._foreach_norm(found, 2, dtype=torch.float32 if is_half else None))  # noqa: SLF001 - as above
+
+
+def sum_rows(rows: Tensor) -> Tensor:
+    """Return the sum over the first dimension, of 2^m rows, in an order that depends on m alone: by halves.
+
+    >>> sum_rows(torch.tensor([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0], [0.0, 0.0]]))
+    tensor([ 6., 60.])
+    """
+    while len(rows) > 1:
+        lower, upper = rows.chunk(2)
+        rows = lower + upper
+    return rows[0]
+
+
+def in_memory_order(tensor: Tensor) -> Tensor:
+    """Return the elements as one row of real numbers, in the order in which they lie: a view, if they fill a buffer.
+
+    >>> in_memory_order(torch.arange(6).reshape(2, 3).t()).tolist()
+    [0, 1, 2, 3, 4, 5]
+    """
+    real = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    by_stride = sorted(range(real.ndim), key=real.stride, reverse=True)
+    return real.permute(by_stride).reshape(-1)
+
+
+def aligned(rows: Sequence[Tensor]) -> list[Tensor]:
+    """Return the rows, each at a multiple of 64 bytes; those that were not lie side by side in one new buffer."""
+    found = list(rows)
+    odd = [i for i, row in enumerate(rows) if row.data_ptr() % ALIGNMENT_BYTES]
+    for dtype in {rows[i].dtype for i in odd}:
+        places = [i for i in odd if rows[i].dtype == dtype]
+        copies = _side_by_side([rows[i] for i in places])
+        torch._foreach_copy_(copies, [rows[i] for i in places])
+        for i, copy in zip(places, copies, strict=True):
+            found[i] = copy
+    return found
+
+
+def _side_by_side(rows: Sequence[Tensor]) -> list[Tensor]:
+    """Return new rows of the same sizes in one buffer, each at a multiple of 64 bytes."""
+    step = ALIGNMENT_BYTES // rows[0].element_size()
+    starts = accumulate((-(-row.numel() // step) * step for row in rows), initial=0)
+    *offsets, total = starts
+    buffer = rows[0].new_empty(total)
+    return [buffer[offset : offset + row.numel()] for offset, row in zip(offsets, rows, strict=True)]

@@ -1,0 +1,52 @@
+"""Parameter groups: which parameters decay, and one rate for all."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from bigbatch.optimizer_options import Optimizer
+
+Norms: Final = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)  # noqa: SLF001 - no public base class
+
+
+def weight_decay_groups(model: nn.Module, recipe: Optimizer) -> list[dict[str, Any]]:
+    """Divide the trainable parameters into those that decay and those that do not (arXiv 1706.02677, section 5.1)."""
+    groups: dict[float, list[nn.Parameter]] = {recipe.weight_decay: [], 0.0: []}
+    for parameter, decays in _trained(model, recipe):
+        groups[recipe.weight_decay if decays else 0.0].append(parameter)
+    return [{"params": parameters, "weight_decay": decay} for decay, parameters in groups.items() if parameters]
+
+
+def layerwise_groups(model: nn.Module, recipe: Optimizer) -> list[dict[str, Any]]:
+    """Divide likewise; those that do not decay have no rate of their own either, as in the authors' code.
+
+    Also for a weight decay of 0: the two groups differ in `is_layerwise`.
+    """
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for parameter, decays in _trained(model, recipe):
+        groups[decays].append(parameter)
+    return [
+        {"params": parameters, "weight_decay": recipe.weight_decay if decays else 0.0, "is_layerwise": decays}
+        for decays, parameters in groups.items()
+        if parameters
+    ]
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the rate of every parameter group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def _trained(model: nn.Module, recipe: Optimizer) -> Iterator[tuple[nn.Parameter, bool]]:
+    """Yield each trainable parameter, and whether it is of those that decay."""
+    norms = {id(p) for module in model.modules() if isinstance(module, Norms) for p in module.parameters()}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if id(parameter) in norms:
+            yield parameter, recipe.weight_decay_on_norms
+        else:
+            yield parameter, recipe.weight_decay_on_biases or not name.endswith("bias")

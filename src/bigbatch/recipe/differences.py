@@ -1,0 +1,37 @@
+"""In which fields two recipes differ."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from bigbatch.recipe.recipe import Recipe
+
+NOT_OF_THE_RESULT: Final = ("launch.", "checkpoints.", "data.path")  # what may differ between runs with the same bits
+
+
+def differences(old: Recipe, new: Recipe) -> list[str]:
+    """Return one `section.field: old -> new` for each field in which the two recipes differ.
+
+    Where the data lies is left out (what it is, its fingerprint says), and how the run is launched and saved.
+
+    >>> from dataclasses import replace
+    >>> small = Recipe("a", Reference(16, 0.1), Model("resnet18"), Data("digits"), 16, 16, 30)
+    >>> differences(small, replace(small, minibatch_size=32))
+    ['minibatch_size: 16 -> 32']
+    """
+    before, after = flatten(old.to_dict()), flatten(new.to_dict())
+    keys = sorted(key for key in before.keys() | after.keys() if not key.startswith(NOT_OF_THE_RESULT))
+    return [
+        f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if repr(before.get(key)) != repr(after.get(key))
+    ]
+
+
+def flatten(table: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Return a table of tables as one table whose keys say the path.
+
+    >>> flatten({"seed": 0, "model": {"width": 16}})
+    {'seed': 0, 'model.width': 16}
+    """
+    flat: dict[str, object] = {}
+    for key, value in table.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat

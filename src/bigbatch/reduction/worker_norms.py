@@ -1,0 +1,80 @@
+"""The squared norm of every worker's gradient, known to all processes: what the gradient's noise is measured from."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bigbatch.norms import norms, sum_rows
+from bigbatch.reduction.communicator import Communicator
+from bigbatch.reduction.tree import Node, run_of
+
+
+class WorkerNorms:
+    """Collect the norms of the workers' gradients, parameter by parameter, as backpropagation makes them.
+
+    Nothing in them depends on the processes: a norm is taken of one parameter's gradient of one worker; the processes
+    exchange a table with a place for each worker, in which a sum only ever adds zeros; and what follows is added in an
+    order of its own.
+
+    Args:
+        parameters: those that train.
+        worker_count: workers of a minibatch (k).
+        workers: those of this process.
+        communicator: to the others; None if there are none.
+    """
+
+    def __init__(
+        self, parameters: Sequence[Tensor], *, worker_count: int, workers: range, communicator: Communicator | None
+    ) -> None:
+        self.worker_count, self.workers, self.communicator = worker_count, workers, communicator
+        self.nothing = [torch.zeros((), device=parameters[0].device)] * power_of_two(len(parameters))
+        self.found: list[list[Tensor]] = []  # of each worker, of each parameter; then zeros
+        self.table = torch.empty(0)
+
+    def begin(self, worker: int) -> None:
+        """Make room for a worker's norms: zeros, which stay where it has no gradient."""
+        if worker == self.workers.start:
+            self.found.clear()
+        self.found.append(self.nothing.copy())
+
+    def add(self, places: Sequence[int], gradients: Sequence[Tensor]) -> None:
+        """Take the norms of gradients of the last worker, of the parameters at these places."""
+        for place, norm in zip(places, norms(gradients), strict=True):
+            self.found[-1][place] = norm
+
+    def submit(self) -> None:
+        """Start to exchange the table; when the communication is finished, it is whole."""
+        run = run_of(self.workers, self.worker_count)
+        num_rows = power_of_two(self.worker_count)
+        tables = torch.zeros(len(run), num_rows, dtype=torch.float64, device=self.nothing[0].device)
+        self.table = tables[-1]
+        self.table[self.workers.start : self.workers.stop] = self._squares(self.found)
+        if self.communicator:
+            nodes = [Node(node.start, node.stop, table) for node, table in zip(run, tables, strict=True)]
+            self.communicator.submit(nodes, self.table)
+
+    def finish(self, gradients: Sequence[Tensor | None]) -> Tensor:
+        """Return, in float64, the sum of the workers' squared norms, and the squared norm of their gradients' sum.
+
+        Args:
+            gradients: that sum, of each parameter.
+        """
+        self.begin(self.workers.start)
+        places = [place for place, gradient in enumerate(gradients) if gradient is not None]
+        self.add(places, [gradient for gradient in gradients if gradient is not None])
+        return torch.stack([sum_rows(self.table), self._squares(self.found)[0]])
+
+    def _squares(self, found: Sequence[Sequence[Tensor]]) -> Tensor:
+        """Return the squared norm of each whole gradient, from those of its parameters."""
+        table = torch.stack([norm for row in found for norm in row]).view(len(found), -1)
+        return sum_rows(table.double().square().t())
+
+
+def power_of_two(number: int) -> int:
+    """Return the least power of two that is not below the number.
+
+    >>> [power_of_two(number) for number in (1, 2, 3, 29, 32)]
+    [1, 2, 4, 32, 32]
+    """
+    return 1 << (number - 1).bit_length()

@@ -1,0 +1,144 @@
+"""The course of a training: minibatch size, rate and end."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bigbatch.course import Course
+from bigbatch.errors import InputError
+from bigbatch.gradient_noise import GradientNoise
+from bigbatch.presets import digits
+from bigbatch.recipe_file import with_settings
+
+N = 1280  # samples of the digits
+
+
+def course_of(*settings):
+    return Course(with_settings(digits(), list(settings)), N)
+
+
+def follow(course, noise=None):
+    """Go to the end; return (epoch, size, rate) of every update."""
+    updates = []
+    while not course.is_over:
+        while not course.is_epoch_over:
+            course.observe(noise)
+            updates.append((course.place.epoch, course.place.minibatch_size, course.learning_rate))
+            course.advance()
+        course.end_epoch()
+    return updates
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from([16, 48, 256, 1280]),
+    st.sampled_from(["cosine", "step", "constant"]),
+    st.sampled_from(["gradual", "none"]),
+)
+def test_with_one_size_the_rate_is_the_schedules_and_the_end_after_the_last_epoch(size, schedule, warmup):
+    changes = f"minibatch_size={size}", f"schedule.kind={schedule}", f"warmup.kind={warmup}", "epochs=7"
+    course = course_of(*changes)
+    per_epoch = N // size
+    rate = course.recipe.learning_rate(per_epoch)
+    assert course.total_iterations == 7 * per_epoch
+    assert follow(course) == [(i // per_epoch, size, rate(i)) for i in range(7 * per_epoch)]
+
+
+ADASCALE = ("scaling.rule=adascale", "minibatch_size=256", "epochs=4")
+
+
+def test_adascale_ends_when_it_has_come_as_far_as_the_reference():
+    """All noise: 16 steps of the reference each, at 16 times its rate. All signal: as many updates as the reference."""
+    for noise, times in ((GradientNoise(0.0, 1.0), 16), (GradientNoise(1.0, 0.0), 1)):
+        updates = follow(course_of(*ADASCALE), noise)
+        reference = course_of("epochs=4").recipe.learning_rate(80)
+        assert len(updates) == 320 / times
+        assert [rate for *_, rate in updates] == [times * reference(times * i) for i in range(len(updates))]
+
+
+def test_adascale_in_between():
+    """Noise and signal even at 256 samples: sigma^2 = 16, mu^2 = 1, S = 16, hence r = 17 / 2."""
+    course = course_of(*ADASCALE)
+    updates = follow(course, GradientNoise(1.0, 256.0))
+    assert course.place.gain == pytest.approx(8.5)
+    assert len(updates) == 38  # the first that times 8.5 is at least 320
+    assert course.place.epoch == 8  # of 5 updates, the last cut short
+    assert course.is_over
+
+
+def test_adascale_keeps_its_rate_where_nothing_was_learnt_from_an_update():
+    course = course_of(*ADASCALE)
+    course.observe(GradientNoise(1.0, 256.0))
+    before = course.learning_rate
+    course.observe(None)
+    assert course.learning_rate == before == pytest.approx(8.5 * 0.05)
+
+
+def test_growing_by_the_schedule_keeps_the_rate_and_makes_the_minibatch_larger():
+    """Where the step schedule divides the rate by 10, the minibatch grows 8 times and the rate falls by 0.8."""
+    course = course_of("growth.kind=schedule", "growth.start=32", "minibatch_size=1024", "warmup.kind=none")
+    updates = follow(course)
+    sizes = {epoch: size for epoch, size, _ in updates}
+    assert [sizes[epoch] for epoch in (0, 14, 15, 24, 25, 29)] == [32, 32, 256, 256, 1024, 1024]
+    assert {round(rate, 10) for epoch, _, rate in updates if epoch < 15} == {0.1}
+    assert {round(rate, 10) for epoch, _, rate in updates if 15 <= epoch < 25} == {0.08}
+    assert {round(rate, 10) for epoch, _, rate in updates if epoch >= 25} == {0.032}
+    for epoch, size, rate in updates:  # the rate over the minibatch size is that of the schedule, whatever the size
+        assert rate / size == pytest.approx(0.05 / 16 * 0.1 ** ((epoch >= 15) + (epoch >= 25)))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.floats(0, 5_000), min_size=30, max_size=30))
+def test_growing_with_the_noise_scale_never_shrinks_and_stays_within_it(scales):
+    course = course_of("growth.kind=noise-scale", "growth.start=32", "minibatch_size=512")
+    sizes = []
+    for scale in scales:
+        while not course.is_epoch_over:
+            course.observe(GradientNoise(1.0, scale))
+            course.advance()
+        sizes.append(course.place.minibatch_size)
+        course.end_epoch()
+        average = course.place.noise.average
+        assert course.place.minibatch_size <= max(sizes[-1], average.scale)
+    assert sizes == sorted(sizes)
+    assert set(sizes[:3]) == {32}, "not within the warmup"
+    assert course.is_over
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [("minibatch_size=256",), ADASCALE, ("growth.kind=schedule", "minibatch_size=256", "schedule.kind=cosine")],
+)
+def test_put_back_anywhere_it_goes_on_as_before(changes):
+    whole, noise = course_of(*changes), GradientNoise(1.0, 100.0)
+    updates = follow(whole, noise)
+    for stop in (0, 1, 7, len(updates) - 1):
+        part = course_of(*changes)
+        for _ in range(stop):
+            part.observe(noise)
+            part.advance()
+            if part.is_epoch_over:
+                part.end_epoch()
+        again = course_of(*changes)
+        again.restore(json.loads(json.dumps(part.state())))
+        assert follow(again, noise) == updates[stop:]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (("scaling.rule=adascale", "minibatch_size=16"), "at least 2 of them, 32 samples"),
+        (("scaling.rule=adascale", "minibatch_size=32", "reference.minibatch_size=64"), "at least the reference's 64"),
+        (("scaling.rule=adascale", "growth.kind=schedule", "minibatch_size=64"), "exclude each other"),
+        (("growth.kind=noise-scale", "minibatch_size=64"), "at least 2 of them, 32 samples"),
+        (("growth.kind=schedule", "growth.start=128", "minibatch_size=64"), "larger than minibatch_size 64"),
+        (("growth.kind=schedule", "growth.start=24", "minibatch_size=64"), "24 is not divisible"),
+        (("growth.kind=noise", "minibatch_size=64"), "growth.kind 'noise' is unknown"),
+        (("growth.kind=noise-scale", "growth.start=32", "minibatch_size=64", "growth.noise_fraction=0"), "above 0"),
+    ],
+)
+def test_what_cannot_be_is_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        course_of(*changes)
