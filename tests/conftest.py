@@ -15,7 +15,10 @@ import torch
 from bigbatch.data.fashion_mnist import FILES
 from bigbatch.presets import digits
 from bigbatch.recipe import Recipe
+from bigbatch.report.page import Report, make_report
+from bigbatch.report.reading import read_runs
 from bigbatch.runs import RunFolder
+from studies import write_study
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tests' promises are about processes, of which one GPU allows one
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="bigbatch-tests-")  # measurements of all-reduces are kept there
@@ -120,3 +123,15 @@ def group(tmp_path: Path) -> Callable[..., None]:
         assert not failed, "\n".join(failed)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of runs of several minibatch sizes and seeds; read only."""
+    return write_study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="session")
+def report(study: Path) -> Report:
+    """Return the report of the study."""
+    return make_report(read_runs([study]), command="bigbatch report runs")

@@ -19,7 +19,7 @@ from bigbatch.report.reading import read_runs
 from bigbatch.report.results import read_results, results_to_json
 from bigbatch.report.single_figure import CURVES, SIZES, draw_figure
 from bigbatch.report.tables import run_row
-from studies import recipe_of, write_run, write_study
+from studies import recipe_of, write_run
 
 SIGNATURES = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(1)>&lt;$\\frac{'
@@ -39,16 +39,6 @@ class Tags(HTMLParser):
 
     def handle_data(self, data):
         self.text.append(data)
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    return write_study(tmp_path_factory.mktemp("study"))
-
-
-@pytest.fixture(scope="module")
-def report(study):
-    return make_report(read_runs([study]), command="bigbatch report runs")
 
 
 def test_a_row_shows_a_run_and_says_when_it_has_not_finished(tmp_path):

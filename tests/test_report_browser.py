@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bigbatch.report.page import make_report, write_report
-from bigbatch.report.reading import read_runs
-from studies import write_study
+from bigbatch.report.page import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 TIMEOUT_SECONDS = 120
@@ -35,12 +33,10 @@ FRAME = """<!DOCTYPE html><title>loading</title><iframe width="400" height="900"
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("browser")
-    report = make_report(read_runs([write_study(folder / "runs")]), command="bigbatch report runs")
-    write_report(report, folder / "report")
-    return folder / "report" / "index.html"
+@pytest.fixture
+def page(report, tmp_path):
+    write_report(report, tmp_path / "report")
+    return tmp_path / "report" / "index.html"
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from bigbatch.noise_scale import smoothed_noise_scale
 from bigbatch.run_record import RunRecord, as_number
 
-HORIZON: Final = 20  # the noise scale is averaged over about a 20th of a run
+HORIZON, SHORTEST = 20, 5  # the noise scale is averaged over about a 20th of a run, at least 5 measurements
 
 Curve = list[tuple[float, float]]
 CurveOf = Callable[[RunRecord], Curve]
@@ -35,7 +35,9 @@ def noise_curve(runs: Sequence[RunRecord]) -> Curve:
         return []
     squares, variances = (_mean_by_iteration(runs, name) for name in ("gradient_square", "gradient_variance"))
     both = sorted(squares.keys() & variances.keys())
-    scales = smoothed_noise_scale([squares[i] for i in both], [variances[i] for i in both], len(both) / HORIZON)
+    scales = smoothed_noise_scale(
+        [squares[i] for i in both], [variances[i] for i in both], max(len(both) / HORIZON, SHORTEST)
+    )
     pairs = ((epoch_at(runs[0], i), scale) for i, scale in zip(both, scales, strict=True))
     return [(epoch, scale) for epoch, scale in pairs if epoch is not None and scale is not None]
 

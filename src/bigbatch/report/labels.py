@@ -27,6 +27,7 @@ PHRASES: Final[Mapping[tuple[str, object], str]] = {
     ("growth.kind", "none"): "minibatch does not grow",
     ("growth.kind", "schedule"): "minibatch grows as the schedule lowers the rate",
     ("growth.kind", "noise-scale"): "minibatch follows the noise scale",
+    ("scaling.weight_decay", "keep"): "weight decay not scaled",
     ("average.decay", 0.0): "no average of the weights",
 }
 # Fields whose value alone says nothing.
@@ -44,6 +45,7 @@ WITH_VALUE: Final[Mapping[str, str]] = {
     "optimizer.weight_decay": "weight decay {}",
     "model.dropout": "dropout {}",
     "data.augmentation": "augmentation {}",
+    "scaling.weight_decay": "weight decay scaled ({})",
     "growth.start": "minibatch grows from {}",
     "growth.noise_fraction": "up to {} of the noise scale",
     "average.decay": "average of the weights, {}",
