@@ -16,14 +16,17 @@ from hypothesis import settings
 from bigbatch.data.fashion_mnist import FILES
 from bigbatch.presets import digits
 from bigbatch.recipe import Recipe
+from bigbatch.report.page import Report, make_report
+from bigbatch.report.reading import read_runs
 from bigbatch.runs import RunFolder
+from studies import write_study
 
 settings.register_profile("steady", deadline=None)  # a busy machine is no reason to fail
 settings.load_profile("steady")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tests' promises are about processes, of which one GPU allows one
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="bigbatch-tests-")  # measurements of all-reduces are kept there
 # Run as processes, imported by the command or by tests, not collected.
-collect_ignore = ["programs", "user_models.py", "broken_models.py", "bad_images.py", "mutations.py"]
+collect_ignore = ["programs", "user_models.py", "broken_models.py", "bad_images.py", "mutations.py", "studies.py"]
 PROGRAMS = Path(__file__).parent / "programs"
 TIMEOUT_SECONDS = 240
 
@@ -123,3 +126,15 @@ def group(tmp_path: Path) -> Callable[..., None]:
         assert not failed, "\n".join(failed)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of runs of several minibatch sizes and seeds; read only."""
+    return write_study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="session")
+def report(study: Path) -> Report:
+    """Return the report of the study."""
+    return make_report(read_runs([study]), command="bigbatch report runs")

@@ -39,8 +39,8 @@ def differences_by_contract(old: RunRecord, new: RunRecord) -> tuple[list[Differ
         for name in before | after
         if repr(before.get(name)) != repr(after.get(name))
     ]
-    inside = [difference for difference in differing if _is_inside(difference.name, old, new)]
-    outside = [difference for difference in differing if not _is_inside(difference.name, old, new)]
+    inside = [difference for difference in differing if is_inside(difference.name, old, new)]
+    outside = [difference for difference in differing if not is_inside(difference.name, old, new)]
     return inside, [*outside, *_contradictions(old), *_contradictions(new)]
 
 
@@ -99,8 +99,8 @@ def _attempts(run: RunRecord) -> str:
     return f"{len(run.attempts)} ({'; '.join(reasons)})" if reasons else str(len(run.attempts))
 
 
-def _is_inside(name: str, old: RunRecord, new: RunRecord) -> bool:
-    """Tell whether a difference in this cannot matter for the bits of these two runs."""
+def is_inside(name: str, old: RunRecord, new: RunRecord) -> bool:
+    """Tell whether a difference in this fact cannot matter for the bits of these two runs."""
     if name == ON_NONFINITE:  # it decides nothing until something is not finite
         return not any(line.get("skipped") for run in (old, new) for line in run.iterations)
     if name in {"processes", "all_reduce"}:  # the backend's own sum depends on who takes part

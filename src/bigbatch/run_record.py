@@ -1,6 +1,6 @@
-"""What a run's folder says of it, read with mistrust: it may be old, damaged, half written, or another's."""
+"""What a run's folder, or what was kept of it, says; read with mistrust: it may be old, damaged or another's."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,14 @@ LARGEST: Final = 2**63
 
 
 @dataclass(frozen=True)
+class KeptMetrics:
+    """Lines of metrics.jsonl that were kept of a run whose folder may be gone: of its iterations, and of its epochs."""
+
+    iterations: Sequence[dict[str, Any]]
+    epochs: Sequence[dict[str, Any]]
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """A run as its folder tells it; what is missing or of the wrong type is None.
 
@@ -26,11 +34,13 @@ class RunRecord:
         path: its folder.
         state: running, finished, stopped, failed or interrupted.
         summary: run.json.
+        kept: the lines of metrics.jsonl, where they do not come from the folder.
     """
 
     path: Path
     state: str
     summary: Mapping[str, Any]
+    kept: KeptMetrics | None = None
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -60,12 +70,14 @@ class RunRecord:
     @cached_property
     def iterations(self) -> list[dict[str, Any]]:
         """The iterations' lines of metrics.jsonl, in order, as they are when they are first asked for."""
-        return [line for line in RunFolder(self.path).read_iterations() if _is_plausible(line)]
+        lines = self.kept.iterations if self.kept else RunFolder(self.path).read_iterations()
+        return [line for line in lines if _is_plausible(line)]
 
     @cached_property
     def epochs(self) -> list[dict[str, Any]]:
         """The epochs' lines of metrics.jsonl, in order, as they are when they are first asked for."""
-        return [line for line in RunFolder(self.path).read_epochs() if _is_plausible(line)]
+        lines = self.kept.epochs if self.kept else RunFolder(self.path).read_epochs()
+        return [line for line in lines if _is_plausible(line)]
 
     @property
     def num_iterations(self) -> int:
@@ -91,7 +103,7 @@ class RunRecord:
         recorded = as_number(self.summary.get("validation_error")) if self.has_ended else None
         if recorded is not None:
             return recorded
-        errors = [as_number(epoch["validation_error"]) for epoch in self.epochs]
+        errors = [as_number(epoch.get("validation_error")) for epoch in self.epochs]
         numbers = [error for error in errors if error is not None]
         return run_error(numbers) if numbers else None
 
@@ -125,6 +137,18 @@ def read_record(path: Path) -> RunRecord:
         raise InputError(msg)
     state = INTERRUPTED if status == RUNNING and not is_locked(path) else str(status)
     return RunRecord(path, state, summary)
+
+
+def kept_record(path: Path, state: object, summary: object, kept: KeptMetrics) -> RunRecord:
+    """Return a run of which another file tells what its folder said.
+
+    Raises:
+        InputError: its state is none, or its summary is none that a run writes.
+    """
+    if state not in (*STATUSES, INTERRUPTED) or not isinstance(summary, dict) or not _is_plausible(summary):
+        msg = f"what was kept of the run {path} is damaged"
+        raise InputError(msg)
+    return RunRecord(path, str(state), summary, kept)
 
 
 def as_number(value: object) -> float | None:

@@ -13,10 +13,10 @@ from bigbatch.cli.parser import Parser, add_command, add_machine, add_recipe
 from bigbatch.cli.processes import processes_to_launch
 from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.cli.tables import print_table
+from bigbatch.communication_figures import draw_all_reduces, size_in_words
 from bigbatch.errors import InputError
 from bigbatch.launch_options import Launch
 from bigbatch.place import find_place
-from bigbatch.report import draw_all_reduces, size_in_words
 
 if TYPE_CHECKING:
     from bigbatch.cli.parser import Commands

@@ -13,11 +13,11 @@ from bigbatch.cli.parser import add_command, add_recipe
 from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.cli.tables import cell, print_table
 from bigbatch.cluster import Prediction, into_buckets, parse_cluster, predict, scales
+from bigbatch.communication_figures import draw_predictions
 from bigbatch.data import count_train_samples
 from bigbatch.errors import InputError
 from bigbatch.plan import Plan, process_blocks
 from bigbatch.printable import printable
-from bigbatch.report import draw_predictions
 
 if TYPE_CHECKING:
     from bigbatch.cli.parser import Commands

@@ -1,40 +1,104 @@
 """`bigbatch report`."""
 
 import argparse
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from bigbatch.cli.argument_types import percentage_points
 from bigbatch.cli.parser import add_command
 from bigbatch.cli.tables import cell, print_table
-from bigbatch.report import draw_error_curves, summarise
-from bigbatch.runs import RunFolder
+from bigbatch.errors import InputError
+from bigbatch.printable import printable
+from bigbatch.report.page import PAGE, Report, make_report, missing_extras, write_report
+from bigbatch.report.reading import read_runs
+from bigbatch.report.results import Runs
+from bigbatch.report.single_figure import AUTO, KINDS, draw_figure
+from bigbatch.report.tables import Row, justify, run_row
 
 if TYPE_CHECKING:
     from bigbatch.cli.parser import Commands
 
+DEFAULT_FOLDER: Final = Path("report")
+ON_THE_TERMINAL: Final = ("recipe", "minibatch", "seeds", "error %", "difference", "verdict")
+
 
 def add_report(commands: "Commands") -> None:
     """Add the command with its options."""
-    parser = add_command(commands, "report", "Print runs side by side, and draw their error curves.")
-    parser.add_argument("folders", type=Path, nargs="+", metavar="RUN", help="the runs' folders")
-    parser.add_argument("--figure", type=Path, metavar="FILE", help="write the error curves (.png, .svg or .pdf)")
+    parser = add_command(
+        commands, "report", "Print runs side by side, judge them, and write a page with their figures and tables."
+    )
+    parser.add_argument(
+        "runs",
+        type=Path,
+        nargs="+",
+        metavar="RUNS",
+        help="a run's folder, a folder of runs, or the runs.json that an earlier report wrote",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help=f"write {PAGE}, the figures as PNG, and runs.json there (default: {DEFAULT_FOLDER}; none with --figure)",
+    )
+    parser.add_argument(
+        "--margin",
+        type=percentage_points,
+        metavar="M",
+        help="the largest difference in validation error that counts as a match, percentage points (default: two "
+        "standard deviations of the reference's seeds)",
+    )
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="write one figure alone (.png, .svg or .pdf)")
+    parser.add_argument(
+        "--figure-kind",
+        choices=(AUTO, *KINDS),
+        default=AUTO,
+        help="errors over epochs, or over minibatch sizes (default: sizes, if several were run, with several seeds)",
+    )
     parser.set_defaults(run=report_command)
 
 
 def report_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
-    """Print the table of the runs, and write the figure if one is asked for."""
-    del arguments
+    """Print the table of the runs, and write the page, or the figure that is asked for."""
+    runs = read_runs(options.runs)
+    _print_rows([run_row(run) for run in runs.records])
+    for bad in runs.unreadable:
+        print(printable(f"left out: {bad.reason}"))
+    if options.figure:
+        draw_figure(runs.records, options.figure, kind=options.figure_kind, margin=options.margin)
+        print(printable(f"figure: {options.figure}"))
+    if options.output or not options.figure:
+        _write_page(runs, options, shlex.join(["bigbatch", *arguments]))
+
+
+def _write_page(runs: Runs, options: argparse.Namespace, command: str) -> None:
+    if missing := missing_extras():
+        msg = f"there is no page without {missing}"
+        if options.output:
+            raise InputError(msg)
+        print(f"bigbatch: {msg}", file=sys.stderr)
+        return
+    folder = options.output or DEFAULT_FOLDER
+    report = make_report(runs, command=command, margin=options.margin)
+    write_report(report, folder)
+    _print_findings(report)
+    print(printable(f"page: {folder / PAGE}"))
+
+
+def _print_findings(report: Report) -> None:
+    for section in report.sections:
+        _print_rows([{name: row[name] for name in ON_THE_TERMINAL} for row in section.points])
+        print(printable(f"{section.title}: {section.headline}"))
+
+
+def _print_rows(rows: Sequence[Row]) -> None:
     from rich.table import Table
 
-    folders = [RunFolder(path) for path in options.folders]
-    rows = [summarise(folder) for folder in folders]
     table = Table()
-    for heading in rows[0]:
-        table.add_column(heading, overflow="fold", justify="left" if heading in {"run", "weights"} else "right")
+    for heading in rows[0] if rows else ():
+        table.add_column(heading, overflow="fold", justify="right" if justify(heading) == "right" else "left")
     for row in rows:
-        table.add_row(*(cell(f"{value:.4g}" if isinstance(value, float) else value) for value in row.values()))
+        table.add_row(*map(cell, row.values()))
     print_table(table)
-    if options.figure:
-        draw_error_curves(folders, options.figure)
-        print(f"figure: {options.figure}")

@@ -1,66 +1,11 @@
-"""Runs side by side: a table, and a figure of their error curves."""
+"""Figures of what summing gradients costs: measured among processes, and predicted for a cluster."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from bigbatch.cluster import Prediction
-from bigbatch.errors import InputError
-from bigbatch.figures import plain_numbers, series_style, written_figure
-from bigbatch.runs import RunFolder
-
-HASH_DIGITS: Final = 8
-
-
-def summarise(folder: RunFolder) -> dict[str, Any]:
-    """Return what a table row shows of a run.
-
-    Raises:
-        InputError: the folder holds no run, or one without a finished epoch.
-    """
-    summary, recipe = folder.read_summary(), folder.recipe
-    if "validation_error" not in summary:
-        msg = f"{folder.path} has no result yet (status: {summary.get('status', 'unknown')})"
-        raise InputError(msg)
-    name = folder.path.name if summary.get("status") == "finished" else f"{folder.path.name} ({summary.get('status')})"
-    try:
-        return {
-            "run": name,
-            "minibatch": recipe.minibatch_size,
-            "workers": recipe.worker_count,
-            "rate": recipe.base_learning_rate,
-            "iterations": int(summary["iterations"]),
-            "error %": float(summary["validation_error"]),
-            "seconds": float(summary["seconds"]),
-            "weights": str(summary["weights_sha256"])[:HASH_DIGITS],
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        msg = f"{folder.path} holds no run (run.json is damaged)"
-        raise InputError(msg) from error
-
-
-def draw_error_curves(folders: Sequence[RunFolder], target: Path) -> None:
-    """Draw the validation error of every epoch of every run, and write the figure (its suffix says the format).
-
-    Raises:
-        InputError: matplotlib is not installed, or the file cannot be written.
-    """
-    with written_figure(target) as axes:
-        for i, folder in enumerate(folders):
-            epochs = folder.read_epochs()
-            row = summarise(folder)
-            label = f"minibatch {row['minibatch']}, rate {row['rate']:g}: {row['error %']:.2f} %"
-            errors = [epoch["validation_error"] for epoch in epochs]
-            axes.plot([epoch["epoch"] for epoch in epochs], errors, label=label, **series_style(i))
-        axes.set(xlabel="epoch", ylabel="validation error (%)", yscale="log", title=_title(folders))
-        plain_numbers(axes.yaxis)
-        axes.grid(visible=True, which="both", alpha=0.25)
-        axes.legend(title="median error of the last 5 epochs")
-
-
-def _title(folders: Sequence[RunFolder]) -> str:
-    names = sorted({folder.recipe.name for folder in folders})
-    return "Validation error of " + ", ".join(names)
+from bigbatch.figures import series_style, written_figure
 
 
 def draw_all_reduces(result: dict[str, Any], target: Path) -> None:

@@ -1,0 +1,73 @@
+"""A run's record made small: what a report needs of it, at most 200 points a curve. Doing it again changes nothing."""
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+from bigbatch.run_record import KeptMetrics, RunRecord, as_number
+
+MOST_POINTS: Final = 200
+LAST_EPOCHS: Final = 5  # the error of a run that has not ended is their median
+ITERATION_VALUES: Final = ("loss", "learning_rate", "gradient_square", "gradient_variance")
+EPOCH_VALUES: Final = ("iteration", "loss", "validation_error", "seconds")
+OF_THE_RUN: Final = (
+    *("status", "recipe", "seed", "reduction", "data_fingerprint", "all_reduce", "default_dtype"),
+    *("iterations", "seconds", "validation_error", "final_validation_error", "weights_sha256", "error", "stopped_by"),
+)
+OF_AN_ATTEMPT: Final = (
+    *("started", "versions", "git", "host", "processes", "threads_per_process", "device", "code", "after"),
+)
+
+
+def condense(run: RunRecord) -> RunRecord:
+    """Return the run with what a report needs: neighbouring iterations averaged, numbers of six digits."""
+    summary = {key: run.summary[key] for key in (*OF_THE_RUN, *OF_AN_ATTEMPT) if key in run.summary}
+    if len(run.attempts) > 1:
+        summary["attempts"] = [{key: old[key] for key in OF_AN_ATTEMPT if key in old} for old in run.attempts]
+    kept = KeptMetrics(_thin_iterations(run.iterations), _thin_epochs(run.epochs))
+    return RunRecord(run.path, run.state, _finite(summary), kept)
+
+
+def _thin_iterations(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    count = min(len(lines), MOST_POINTS)
+    cuts = [i * len(lines) // count for i in range(count + 1)] if count else []
+    return [_mean_line(lines[start:stop]) for start, stop in pairwise(cuts)]
+
+
+def _mean_line(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return one line for several: the means, at the middle one's iteration and with its learning rate."""
+    middle = lines[len(lines) // 2]
+    means = {name: _mean(line.get(name) for line in lines) for name in ITERATION_VALUES}
+    means["learning_rate"] = _mean([middle.get("learning_rate")])
+    kept = {name: mean for name, mean in means.items() if mean is not None}
+    skipped = {"skipped": True} if any(line.get("skipped") for line in lines) else {}
+    return {"iteration": middle["iteration"], **kept, **skipped}
+
+
+def _thin_epochs(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    if len(lines) > MOST_POINTS:
+        early, last = lines[:-LAST_EPOCHS], lines[-LAST_EPOCHS:]
+        wanted = MOST_POINTS - LAST_EPOCHS
+        lines = [*(early[i * len(early) // wanted] for i in range(wanted)), *last]
+    return [{"epoch": line["epoch"], **_numbers(line)} for line in lines]
+
+
+def _numbers(line: dict[str, Any]) -> dict[str, Any]:
+    values = {name: _mean([line.get(name)]) for name in EPOCH_VALUES}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _mean(values: Iterable[object]) -> float | None:
+    """Return the mean of those that are finite numbers, with six digits."""
+    numbers = [float(number) for value in values if (number := as_number(value)) is not None and math.isfinite(number)]
+    return float(f"{math.fsum(numbers) / len(numbers):.6g}") if numbers else None
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Return JSON in which what is no finite number is null: other readers know nothing else."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

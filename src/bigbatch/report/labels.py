@@ -1,0 +1,99 @@
+"""What a variant of a recipe is called: a few words for each field in which it differs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from bigbatch.contract import in_words
+from bigbatch.printable import printable
+
+LONGEST: Final = 48
+
+# A field's value in a person's words.
+PHRASES: Final[Mapping[tuple[str, object], str]] = {
+    ("scaling.rule", "linear"): "linear",
+    ("scaling.rule", "square-root"): "square-root rule",
+    ("scaling.rule", "none"): "rate not scaled",
+    ("scaling.rule", "adascale"): "AdaScale",
+    ("warmup.kind", "none"): "no warmup",
+    ("warmup.kind", "constant"): "constant warmup",
+    ("warmup.kind", "gradual"): "gradual warmup",
+    ("model.zero_gamma", False): "gamma 1 everywhere",
+    ("model.zero_gamma", True): "gamma 0 at the blocks' ends",
+    ("optimizer.nesterov", False): "no Nesterov",
+    ("optimizer.nesterov", True): "Nesterov",
+    ("optimizer.weight_decay_on_norms", True): "weight decay on norms",
+    ("optimizer.weight_decay_on_biases", True): "weight decay on biases",
+    ("model.dropout", 0.0): "no dropout",
+    ("growth.kind", "none"): "minibatch does not grow",
+    ("growth.kind", "schedule"): "minibatch grows as the schedule lowers the rate",
+    ("growth.kind", "noise-scale"): "minibatch follows the noise scale",
+    ("scaling.weight_decay", "keep"): "weight decay not scaled",
+    ("average.decay", 0.0): "no average of the weights",
+}
+# Fields whose value alone says nothing.
+WITH_VALUE: Final[Mapping[str, str]] = {
+    "warmup.epochs": "warmup of {} epochs",
+    "epochs": "{} epochs",
+    "worker_minibatch_size": "worker minibatch {}",
+    "reference.minibatch_size": "reference minibatch {}",
+    "reference.learning_rate": "reference rate {}",
+    "schedule.kind": "{} schedule",
+    "schedule.milestones": "milestones {}",
+    "schedule.factor": "steps of {}",
+    "optimizer.name": "{}",
+    "optimizer.momentum": "momentum {}",
+    "optimizer.weight_decay": "weight decay {}",
+    "model.dropout": "dropout {}",
+    "data.augmentation": "augmentation {}",
+    "scaling.weight_decay": "weight decay scaled ({})",
+    "growth.start": "minibatch grows from {}",
+    "growth.noise_fraction": "up to {} of the noise scale",
+    "average.decay": "average of the weights, {}",
+    "precision": "{}",
+    "loss": "loss {}",
+}
+
+
+def variant_label(changed: Mapping[str, object]) -> str:
+    """Return a name for a recipe that differs from another in these fields.
+
+    >>> variant_label({"scaling.rule": "none", "warmup.kind": "none"})
+    'rate not scaled, no warmup'
+    >>> variant_label({"optimizer.momentum": 0.8, "optimizer.arguments.eps": 1e-8})
+    'momentum 0.8, optimizer.arguments.eps 1e-08'
+    """
+    return ", ".join(_phrase(field, value) for field, value in changed.items())
+
+
+def _phrase(field: str, value: object) -> str:
+    known = PHRASES.get((field, value)) if isinstance(value, bool | int | float | str) else None
+    text = known or WITH_VALUE.get(field, f"{field} {{}}").replace("{}", in_words(value))
+    return shortened(printable(text), LONGEST)
+
+
+def shortened(text: str, longest: int) -> str:
+    """Return the text, or its beginning and an ellipsis.
+
+    >>> shortened("abcdef", 4)
+    'abc…'
+    """
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def columns_for(labels: Sequence[str]) -> int:
+    """Return how many columns of a legend fit under a figure.
+
+    >>> columns_for(["linear", "no warmup"]), columns_for(["x" * 60])
+    (3, 1)
+    """
+    longest = max(map(len, labels), default=0)
+    return next(columns for columns, most in ((3, 28), (2, 46), (1, longest)) if longest <= most)
+
+
+def short_size(size: int) -> str:
+    """Return a minibatch size as the paper's axes have it.
+
+    >>> short_size(512), short_size(8192), short_size(1500)
+    ('512', '8k', '1500')
+    """
+    return f"{size // 1024}k" if size >= 1024 and size % 1024 == 0 else str(size)  # noqa: PLR2004

@@ -1,0 +1,118 @@
+"""The runs of a report in one JSON file: small enough to commit, enough to draw the report again years later."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from errno import EFBIG, EINVAL
+from pathlib import Path
+from typing import Any, Final
+
+from bigbatch.errors import InputError
+from bigbatch.paths import is_file
+from bigbatch.run_record import KeptMetrics, RunRecord, as_table, as_text, kept_record
+
+FORMAT: Final = "bigbatch report 1"
+LARGEST_BYTES: Final = 1 << 28
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A folder that looks like a run's and cannot be read as one, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs of a report, in order, and what could not be read."""
+
+    records: Sequence[RunRecord]
+    unreadable: Sequence[Unreadable]
+
+
+def results_to_json(runs: Runs) -> str:
+    """Return the runs as JSON, a line each; `condense` has made them small."""
+    lines = ",\n".join(json.dumps(_table_of(run), separators=(",", ":"), allow_nan=False) for run in runs.records)
+    unreadable = json.dumps([[bad.path, bad.reason] for bad in runs.unreadable])
+    return f'{{"format": "{FORMAT}", "runs": [\n{lines}\n], "unreadable": {unreadable}}}\n'
+
+
+def read_results(path: Path) -> Runs:
+    """Read the runs that an earlier report wrote.
+
+    Raises:
+        InputError: the file cannot be read, or is not one that a report wrote.
+    """
+    table = _load(path)
+    runs, unreadable = table.get("runs"), table.get("unreadable")
+    if table.get("format") != FORMAT or not isinstance(runs, list) or not isinstance(unreadable, list):
+        msg = f"{path} is not the runs.json of a report (its format is not '{FORMAT}')"
+        raise InputError(msg)
+    try:
+        return Runs([_record_of(as_table(run)) for run in runs], [Unreadable(*_texts(bad, 2)) for bad in unreadable])
+    except InputError as error:
+        msg = f"{path}: {error}"
+        raise InputError(msg) from error
+
+
+def _load(path: Path) -> Mapping[str, Any]:
+    try:
+        return as_table(json.loads(_read(path)))
+    except (OSError, ValueError, RecursionError) as error:
+        msg = f"cannot read the runs in {path} ({getattr(error, 'strerror', None) or error})"
+        raise InputError(msg) from error
+
+
+def _read(path: Path) -> bytes:
+    if not is_file(path):  # opening a pipe would wait for its writer
+        raise OSError(EINVAL, "there is no such file")
+    if path.stat().st_size > LARGEST_BYTES:
+        raise OSError(EFBIG, f"it is larger than {LARGEST_BYTES:,} bytes")
+    return path.read_bytes()
+
+
+def _table_of(run: RunRecord) -> dict[str, Any]:
+    return {
+        "path": str(run.path),
+        "state": run.state,
+        "summary": run.summary,
+        "iterations": _columns(run.iterations),
+        "epochs": _columns(run.epochs),
+    }
+
+
+def _record_of(table: Mapping[str, Any]) -> RunRecord:
+    kept = KeptMetrics(_lines(table.get("iterations"), "iteration"), _lines(table.get("epochs"), "epoch"))
+    (path,) = _texts([table.get("path")], 1)
+    return kept_record(Path(path), table.get("state"), table.get("summary"), kept)
+
+
+def _columns(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return lines of names and values as a column for each name: half the bytes."""
+    names = dict.fromkeys(name for line in lines for name in line)
+    return {name: [line.get(name) for line in lines] for name in names}
+
+
+def _lines(columns: object, counter: str) -> list[dict[str, Any]]:
+    table = as_table(columns)
+    lists = [column for column in table.values() if isinstance(column, list)]
+    is_even = len(lists) == len(table) and len({len(column) for column in lists}) <= 1
+    if (
+        not is_even
+        or not all(isinstance(number, int) for number in table.get(counter, []))
+        or (table and counter not in table)
+    ):
+        msg = f"the columns of a run's {counter}s do not fit together"
+        raise InputError(msg)
+    lines = [dict(zip(table, row, strict=True)) for row in zip(*lists, strict=True)]
+    return [{name: value for name, value in line.items() if value is not None} for line in lines]
+
+
+def _texts(values: object, count: int) -> list[str]:
+    texts = [as_text(value) for value in values] if isinstance(values, list) else []
+    known = [text for text in texts if text is not None and "\0" not in text]
+    if not len(known) == len(texts) == count:
+        msg = "a run's path is missing"
+        raise InputError(msg)
+    return known

@@ -1,0 +1,130 @@
+"""What a report says of one group of runs: words, figures and tables."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from bigbatch.report.cost_figure import draw_costs
+from bigbatch.report.curves import error_curve, loss_curve, rate_curve
+from bigbatch.report.drawing import Draw, Drawing, render
+from bigbatch.report.groups import Group
+from bigbatch.report.noise_figure import draw_noise_scale, noise_curves
+from bigbatch.report.panels import draw_panels, has_curves
+from bigbatch.report.schedule_figure import draw_schedules
+from bigbatch.report.size_figure import draw_error_by_size
+from bigbatch.report.tables import Row, page_row, point_rows
+from bigbatch.report.varying import Varying, find_varying
+from bigbatch.report.verdicts import Findings
+from bigbatch.report.words import headline, sentences
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HIGHEST_LOSS: Final = 2.0  # times the reference's; what diverges goes far beyond
+BY_SIZE: Final = (
+    "Validation error against minibatch size",
+    """Mean over seeds, with bars of two standard deviations; each faint dot is a seed. The shaded band is the
+    reference and the margin within which a size matches; the dotted line is the elbow. What lies above the axis is
+    written over it, as mean error. After figure 1 of Goyal et al. 2017.""",
+)
+LOSSES: Final = (
+    "Training loss: each minibatch size over the reference",
+    """The mean over seeds, each seed faintly behind it, and the reference in grey. Dashed: a run that counts in no
+    mean. Every curve is thinned to at most 200 points, each the mean of its neighbours. After figures 2 to 4 of the
+    paper.""",
+)
+ERRORS: Final = (
+    "Validation error: each minibatch size over the reference",
+    """After every epoch. In the titles: the median of the last five epochs, mean and standard deviation over seeds.""",
+)
+RATES: Final = (
+    "Learning rates",
+    "As they were used, of one run each; of recipes with the same rates only one is drawn.",
+)
+COSTS: Final = (
+    "Iterations and time",
+    "Means over the finished runs. Times are of the machines that were used, and of whatever else ran there.",
+)
+NOISE: Final = (
+    "Gradient noise scale",
+    """tr(Σ) / |G|², in samples: minibatches much larger than it gain little. The two are averaged apart over about a
+    twentieth of the training, and over the seeds (McCandlish et al. 2018).""",
+)
+
+
+@dataclass(frozen=True)
+class PageFigure:
+    """A figure with the words around it.
+
+    Attributes:
+        name: of its PNG, without the suffix.
+        title: what it shows.
+        caption: how to read it.
+        summary: what it shows, for who cannot see it.
+        drawing: itself.
+    """
+
+    name: str
+    title: str
+    caption: str
+    summary: str
+    drawing: Drawing
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page says of one group."""
+
+    title: str
+    headline: str
+    sentences: Sequence[str]
+    figures: Sequence[PageFigure]
+    points: Sequence[Row]
+    elbow: str | None
+    varying: Sequence[Varying]
+    runs: Sequence[Row]
+
+
+def section_of(group: Group, findings: Findings, *, number: int) -> Section:
+    """Draw and write what there is to say of a group, the number-th of the page (from 1)."""
+    varying = find_varying(group.runs)
+    return Section(
+        title=group.title,
+        headline=headline(group, findings),
+        sentences=list(sentences(group, findings, varying)),
+        figures=list(_figures(group, findings, f"group-{number}-" if number > 1 else "")),
+        points=list(point_rows(group, findings)),
+        elbow=str(findings.elbow) if findings.elbow else None,
+        varying=varying,
+        runs=[page_row(run, point) for point in group.points for run in point.runs],
+    )
+
+
+def _figures(group: Group, findings: Findings, prefix: str) -> Iterator[PageFigure]:
+    def figure(name: str, title: str, caption: str, draw: Draw) -> PageFigure:
+        drawing = render(draw, prefix=f"{prefix}{name}")
+        caption = " ".join(caption.split())
+        return PageFigure(prefix + name, title, caption, f"{title}. {headline(group, findings)}", drawing)
+
+    if any(point.errors for point in group.points):
+        yield figure("error-by-size", *BY_SIZE, partial(_draw_by_size, group=group, findings=findings))
+    if has_curves(group, loss_curve):
+        yield figure(
+            "training-loss",
+            *LOSSES,
+            partial(draw_panels, group=group, curve_of=loss_curve, ylabel="loss", highest=HIGHEST_LOSS),
+        )
+    if has_curves(group, error_curve):
+        draw = partial(draw_panels, group=group, curve_of=error_curve, ylabel="error (%)")
+        yield figure("validation-error", *ERRORS, draw)
+    if has_curves(group, rate_curve):
+        yield figure("learning-rate", *RATES, partial(draw_schedules, group=group))
+    if any(point.counted for point in group.points):
+        yield figure("cost", *COSTS, partial(draw_costs, group=group))
+    if noise_curves(group):
+        yield figure("noise-scale", *NOISE, partial(draw_noise_scale, group=group))
+
+
+def _draw_by_size(figure: "Figure", group: Group, findings: Findings) -> None:
+    draw_error_by_size(figure, group, findings.margin, findings.elbow)

@@ -1,0 +1,132 @@
+"""The tables of a report: a row for each run, and a row for each point with its verdict; all cells are text."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from bigbatch.errors import InputError
+from bigbatch.report.cost_figure import iterations_of, mean_cost, seconds_of
+from bigbatch.report.groups import Group, Point, size_of
+from bigbatch.report.verdicts import Findings
+from bigbatch.run_record import FINISHED, RunRecord, as_number, as_text
+from bigbatch.statistics import Verdict, summarise
+
+Row = dict[str, str]
+
+HASH_DIGITS: Final = 8
+NOTHING: Final = "–"  # noqa: RUF001 - a dash, in a table
+RIGHT: Final = frozenset(
+    {"minibatch", "workers", "rate", "iterations", "error %", "seconds", "seeds", "difference", "seed"}
+)
+
+
+def run_row(run: RunRecord) -> Row:
+    """Return what the terminal's table shows of a run; a run that has not finished says so behind its name."""
+    name = run.path.name or str(run.path)
+    return {
+        "run": name if run.state == FINISHED else f"{name} ({run.state})",
+        "minibatch": _number(size_of(run)),
+        "workers": _number(workers_of(run)),
+        "rate": _number(rate_of(run)),
+        "iterations": _number(iterations_of(run)),
+        "error %": _decimals(run.validation_error, 2),
+        "seconds": _decimals(seconds_of(run), 1),
+        "weights": (run.weights or NOTHING)[:HASH_DIGITS],
+    }
+
+
+def page_row(run: RunRecord, point: Point | None) -> Row:
+    """Return what the page's table shows of a run: whether it counts, and why not."""
+    row = run_row(run)
+    return {
+        "run": str(run.path),
+        "recipe": point.series if point else NOTHING,
+        "minibatch": row["minibatch"],
+        "seed": _number(run.recipe_fields.get("seed")),
+        "state": _state(run, point),
+        "iterations": row["iterations"],
+        "seconds": row["seconds"],
+        "error %": row["error %"],
+        "weights": row["weights"],
+    }
+
+
+def point_rows(group: Group, findings: Findings | None) -> Iterator[Row]:
+    """Yield a row for each point: what it cost, its error over seeds, and the verdict where there is one."""
+    for point in group.points:
+        yield _point_row(group, point, findings)
+
+
+def rate_of(run: RunRecord) -> float | None:
+    """Return the rate after scaling; of a recipe that this bigbatch refuses, the highest that was used."""
+    try:
+        return run.recipe.base_learning_rate
+    except InputError:
+        rates = [rate for line in run.iterations if (rate := as_number(line.get("learning_rate"))) is not None]
+        return max(rates, default=None)
+
+
+def workers_of(run: RunRecord) -> int | None:
+    """Return the number of workers of a minibatch (k)."""
+    size, worker = size_of(run), run.recipe_fields.get("worker_minibatch_size")
+    return size // worker if size and isinstance(worker, int) and worker > 0 else None
+
+
+def _point_row(group: Group, point: Point, findings: Findings | None) -> Row:
+    verdict = findings.verdicts.get(point.key) if findings else None
+    runs = point.counted or list(point.runs)
+    summary = summarise(point.errors) if point.errors else None
+    return {
+        "recipe": point.series,
+        "minibatch": _number(point.minibatch_size),
+        "workers": _number(workers_of(runs[0])),
+        "rate": _number(rate_of(runs[0])),
+        "iterations": _number(mean_cost(point.counted, iterations_of)),
+        "seconds": _decimals(mean_cost(point.counted, seconds_of), 1),
+        "seeds": _seeds(point),
+        "error %": (str(summary) if summary.std is not None else f"{summary.mean:.2f}") if summary else NOTHING,
+        "difference": _interval(verdict),
+        "verdict": "the reference" if point is group.reference else _verdict(point, verdict),
+    }
+
+
+def _verdict(point: Point, verdict: Verdict | None) -> str:
+    if verdict:
+        return str(verdict)
+    return "no reference to compare with" if point.errors else "no finished run"
+
+
+def _interval(verdict: Verdict | None) -> str:
+    found = verdict.difference if verdict else None
+    return f"{found.mean:+z.2f} [{found.low:+z.2f}, {found.high:+z.2f}]" if found else NOTHING
+
+
+def _seeds(point: Point) -> str:
+    counted, others = len(point.counted), len(point.runs) - len(point.counted)
+    return f"{counted} (+{others})" if others else str(counted)
+
+
+def _state(run: RunRecord, point: Point | None) -> str:
+    if run.state != FINISHED:
+        reason = as_text(run.summary.get("error"))
+        return f"{run.state}: {reason}" if reason else run.state
+    is_counted = point is None or run in point.counted
+    return run.state if is_counted else "finished, not counted (a repeated seed, or no result)"
+
+
+def _number(value: object) -> str:
+    """Return a number in at most four digits, or whole."""
+    number = as_number(value)
+    if number is None:
+        return NOTHING
+    if isinstance(number, int) or number.is_integer():
+        return f"{int(number)}" if abs(number) < 10_000 else f"{int(number):,}"  # noqa: PLR2004
+    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.4g}"  # noqa: PLR2004
+
+
+def _decimals(number: float | None, count: int) -> str:
+    return NOTHING if number is None else f"{number:,.{count}f}"
+
+
+def justify(heading: str) -> str:
+    """Tell on which side a column's cells stand."""
+    return "right" if heading in RIGHT else "left"

@@ -1,0 +1,125 @@
+"""The verdict in words: what matches, what is worse, what cannot be told, and what was left out."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from bigbatch.report.cost_figure import iterations_of, mean_cost
+from bigbatch.report.groups import Group, Point
+from bigbatch.report.varying import Varying, warnings_of
+from bigbatch.report.verdicts import Findings
+from bigbatch.run_record import FINISHED
+from bigbatch.statistics import CANNOT_TELL, MATCHES, WORSE, Summary, Verdict
+
+
+def headline(group: Group, findings: Findings) -> str:
+    """Return the one sentence that matters most."""
+    reference = group.reference_size
+    if findings.reference is None:
+        return f"There is no finished run of the reference (minibatch {reference}), so nothing can be compared with it."
+    largest = largest_matching(group, findings)
+    if largest is None:
+        return f"No minibatch size larger than the reference, {reference}, has been shown to match it."
+    return f"Minibatches of up to {largest.minibatch_size:,} match the reference of {reference:,}."
+
+
+def largest_matching(group: Group, findings: Findings) -> Point | None:
+    """Return the largest point of the plain recipe up to which every measured size from the reference on matches."""
+    largest = None
+    for point in group.series[0].points:
+        if point.minibatch_size > (group.reference_size or 0):
+            verdict = findings.verdicts.get(point.key)
+            if verdict is None or verdict.kind != MATCHES:
+                break
+            largest = point
+    return largest
+
+
+def sentences(group: Group, findings: Findings, varying: Sequence[Varying]) -> Iterator[str]:
+    """Yield the rest of the paragraph."""
+    if findings.reference is not None:
+        yield f"The reference's validation error is {_seeds(findings.reference)}."
+    if findings.verdicts:
+        yield _margin(findings)
+        yield from _plain(group, findings)
+    if findings.elbow:
+        yield f"Elbow of the error: {findings.elbow}."
+    yield from _savings(group, findings)
+    yield from _variants(group, findings)
+    yield from _left_out(group)
+    if outside := warnings_of(varying):
+        yield f"Not only the recipe differs between the runs: also {', '.join(outside)}, which can change a result."
+
+
+def _seeds(summary: Summary) -> str:
+    if summary.std is None:
+        return f"{summary.mean:.2f} % in a single run"
+    return f"{summary} % (mean ± standard deviation of {summary.count} seeds)"
+
+
+def _margin(findings: Findings) -> str:
+    if findings.margin is None:
+        return (
+            "The reference's seeds show no noise, so there is no margin to match within: run more seeds, or state one."
+        )
+    origin = "as stated" if findings.is_stated else "twice the standard deviation of the reference's seeds"
+    return f"A size matches if its mean error is shown to be within {findings.margin:.2f} points of that ({origin})."
+
+
+def _plain(group: Group, findings: Findings) -> Iterator[str]:
+    """Yield which sizes of the plain recipe match, which are worse, and of which nothing can be told."""
+    verdicts = [(p.minibatch_size, v) for p in group.series[0].points if (v := findings.verdicts.get(p.key))]
+    matching = [f"{size:,}" for size, verdict in verdicts if verdict.kind == MATCHES]
+    if matching:
+        yield f"{_title(group.series[0].label)}: {_and(matching)} {'match' if len(matching) > 1 else 'matches'}."
+    if worse := [_judged(size, verdict) for size, verdict in verdicts if verdict.kind == WORSE]:
+        yield f"{_and(worse)} points."
+    if unclear := [f"{size:,} ({verdict.reason})" for size, verdict in verdicts if verdict.kind == CANNOT_TELL]:
+        yield f"Nothing can be told yet of {_and(unclear)}."
+
+
+def _savings(group: Group, findings: Findings) -> Iterator[str]:
+    largest, reference = largest_matching(group, findings), group.reference
+    if largest and reference:
+        few, many = mean_cost(largest.counted, iterations_of), mean_cost(reference.counted, iterations_of)
+        if few and many:
+            yield f"Minibatch {largest.minibatch_size:,} took {few:,.0f} updates instead of {many:,.0f}."
+
+
+def _variants(group: Group, findings: Findings) -> Iterator[str]:
+    for series in group.series[1:]:
+        known = [(point.minibatch_size, findings.verdicts.get(point.key)) for point in series.points]
+        parts = [_judged(size, verdict) for size, verdict in known if verdict]
+        if parts:
+            yield f"{_title(series.label)}: {_and(parts)}."
+
+
+def _judged(size: int, verdict: Verdict) -> str:
+    if verdict.kind == WORSE:
+        return f"{size:,} is worse {verdict.reason}"
+    kind = "matches" if verdict.kind == MATCHES else "cannot be told yet"
+    return f"{size:,} {kind} ({verdict.reason})"
+
+
+def _left_out(group: Group) -> Iterator[str]:
+    states = Counter(run.state for run in group.runs if run.state != FINISHED)
+    if states:
+        listed = _and([f"{count} {state}" for state, count in states.items()])
+        yield f"{states.total()} of {len(group.runs)} runs have not finished ({listed}): shown, and in no mean."
+    if empty := [f"{point.minibatch_size:,}" for point in group.series[0].points if not point.errors]:
+        yield f"No run has finished at {_and(empty)}."
+    repeated = sum(run.state == FINISHED for run in group.runs) - sum(len(point.counted) for point in group.points)
+    if repeated:
+        yield f"{repeated} finished runs repeat a seed or have no result: they are in no mean either."
+
+
+def _title(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _and(parts: Sequence[str]) -> str:
+    """Return a list as it is read aloud.
+
+    >>> _and(["a", "b", "c"])
+    'a, b and c'
+    """
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)

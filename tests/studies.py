@@ -1,0 +1,49 @@
+"""Run folders of studies that nobody trained, for the tests of reports."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from bigbatch.presets import digits
+from bigbatch.recipe import Recipe, Warmup
+from bigbatch.runs import RunFolder
+
+REFERENCE = digits().reference.minibatch_size
+FINGERPRINT = "da7a" * 16
+EPOCHS, ITERATIONS = 6, 8  # of an epoch
+
+
+def write_run(path: Path, recipe: Recipe, error: float | None, /, **fields: object) -> RunFolder:
+    """Write a run that fell to an error (%) within its epochs; None for one that ended before its first evaluation."""
+    folder = RunFolder(path)
+    folder.create(recipe)
+    rate = recipe.learning_rate(ITERATIONS)
+    lines: list[dict[str, float]] = []
+    for epoch in range(EPOCHS) if error is not None else ():
+        for i in range(epoch * ITERATIONS, (epoch + 1) * ITERATIONS):
+            noise = {"gradient_square": 0.5, "gradient_variance": 50.0 + i}
+            lines.append({"iteration": i, "loss": 2.0 / (i + 1), "learning_rate": rate(i), **noise})
+        result = {"loss": 0.1, "validation_error": min(99.0, error + 30 * 0.1**epoch), "seconds": 1.0}
+        lines.append({"epoch": epoch + 1, "iteration": (epoch + 1) * ITERATIONS, **result})
+    folder.append_metrics(*lines)
+    made = {"started": "2026-11-24T05:45:46+00:00", "processes": 2, "device": "cpu AVX2", "reduction": "exact"}
+    ended = {"iterations": EPOCHS * ITERATIONS, "seconds": 6.5, "weights_sha256": "ab" * 32, "validation_error": error}
+    summary = {"status": "finished", "recipe": recipe.to_dict(), "data_fingerprint": FINGERPRINT, **made, **ended}
+    folder.write_summary(summary | fields)
+    return folder
+
+
+def recipe_of(size: int, seed: int = 0, **changes: object) -> Recipe:
+    """Return the digits' recipe at a minibatch size."""
+    return replace(digits(), minibatch_size=size, seed=seed, worker_minibatch_size=REFERENCE, **changes)
+
+
+def write_study(folder: Path) -> Path:
+    """Write a small study: four sizes, the largest diverging, a variant, an interrupted run and a failed one."""
+    for seed, noise in enumerate((-0.1, 0.0, 0.1)):
+        for size, error in {REFERENCE: 2.0, 64: 2.02, 256: 2.9, 1024: 90.0}.items():
+            write_run(folder / f"linear-{size}-seed{seed}", recipe_of(size, seed), error + noise)
+        variant = recipe_of(64, seed, warmup=Warmup("none"))
+        write_run(folder / f"no-warmup-64-seed{seed}", variant, 3.5 + noise)
+    write_run(folder / "linear-64-seed3", recipe_of(64, 3), 50.0, status="running")
+    write_run(folder / "linear-1024-seed3", recipe_of(1024, 3), None, status="failed", error="the loss is NaN")
+    return folder

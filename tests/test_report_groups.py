@@ -1,0 +1,164 @@
+"""How a report puts runs in order: groups, series, points, and which runs count."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from bigbatch.errors import InputError
+from bigbatch.recipe import Reference, Scaling, Warmup
+from bigbatch.report.condense import MOST_POINTS, condense
+from bigbatch.report.curves import epoch_at, mean_curve, noise_curve
+from bigbatch.report.groups import group_runs
+from bigbatch.report.reading import read_runs
+from bigbatch.report.verdicts import judge
+from bigbatch.report.words import headline, largest_matching, sentences
+from bigbatch.run_record import KeptMetrics, RunRecord, read_record
+from studies import REFERENCE, recipe_of, write_run, write_study
+
+
+def groups_of(folder):
+    return group_runs(read_runs([folder]).records)[0]
+
+
+def test_series_are_recipes_points_are_sizes_and_the_plain_recipe_comes_first(tmp_path):
+    (group,) = groups_of(write_study(tmp_path))
+    assert [(s.label, [p.minibatch_size for p in s.points]) for s in group.series] == [
+        ("linear", [REFERENCE, 64, 256, 1024]),
+        ("no warmup", [64]),
+    ]
+    assert group.reference is group.series[0].points[0]
+    assert [seed for point in group.points for seed in map(len, [point.counted])] == [3, 3, 3, 3, 3]
+
+
+def test_what_has_not_finished_is_in_no_mean_and_a_repeated_seed_counts_once(tmp_path):
+    write_study(tmp_path)
+    write_run(tmp_path / "linear-64-seed1-again", recipe_of(64, 1), 9.0, processes=1)
+    (group,) = groups_of(tmp_path)
+    point = group.series[0].points[1]
+    assert sorted(point.errors) == pytest.approx([1.92, 2.02, 2.12])
+    assert len(point.runs) == 5
+    text = " ".join(sentences(group, judge(group), []))
+    assert "2 of 18 runs have not finished (1 interrupted and 1 failed): shown, and in no mean." in text
+    assert "1 finished runs repeat a seed" in text
+
+
+def test_names_places_and_seeds_of_parts_make_no_series(tmp_path):
+    for seed, changes in enumerate(
+        [{}, {"name": "other"}, {"reference": replace(recipe_of(16).reference, largest_matching=9)}]
+    ):
+        write_run(tmp_path / str(seed), recipe_of(16, seed, **changes), 2.0)
+    table = recipe_of(16, 0).to_dict() | {"seeds": {"order": 5}}  # of a later bigbatch: this one refuses it
+    write_run(tmp_path / "later", recipe_of(16, 0), 2.5, recipe=table)
+    (group,) = groups_of(tmp_path)
+    assert [(series.label, len(series.points)) for series in group.series] == [("linear", 1)]
+    assert sorted(group.reference.errors) == [2.0, 2.0, 2.0, 2.5]
+
+
+def test_a_series_is_called_by_what_differs_from_the_plain_recipe(tmp_path):
+    changes = {
+        "a": {"scaling": Scaling("none"), "warmup": Warmup("none")},
+        "b": {"model": replace(recipe_of(16).model, zero_gamma=False)},
+        "c": {"reference": Reference(16, 0.07)},
+        "d": {"epochs": 7},
+    }
+    for seed in range(2):
+        write_run(tmp_path / f"plain-{seed}", recipe_of(16, seed), 2.0)
+    for name, change in changes.items():
+        write_run(tmp_path / name, recipe_of(64, **change), 3.0)
+    (group,) = groups_of(tmp_path)
+    labels = {series.label for series in group.series[1:]}
+    assert labels == {"rate not scaled, no warmup", "gamma 1 everywhere", "reference rate 0.07", "7 epochs"}
+
+
+def test_other_data_or_another_model_is_another_group_and_never_compared(tmp_path):
+    write_study(tmp_path / "a")
+    write_run(tmp_path / "data", recipe_of(64), 5.0, data_fingerprint="00" * 32)
+    write_run(tmp_path / "model", recipe_of(64, model=replace(recipe_of(64).model, width=4)), 5.0)
+    write_run(tmp_path / "unseen", recipe_of(64, 7), None, status="failed", data_fingerprint=None)
+    groups = groups_of(tmp_path)
+    assert [len(group.runs) for group in groups] == [17, 1, 1, 1]
+    assert len({group.title for group in groups}) == 4
+    assert "nothing can be compared" in headline(groups[1], judge(groups[1]))
+    assert judge(groups[1]).verdicts == {}
+
+
+def test_a_run_that_ended_before_it_saw_the_data_joins_its_only_kin(tmp_path):
+    write_study(tmp_path)
+    write_run(tmp_path / "early", recipe_of(64, 7), None, status="failed", data_fingerprint=None)
+    (group,) = groups_of(tmp_path)
+    assert len(group.runs) == 18
+
+
+def test_runs_without_a_minibatch_size_belong_nowhere_and_damaged_ones_are_named(tmp_path):
+    write_study(tmp_path)
+    write_run(tmp_path / "odd", recipe_of(64), 1.0, recipe={"minibatch_size": True})
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "run.json").write_text("{")
+    runs = read_runs([tmp_path, tmp_path / "odd"])
+    groups, unplaced = group_runs(runs.records)
+    assert [run.path.name for run in unplaced] == ["odd"]
+    assert sum(len(group.runs) for group in groups) == 17
+    assert [bad.path for bad in runs.unreadable] == [str(tmp_path / "broken")]
+
+
+def test_the_verdict_in_words(tmp_path):
+    (group,) = groups_of(write_study(tmp_path))
+    findings = judge(group, margin=0.5)
+    assert headline(group, findings) == f"Minibatches of up to 64 match the reference of {REFERENCE}."
+    assert largest_matching(group, findings).minibatch_size == 64
+    text = " ".join(sentences(group, findings, []))
+    assert "256 is worse by 0.90" in text
+    assert "No warmup: 64 is worse by 1.50" in text
+    assert "Elbow of the error: about" in text
+    with pytest.raises(InputError, match="not above 0"):
+        judge(group, margin=-1.0)
+
+
+def test_one_seed_of_the_reference_is_said_to_be_too_few(tmp_path):
+    for size in (16, 64):
+        write_run(tmp_path / str(size), recipe_of(size), 2.0)
+    (group,) = groups_of(tmp_path)
+    findings = judge(group)
+    assert (findings.margin, findings.elbow) == (None, None)
+    assert "cannot tell: at least 2 seeds are needed" in str(findings.verdicts["linear", 64])
+    assert "run more seeds, or state one" in " ".join(sentences(group, findings, []))
+
+
+def record(iterations, epochs, **summary):
+    return RunRecord(None, "finished", summary, KeptMetrics(iterations, epochs))
+
+
+def test_condensing_keeps_means_and_the_last_epochs_and_does_nothing_twice():
+    iterations = [{"iteration": i, "loss": float(i % 2), "learning_rate": i / 7} for i in range(5001)]
+    epochs = [{"epoch": i, "validation_error": 90.0 if i < 995 else 2.0} for i in range(1000)]
+    once = condense(record(iterations, epochs))
+    assert len(once.iterations) == len(once.epochs) == MOST_POINTS
+    assert all(abs(line["loss"] - 0.5) < 0.05 for line in once.iterations)
+    assert [line["epoch"] for line in once.epochs[-5:]] == list(range(995, 1000))
+    twice = condense(once)
+    assert (twice.iterations, twice.epochs, twice.summary) == (once.iterations, once.epochs, once.summary)
+
+
+def test_condensing_leaves_out_what_is_no_finite_number():
+    lines = [{"iteration": 0, "loss": float("nan"), "learning_rate": "fast"}, {"iteration": 1, "loss": 2}]
+    small = condense(record(lines, [{"epoch": 1, "validation_error": float("inf")}], seconds=float("nan")))
+    assert small.iterations == [{"iteration": 0}, {"iteration": 1, "loss": 2.0}]
+    assert small.validation_error is None
+    assert json.loads(json.dumps(small.summary, allow_nan=False)) == {"seconds": None}
+
+
+def test_epochs_between_marks_follow_their_own_lengths():
+    """A minibatch that grows makes later epochs shorter in iterations."""
+    run = record([], [{"epoch": 1, "iteration": 10}, {"epoch": 2, "iteration": 15}])
+    assert [epoch_at(run, i) for i in (4, 9, 14, 19)] == [0.5, 1.0, 2.0, 3.0]
+    assert epoch_at(record([], []), 3) is None
+
+
+def test_curves_are_averaged_where_all_have_values(tmp_path):
+    assert mean_curve([]) == []
+    assert mean_curve([[(1.0, 1.0), (2.0, 5.0)], [(1.0, 3.0)]]) == [(1.0, 2.0)]
+    run = read_record(write_run(tmp_path / "a", recipe_of(16), 2.0).path)
+    scales = [scale for _, scale in noise_curve([run])]
+    assert 100 <= min(scales) < max(scales) <= 2 * (50 + 48)  # between the first and the last ratio
+    assert noise_curve([]) == []
