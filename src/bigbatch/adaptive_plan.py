@@ -73,7 +73,8 @@ def adaptive_values(recipe: Recipe, num_samples: int) -> dict[str, Any]:
         values["growth"] = recipe.growth.kind
         values["initial_minibatch_size"] = recipe.initial_minibatch_size
         sizes = epoch_sizes(recipe, num_samples)
-        values |= {"minibatch_size_of_epoch": sizes} if sizes else {}
+        if sizes:  # of the first epoch of each
+            values["minibatch_size_from_epoch"] = {str(sizes.index(size) + 1): size for size in sorted(set(sizes))}
     return values
 
 
@@ -89,7 +90,7 @@ def adaptive_rules(recipe: Recipe) -> dict[str, str]:
         rules["initial_minibatch_size"] = (
             "of the first epoch; it doubles between epochs, and the rate with it by the rule"
         )
-        rules["minibatch_size_of_epoch"] = "the size that the schedule gives each"
+        rules["minibatch_size_from_epoch"] = "where the schedule makes it larger"
         rules["total_iterations"] = "over all epochs; at most, if the gradients decide"
         rules["least_total_iterations"] = "if the minibatch had its full size from the start"
     return rules

@@ -161,4 +161,6 @@ def _text(value: object) -> str:
         return f"{value:.6g}"
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "-"
+    if isinstance(value, dict):
+        return ", ".join(f"{size} from {epoch}" for epoch, size in value.items())
     return str(value)
