@@ -35,7 +35,7 @@ def snapshot(iteration, error=None, model=MODEL):
 
 
 def state_of_a_training(model, optimizer=None, **changes):
-    rest = {"buffers": {}, "validation_errors": [], "epoch_loss": 0.0, "epoch_updates": 0, "seconds": 0.0}
+    rest = {"buffers": {}, "validation_errors": [], "epoch_loss": 0.0, "epoch_updates": 0, "course": {}, "seconds": 0.0}
     return {"model": model, "optimizer": optimizer or {"state": {}}, **rest, **changes}
 
 

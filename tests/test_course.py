@@ -126,6 +126,13 @@ def test_put_back_anywhere_it_goes_on_as_before(changes):
         assert follow(again, noise) == updates[stop:]
 
 
+@pytest.mark.parametrize("damage", [{"speed": 1}, {"noise": None}, {"noise": {"level": 1.0}}, {"minibatch_size": 17}])
+def test_a_place_that_is_none_is_refused(damage):
+    course = course_of()
+    with pytest.raises(InputError, match=r"put a whole one back|17 is not divisible"):
+        course.restore(course.state() | damage)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

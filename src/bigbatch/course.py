@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from bigbatch.adascale import gain
+from bigbatch.errors import InputError
 from bigbatch.gradient_noise import GradientNoise, RunningNoise
 from bigbatch.growth import largest_doubling
 from bigbatch.learning_rate import LearningRate
@@ -152,9 +153,15 @@ class Course:
         """Go on from what `state` has returned.
 
         Raises:
-            KeyError, TypeError: it is none.
+            InputError: it is none.
         """
-        self.place = Place(**{**state, "noise": RunningNoise(**state["noise"])})
+        try:
+            place = Place(**{**state, "noise": RunningNoise(**state["noise"])})
+            self.recipe.sampling(self.num_samples, place.minibatch_size)
+        except (KeyError, TypeError) as error:
+            msg = "the checkpoint does not say where the training is; put a whole one back, or choose another --output"
+            raise InputError(msg) from error
+        self.place = place
 
     def _grown_size(self) -> int:
         growth, start = self.recipe.growth, self.recipe.initial_minibatch_size

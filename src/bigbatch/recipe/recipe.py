@@ -124,9 +124,10 @@ class Recipe:
         """Return every field, sections as dictionaries."""
         return asdict(self)
 
-    def sampling(self, num_samples: int) -> Sampling:
-        """Return how `num_samples` training samples are cut into minibatches."""
-        return Sampling(num_samples, self.minibatch_size, self.worker_minibatch_size, self.seed_of("order"))
+    def sampling(self, num_samples: int, minibatch_size: int = 0) -> Sampling:
+        """Return how `num_samples` training samples are cut into minibatches, of the recipe's full size by default."""
+        size = minibatch_size or self.minibatch_size
+        return Sampling(num_samples, size, self.worker_minibatch_size, self.seed_of("order"))
 
     def learning_rate(self, iterations_per_epoch: int) -> LearningRate:
         """Return the rate of every iteration, given the number of iterations in an epoch."""
