@@ -13,7 +13,7 @@ from bigbatch.report.noise_figure import draw_noise_scale, noise_curves
 from bigbatch.report.panels import draw_panels, has_curves
 from bigbatch.report.schedule_figure import draw_schedules
 from bigbatch.report.size_figure import draw_error_by_size
-from bigbatch.report.tables import Row, page_row, point_rows
+from bigbatch.report.tables import Row, common_folder, page_row, point_rows
 from bigbatch.report.varying import Varying, find_varying
 from bigbatch.report.verdicts import Findings
 from bigbatch.report.words import headline, sentences
@@ -84,11 +84,12 @@ class Section:
     elbow: str | None
     varying: Sequence[Varying]
     runs: Sequence[Row]
+    folder: str
 
 
 def section_of(group: Group, findings: Findings, *, number: int) -> Section:
     """Draw and write what there is to say of a group, the number-th of the page (from 1)."""
-    varying = find_varying(group.runs)
+    varying, folder = find_varying(group.runs), common_folder(group.runs)
     return Section(
         title=group.title,
         headline=headline(group, findings),
@@ -97,7 +98,8 @@ def section_of(group: Group, findings: Findings, *, number: int) -> Section:
         points=list(point_rows(group, findings)),
         elbow=str(findings.elbow) if findings.elbow else None,
         varying=varying,
-        runs=[page_row(run, point) for point in group.points for run in point.runs],
+        runs=[page_row(run, point, folder) for point in group.points for run in point.runs],
+        folder=folder,
     )
 
 
