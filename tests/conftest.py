@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from bigbatch.data.fashion_mnist import FILES
 from bigbatch.presets import digits
@@ -20,6 +21,8 @@ from bigbatch.report.reading import read_runs
 from bigbatch.runs import RunFolder
 from studies import write_study
 
+settings.register_profile("steady", deadline=None)  # a busy machine is no reason to fail
+settings.load_profile("steady")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tests' promises are about processes, of which one GPU allows one
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="bigbatch-tests-")  # measurements of all-reduces are kept there
 # Run as processes, imported by the command or by tests, not collected.

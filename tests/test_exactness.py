@@ -65,6 +65,17 @@ def test_with_dropout_and_augmentation_too_also_when_a_run_changes_its_processes
     assert hashes == {resumed["weights_sha256"]}
 
 
+def test_a_growing_minibatch_has_the_same_bits_too(bigbatch, tmp_path):
+    """Over a change of size within a run of several processes, and of processes after it."""
+    grows = (*PLAIN, "--set", "growth.kind=schedule", "--set", "growth.start=64", "--set", "schedule.milestones=[1.0]")
+    grows = (*grows, "--set", "warmup.epochs=0", "--set", "average.decay=0.9")
+    runs = [train(bigbatch, tmp_path, f"p{p}", *grows, "--processes", p) for p in (1, 3)]
+    train(bigbatch, tmp_path, "changes", *grows, "--processes", 2, "--stop-after-epoch", 1)
+    runs.append(train(bigbatch, tmp_path, "changes", *grows, "--processes", 4, "--resume"))
+    assert len({(run["weights_sha256"], run["average_sha256"]) for run in runs}) == 1
+    assert runs[0]["iterations"] == 20 + 5
+
+
 def test_the_control_the_backends_reduction_depends_on_the_processes(bigbatch, tmp_path):
     native = [sha256(bigbatch, tmp_path, f"n{p}", *PLAIN, "--processes", p, "--reduction", "native") for p in (1, 4)]
     assert native[0] != native[1]

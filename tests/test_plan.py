@@ -10,6 +10,7 @@ import pytest
 from bigbatch.errors import InputError
 from bigbatch.plan import Plan, at_reference
 from bigbatch.presets import digits, imagenet_resnet50
+from bigbatch.recipe_file import with_settings
 
 PROMISED = [
     "minibatch_size",
@@ -76,3 +77,34 @@ def test_planning_imports_no_torch(bigbatch):
     assert warned.returncode == 0
     assert "warning: minibatch size 16384 is past 8192" in warned.stderr
     assert "6.4" in warned.stdout
+
+
+def test_adascale_says_what_only_the_gradients_will_decide():
+    plan = Plan(with_settings(digits(), ["minibatch_size=256", "scaling.rule=adascale"]), 1280)
+    rows = {row.name: row for row in plan.rows()}
+    assert (rows["total_iterations"].before, rows["total_iterations"].after) == ("2400", "2400")
+    assert rows["least_total_iterations"].after == "150"
+    assert (rows["largest_gain"].after, rows["base_learning_rate"].after) == ("16", "0.05")
+    assert rows["warmup_epochs"].after == "0"
+    with pytest.raises(InputError, match="follows from the gradients"):
+        plan.to_json(at=[3])
+
+
+def test_growing_by_the_schedule_is_known_before():
+    """Drops by 10 at 15 and 25 of 30 epochs: 80 iterations an epoch at 16, 10 at 128, 5 at 256."""
+    plan = Plan(with_settings(digits(), ["minibatch_size=256", "growth.kind=schedule"]), 1280)
+    values = plan.to_json(at=[0, 1199, 1200, 1300])
+    assert values["minibatch_size_from_epoch"] == {"1": 16, "16": 128, "26": 256}
+    assert values["total_iterations"] == 15 * 80 + 10 * 10 + 5 * 5
+    assert values["learning_rate_at"] == {
+        "0": 0.05,
+        "1199": 0.05,
+        "1200": pytest.approx(0.04),
+        "1300": pytest.approx(0.008),
+    }
+    with pytest.raises(InputError, match="has 0 to 1324"):
+        plan.to_json(at=[1325])
+    rows = {row.name: row for row in plan.rows()}
+    assert rows["minibatch_size_from_epoch"].after == "16 from 1, 128 from 16, 256 from 26"
+    by_noise = Plan(with_settings(digits(), ["minibatch_size=256", "growth.kind=noise-scale", "growth.start=32"]), 1280)
+    assert (by_noise.to_json()["least_total_iterations"], by_noise.to_json()["total_iterations"]) == (150, 1200)

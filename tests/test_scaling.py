@@ -76,7 +76,7 @@ def test_timescale_keeps_rate_times_decay_per_sample(kappa, rule):
 def test_an_average_spans_as_many_samples():
     assert scale_average_decay(0.99, minibatch_size=64, reference=16) == pytest.approx(0.99**4)
     assert scale_average_decay(0.0, minibatch_size=64, reference=16) == 0.0
-    assert recipe("average.decay=0.99", "minibatch_size=32").average_decay == pytest.approx(0.9801)
+    assert recipe("average.decay=0.99", "minibatch_size=32").average_decay(32) == pytest.approx(0.9801)
 
 
 def test_at_the_reference_nothing_changes_to_the_bit():

@@ -68,6 +68,50 @@ def test_each_part_of_the_randomness_has_a_seed_of_its_own(run, tmp_path):
         with_settings(SMALL, ["seeds.order=-2"])
 
 
+ADAPTIVE = {
+    "adascale": ("scaling.rule=adascale", "minibatch_size=128", "epochs=1"),
+    "growing by the schedule": (
+        "growth.kind=schedule",
+        "growth.start=64",
+        "schedule.milestones=[1.0]",
+        "warmup.epochs=0",
+    ),
+    "growing with the noise": ("growth.kind=noise-scale", "growth.start=64", "warmup.epochs=0"),
+}
+
+
+@pytest.mark.parametrize("changes", ADAPTIVE.values(), ids=ADAPTIVE)
+def test_what_follows_from_the_course_is_resumed_to_the_same_bits(tmp_path, changes):
+    """Interrupted within the first epoch and within the last, after the minibatch has grown."""
+    recipe = with_settings(SMALL, ["average.decay=0.9", *changes])
+    whole = train(recipe, RunFolder(tmp_path / "whole"), MACHINE)
+    assert whole["status"] == "finished"
+    folder = RunFolder(tmp_path / "parts")
+    for stop in (7, whole["iterations"] - 2):
+        assert train(recipe, folder, MACHINE, stop_after_iteration=stop)["iterations"] == stop
+    resumed = train(recipe, folder, MACHINE)
+    lines = [run.read_iterations() for run in (RunFolder(tmp_path / "whole"), folder)]
+    assert lines[0] == lines[1]
+    assert {"weights_sha256", "average_sha256", "validation_error"} <= resumed.keys()
+    for key in ("weights_sha256", "average_sha256", "validation_error", "iterations"):
+        assert resumed[key] == whole[key]
+    sizes = [line.get("minibatch_size", recipe.minibatch_size) for line in lines[0]]
+    if recipe.is_growing:
+        assert (sizes[0], sizes[-1]) == (64, 256)
+        assert len(sizes) < 3 * 20
+    else:
+        gains = [line["gain"] for line in lines[0]]
+        assert all(1 <= gain <= 8 for gain in gains)
+        assert sum(gains[:-1]) < 80 <= sum(gains), "as many steps as the reference has in its one epoch"
+    assert sum(sizes) == json.loads(list_manifests(folder.checkpoints)[0].read_text())["samples_consumed"]
+
+
+def test_the_noise_is_measured_in_every_fifth_iteration_with_two_workers_or_more(run):
+    lines = run[0].read_iterations()
+    assert [line["iteration"] for line in lines if "gradient_square" in line] == [0, 5, 10]
+    assert all(line["gradient_variance"] > 0 for line in lines if "gradient_square" in line)
+
+
 def test_interrupted_and_resumed_it_gives_the_same_bits(run, tmp_path):
     folder = RunFolder(tmp_path / "parts")
     stopped = train(SMALL, folder, MACHINE, stop_after_epoch=1)

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from bigbatch.errors import InputError
+from bigbatch.adaptive_plan import adaptive_rules, adaptive_values, rate_at
+from bigbatch.course import Course
+from bigbatch.growth import Growth
 from bigbatch.learning_rate import SCALING_SOURCES, LearningRate
 from bigbatch.optimizer_plan import optimizer_rules, optimizer_values, optimizer_warnings, rate_source
 from bigbatch.recipe import Recipe
@@ -36,13 +38,13 @@ class Plan:
 
     @property
     def sampling(self) -> Sampling:
-        """How the data is cut."""
+        """How the data is cut; while the minibatch has its full size, if it grows."""
         return self.recipe.sampling(self.num_samples)
 
     @property
     def learning_rate(self) -> LearningRate:
-        """The rate of every iteration."""
-        return self.recipe.learning_rate(self.sampling.iterations_per_epoch)
+        """The schedule of the rate, over the iterations of a training that keeps its first size."""
+        return Course(self.recipe, self.num_samples).schedule
 
     @property
     def warnings(self) -> list[str]:
@@ -71,10 +73,6 @@ class Plan:
             InputError: an iteration outside the training.
         """
         recipe, sampling, rate = self.recipe, self.sampling, self.learning_rate
-        for iteration in at:
-            if not 0 <= iteration < rate.total_iterations:
-                msg = f"iteration {iteration} is outside the training, which has 0 to {rate.total_iterations - 1}"
-                raise InputError(msg)
         return {
             "recipe": recipe.name,
             "minibatch_size": recipe.minibatch_size,
@@ -96,10 +94,10 @@ class Plan:
             "num_train_samples": self.num_samples,
             "samples_dropped_per_epoch": sampling.num_dropped,
             "iterations_per_epoch": sampling.iterations_per_epoch,
-            "total_iterations": rate.total_iterations,
+            **adaptive_values(recipe, self.num_samples),
             **optimizer_values(recipe),
             "seed": recipe.seed,
-            "learning_rate_at": {str(iteration): rate(iteration) for iteration in at},
+            "learning_rate_at": {str(iteration): rate_at(recipe, self.num_samples, iteration) for iteration in at},
             "warnings": self.warnings,
         }
 
@@ -108,7 +106,11 @@ class Plan:
         before = Plan(at_reference(self.recipe), self.num_samples).to_json()
         after = self.to_json(at)
         rules = self._rules(after)
-        rows = [Row(name, _text(before[name]), _text(after[name]), rule) for name, rule in rules.items()]
+        rows = [
+            Row(name, _text(before.get(name, "")), _text(after[name]), rule)
+            for name, rule in rules.items()
+            if name in after
+        ]
         rates = after["learning_rate_at"].items()
         return rows + [Row(f"learning rate at {i}", "", _text(rate), "warmup, then schedule") for i, rate in rates]
 
@@ -128,14 +130,21 @@ class Plan:
             "total_iterations": "epochs x iterations per epoch",
             "milestone_iterations": f"schedule '{self.recipe.schedule.kind}', in epochs ({PAPER}, section 5.1)",
             **optimizer_rules(self.recipe),
-        }
+        } | adaptive_rules(self.recipe)
 
 
 def at_reference(recipe: Recipe) -> Recipe:
     """Return the recipe at its reference minibatch size; a reference below one worker's size is one smaller worker."""
     size = recipe.reference.minibatch_size
     worker = recipe.worker_minibatch_size if size % recipe.worker_minibatch_size == 0 else size
-    return replace(recipe, minibatch_size=size, worker_minibatch_size=worker)
+    rule = "linear" if recipe.is_adascale else recipe.scaling.rule  # at the reference, all rules are one
+    return replace(
+        recipe,
+        minibatch_size=size,
+        worker_minibatch_size=worker,
+        scaling=replace(recipe.scaling, rule=rule),
+        growth=Growth(),
+    )
 
 
 def process_blocks(recipe: Recipe, processes: int) -> list[range]:
@@ -152,4 +161,6 @@ def _text(value: object) -> str:
         return f"{value:.6g}"
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "-"
+    if isinstance(value, dict):
+        return ", ".join(f"{size} from {epoch}" for epoch, size in value.items())
     return str(value)

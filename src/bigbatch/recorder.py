@@ -15,6 +15,7 @@ from bigbatch.checkpoint.state import flatten
 from bigbatch.checkpoint.writer import MAX_FAILURES, CheckpointWriter
 from bigbatch.consistency import Timing
 from bigbatch.errors import SaveError, first_line
+from bigbatch.outcome import FAILURE, exit_code_of
 from bigbatch.progress import ProgressDisplay
 from bigbatch.recipe import Recipe
 from bigbatch.recipe_file import to_toml
@@ -136,7 +137,8 @@ class Recorder:
     def fail(self, error: Exception) -> None:
         """Wait for the last checkpoint, and let run.json say what ended the training."""
         self._close()
-        self.write_summary({"status": FAILED, "error": first_line(error)})
+        exit_code = exit_code_of(error) or FAILURE
+        self.write_summary({"status": FAILED, "error": first_line(error), "exit_code": exit_code})
 
     def _close(self) -> None:
         self.writer.close()

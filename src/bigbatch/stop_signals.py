@@ -11,6 +11,7 @@ from typing import Final, Self
 
 POLITE: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 INTERRUPTED: Final = 130
+SHOW_CURSOR: Final = "\x1b[?25h"
 READERS_SECONDS: Final = 20  # that a reader of data lives on after a SIGTERM
 
 
@@ -24,13 +25,19 @@ class StopSignals:
     Args:
         is_lost: tells whether there is nothing left to end politely, as when the launcher stops the others of a group
             after one has died; then a signal ends the process at once.
+        what_follows: is said after the first signal; nothing is said if it is empty.
 
     Attributes:
         received: the name of the first signal, or None.
     """
 
-    def __init__(self, is_lost: Callable[[], bool] = lambda: False) -> None:
-        self.is_lost = is_lost
+    def __init__(
+        self,
+        is_lost: Callable[[], bool] = lambda: False,
+        *,
+        what_follows: str = "stops after this iteration, and saves",
+    ) -> None:
+        self.is_lost, self.what_follows = is_lost, what_follows
         self.received: str | None = None
         self.is_interrupted = False
 
@@ -67,13 +74,16 @@ class StopSignals:
         if self.is_lost():
             os._exit(1)
         if self.is_interrupted and number in {signal.SIGINT, signal.SIGTERM}:
+            if sys.stderr.isatty():
+                sys.stderr.write(SHOW_CURSOR)  # a progress bar has hidden it
             _say("interrupted twice: ended at once, without saving")
             os._exit(INTERRUPTED)
         self.is_interrupted = self.is_interrupted or number == signal.SIGINT
         if self.received is None:
             self.received = signal.Signals(number).name
             again = "; interrupt again to end at once" if self.is_interrupted else ""
-            _say(f"{self.received}: stops after this iteration, and saves{again}")
+            if self.what_follows:
+                _say(f"{self.received}: {self.what_follows}{again}")
 
 
 def outlive_stop_signals() -> None:

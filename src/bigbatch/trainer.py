@@ -139,15 +139,22 @@ def run_to(training: Training, recorder: Recorder, signals: StopSignals, limit: 
 def introduce(training: Training) -> list[str]:
     """Return what a person should know before the first iteration."""
     recipe, p = training.recipe, training.machine.processes.world_size
-    warmup = f"{recipe.warmup.kind} warmup of {recipe.warmup_epochs:g} epochs" if recipe.warmup_epochs else "no warmup"
-    sizes = f"minibatch {recipe.minibatch_size} = {recipe.worker_count} workers of {recipe.worker_minibatch_size}"
-    rate = f"rate {recipe.reference.learning_rate:g} -> {recipe.base_learning_rate:g} ({recipe.scaling.rule})"
-    warnings = Plan(recipe, len(training.data.train)).warnings
-    average = (
-        f", evaluated: the average of the weights (decay {recipe.average_decay(recipe.initial_minibatch_size):g})"
-        if training.average
-        else ""
-    )
-    return [f"{recipe.name}: {sizes}, {p} process{'es' if p > 1 else ''}, {rate}, {warmup}{average}"] + [
-        f"warning: {warning}" for warning in warnings
+    size, n = recipe.initial_minibatch_size, recipe.worker_minibatch_size
+    grows = f", growing to {recipe.minibatch_size}" if recipe.is_growing else ""
+    facts = [
+        f"minibatch {size} = {size // n} workers of {n}{grows}",
+        f"{p} process{'es' if p > 1 else ''}",
+        _describe_rate(recipe),
+        f"{recipe.warmup.kind} warmup of {recipe.warmup_epochs:g} epochs" if recipe.warmup_epochs else "no warmup",
     ]
+    if training.average:
+        facts.append(f"evaluated: the average of the weights (decay {training.average.decay:g})")
+    warnings = [f"warning: {warning}" for warning in Plan(recipe, len(training.data.train)).warnings]
+    return [f"{recipe.name}: {', '.join(facts)}", *warnings]
+
+
+def _describe_rate(recipe: Recipe) -> str:
+    rate, rule = recipe.reference.learning_rate, recipe.scaling.rule
+    if recipe.is_adascale:
+        return f"rate {rate:g} x gain, 1 to {recipe.minibatch_size / recipe.reference.minibatch_size:g} ({rule})"
+    return f"rate {rate:g} -> {recipe.base_learning_rate:g} ({rule})"

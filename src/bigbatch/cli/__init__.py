@@ -19,7 +19,7 @@ from bigbatch.outcome import (
     read_outcome,
     report_outcome,
 )
-from bigbatch.parent import die_with_launcher
+from bigbatch.parent import LAUNCHER, die_with_launcher
 from bigbatch.printable import printable
 
 LONGEST_LINE: Final = 2_000
@@ -32,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if "TORCHELASTIC_ERROR_FILE" not in os.environ:
+        if LAUNCHER in os.environ:  # a sweep's run
+            die_with_launcher()
+            del os.environ[LAUNCHER]  # what it starts is no child of the sweep's
         exit_code = _run(arguments)
         if "SLURM_PROCID" in os.environ:
             _leave(exit_code)

@@ -2,12 +2,15 @@
 
 import argparse
 import math
+from collections.abc import Callable, Sequence
 from typing import Final
 
+from bigbatch.errors import nearest
 from bigbatch.launch_options import MAX_SECONDS
 
 LARGEST_BUFFER: Final = 1 << 30
 MOST_PROCESSES: Final = 1 << 16
+MOST_SEEDS: Final = 1_000
 
 
 def positive(text: str) -> int:
@@ -77,13 +80,41 @@ def process_counts(text: str) -> tuple[int, ...]:
     return tuple(process_count(part) for part in text.split(","))
 
 
-def points(text: str) -> float:
-    """Parse a number of percentage points above 0."""
+def minibatch_sizes(text: str) -> tuple[int, ...]:
+    """Take minibatch sizes, separated by commas."""
+    return tuple(positive(part) for part in text.split(","))
+
+
+def seed_count(text: str) -> int:
+    """Take a number of seeds."""
+    number = positive(text)
+    if number > MOST_SEEDS:
+        msg = f"must be at most {MOST_SEEDS}, not '{text}'"
+        raise argparse.ArgumentTypeError(msg)
+    return number
+
+
+def percentage_points(text: str) -> float:
+    """Take a difference between errors, above 0."""
     try:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not 0 < number <= 100:  # noqa: PLR2004 - all of an error
+    if not 0 < number <= 100:  # noqa: PLR2004 - per cent
         msg = f"must be percentage points above 0, as in 0.3, not '{text}'"
         raise argparse.ArgumentTypeError(msg)
     return number
+
+
+def words_among(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    """Return what takes some of the known words, separated by commas."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        words = tuple(text.split(","))
+        for word in words:
+            if word not in known:
+                msg = f"'{word}' is unknown; {nearest(word, list(known))}"
+                raise argparse.ArgumentTypeError(msg)
+        return words
+
+    return parse

@@ -13,6 +13,7 @@ from bigbatch.cli.plan import add_plan
 from bigbatch.cli.report import add_report
 from bigbatch.cli.reproduce import add_reproduce
 from bigbatch.cli.runs import add_runs
+from bigbatch.cli.sweep import add_sweep
 from bigbatch.cli.train import add_train
 from bigbatch.cli.verify import add_verify
 from bigbatch.errors import InputError, nearest
@@ -44,6 +45,7 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     add_plan(commands)
     add_train(commands)
+    add_sweep(commands)
     add_evaluate(commands)
     add_export(commands)
     add_verify(commands)

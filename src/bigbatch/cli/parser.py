@@ -35,6 +35,11 @@ def add_recipe(parser: Parser, *, default: str | None = None) -> None:
     """Add the recipe and the options that change it."""
     parser.add_argument("recipe", metavar="RECIPE", help=RECIPE_HELP, nargs="?" if default else None, default=default)
     parser.add_argument("--minibatch-size", type=int, metavar="B", help="samples per update, over all workers")
+    add_changes(parser)
+
+
+def add_changes(parser: Parser) -> None:
+    """Add the options that change a recipe, whatever its minibatch size."""
     parser.add_argument("--epochs", type=int, metavar="E", help="passes over the training data")
     parser.add_argument("--seed", type=int, metavar="S", help="of initialisation, order and augmentation")
     add_set(parser)

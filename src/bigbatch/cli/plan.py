@@ -4,9 +4,9 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from bigbatch.cli.argument_types import iterations, process_count
 from bigbatch.cli.parser import add_command, add_recipe
@@ -16,11 +16,16 @@ from bigbatch.cluster import Prediction, into_buckets, parse_cluster, predict, s
 from bigbatch.communication_figures import draw_predictions
 from bigbatch.data import count_train_samples
 from bigbatch.errors import InputError
+from bigbatch.noise_plan import NoisePlan, plan_by_noise
 from bigbatch.plan import Plan, process_blocks
 from bigbatch.printable import printable
+from bigbatch.recipe import Recipe
+from bigbatch.run_record import read_record
 
 if TYPE_CHECKING:
     from bigbatch.cli.parser import Commands
+
+PATHLESS: Final[dict[str, dict[str, Any]]] = {"data": {"path": ""}}  # where the data lies makes no difference
 
 
 def add_plan(commands: "Commands") -> None:
@@ -39,6 +44,12 @@ def add_plan(commands: "Commands") -> None:
         help="also predict the time on 1 to N machines: nodes=32,devices=8,gbit=50,images_per_second=150,... or the "
         "paper's cluster, goyal2017,nodes=44 (docs/collectives.md lists the keys)",
     )
+    parser.add_argument(
+        "--noise-of",
+        type=Path,
+        metavar="RUN",
+        help="also how large the minibatch may become, by the gradient noise scale that this run has measured",
+    )
     parser.add_argument("--figure", type=Path, metavar="FILE", help="with --cluster: draw it (.png, .svg or .pdf)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=plan_command)
@@ -48,29 +59,59 @@ def plan_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     """Print the plan as a table or as JSON."""
     del arguments
     recipe = resolve_recipe(options)
-    plan = Plan(recipe, count_train_samples(recipe.data))
-    blocks = process_blocks(recipe, options.processes) if options.processes else []
-    predictions = predict_scales(plan, options.cluster) if options.cluster else []
+    parts = Parts(
+        Plan(recipe, count_train_samples(recipe.data)),
+        process_blocks(recipe, options.processes) if options.processes else [],
+        find_noise(recipe, options.noise_of) if options.noise_of else None,
+    )
+    predictions = predict_scales(parts.plan, options.cluster) if options.cluster else []
     if options.figure and not predictions:
         msg = "--figure draws the prediction for a cluster; give --cluster too"
         raise InputError(msg)
     if options.json:
-        table = plan.to_json(options.at)
-        if blocks:
-            table["workers_of_process"] = [[block.start, block.stop - 1] for block in blocks]
-        if predictions:
-            table["cluster"] = [asdict(prediction) for prediction in predictions]
-        print(json.dumps(table, indent=2))
+        print(json.dumps(_to_json(parts, predictions, options.at), indent=2))
     else:
-        _print_table(plan, options.at)
-        for rank, block in enumerate(blocks):
-            print(f"process {rank} runs the workers {block.start} to {block.stop - 1}")
-        if predictions:
-            _print_predictions(predictions)
-        for warning in plan.warnings:
-            print(printable(f"warning: {warning}"), file=sys.stderr)
+        _print(parts, predictions, options.at)
     if options.figure:
         draw_predictions(predictions, options.figure)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is printed: the plan, and what was asked for besides.
+
+    Attributes:
+        plan: of the training.
+        blocks: the workers of each process.
+        noise: what a run's noise scale says.
+    """
+
+    plan: Plan
+    blocks: list[range]
+    noise: NoisePlan | None
+
+
+def _to_json(parts: Parts, predictions: Sequence[Prediction], at: Sequence[int]) -> dict[str, Any]:
+    table = parts.plan.to_json(at)
+    if parts.blocks:
+        table["workers_of_process"] = [[block.start, block.stop - 1] for block in parts.blocks]
+    if predictions:
+        table["cluster"] = [asdict(prediction) for prediction in predictions]
+    if parts.noise:
+        table["noise"] = parts.noise.to_json()
+    return table
+
+
+def _print(parts: Parts, predictions: Sequence[Prediction], at: Sequence[int]) -> None:
+    _print_table(parts.plan, at)
+    for rank, block in enumerate(parts.blocks):
+        print(f"process {rank} runs the workers {block.start} to {block.stop - 1}")
+    if parts.noise:
+        _print_noise(parts.noise)
+    if predictions:
+        _print_predictions(predictions)
+    for warning in parts.plan.warnings:
+        print(printable(f"warning: {warning}"), file=sys.stderr)
 
 
 def predict_scales(plan: Plan, spec: str) -> list[Prediction]:
@@ -93,6 +134,35 @@ def predict_scales(plan: Plan, spec: str) -> list[Prediction]:
         )
         for nodes in reversed(scales(cluster.nodes))  # the largest first: it is the one that may not fit
     ][::-1]
+
+
+def find_noise(recipe: Recipe, folder: Path) -> NoisePlan:
+    """Read the noise scale that a run has measured.
+
+    Raises:
+        InputError: the run is of another model or other data, or has measured too little.
+    """
+    run = read_record(folder)
+    for part in ("model", "data"):
+        if replace(getattr(run.recipe, part), **PATHLESS.get(part, {})) != replace(
+            getattr(recipe, part), **PATHLESS.get(part, {})
+        ):
+            msg = f"{folder} is a run of another {part}: its noise says nothing of '{recipe.name}'"
+            raise InputError(msg)
+    return plan_by_noise(run, reference=recipe.reference.minibatch_size)
+
+
+def _print_noise(noise: NoisePlan) -> None:
+    from rich.table import Table
+
+    thirds = f"{noise.early:,.0f} early, {noise.middle:,.0f} midway, {noise.late:,.0f} late in training"
+    table = Table(title=cell(f"gradient noise scale of {noise.run}: {thirds} (samples)"), title_justify="left")
+    for heading in ("minibatch", "iterations to the same loss", "samples to the same loss"):
+        table.add_column(heading, justify="right")
+    for price in noise.prices:
+        table.add_row(str(price.minibatch_size), f"{price.iterations:.3g} x", f"{price.samples:.3g} x")
+    print_table(table)
+    print(printable(noise.advice))
 
 
 def _print_predictions(predictions: Sequence[Prediction]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bigbatch.cli.argument_types import points
+from bigbatch.cli.argument_types import percentage_points
 from bigbatch.cli.parser import add_command
 from bigbatch.cli.tables import cell, print_table
 from bigbatch.errors import InputError
@@ -45,7 +45,7 @@ def add_report(commands: "Commands") -> None:
     )
     parser.add_argument(
         "--margin",
-        type=points,
+        type=percentage_points,
         metavar="M",
         help="the largest difference in validation error that counts as a match, percentage points (default: two "
         "standard deviations of the reference's seeds)",

@@ -1,0 +1,96 @@
+"""What a plan says of a training whose rate, length or minibatch size follows from its course."""
+
+from typing import Any, Final
+
+from bigbatch.course import Course
+from bigbatch.errors import InputError
+from bigbatch.growth import GROWTH_SOURCES
+from bigbatch.recipe import Recipe
+
+JOHNSON: Final = "Johnson 2020, arXiv 2007.05105"
+
+
+def epoch_sizes(recipe: Recipe, num_samples: int) -> list[int] | None:
+    """Return the minibatch size of every epoch; None where the gradients will decide.
+
+    >>> from bigbatch.presets import digits
+    >>> epoch_sizes(digits(), 1280)[:3]
+    [16, 16, 16]
+    """
+    if recipe.is_adascale or recipe.growth.kind == "noise-scale":
+        return None
+    course, sizes = Course(recipe, num_samples), []
+    while not course.is_over:
+        sizes.append(course.place.minibatch_size)
+        course.end_epoch()
+    return sizes
+
+
+def iteration_bounds(recipe: Recipe, num_samples: int) -> tuple[int, int]:
+    """Return the least and the largest number of updates that the training may take."""
+    sizes = epoch_sizes(recipe, num_samples)
+    if sizes is not None:
+        total = sum(num_samples // size for size in sizes)
+        return total, total
+    if recipe.is_adascale:
+        steps = Course(recipe, num_samples).schedule.total_iterations
+        return -(-steps * recipe.reference.minibatch_size // recipe.minibatch_size), steps
+    least, largest = recipe.minibatch_size, recipe.initial_minibatch_size
+    return recipe.epochs * (num_samples // least), recipe.epochs * (num_samples // largest)
+
+
+def rate_at(recipe: Recipe, num_samples: int, iteration: int) -> float:
+    """Return the learning rate of an update.
+
+    Raises:
+        InputError: it is not known before the training, or there is no such update.
+    """
+    sizes = epoch_sizes(recipe, num_samples)
+    if sizes is None:
+        msg = "the learning rate of an iteration follows from the gradients here; leave --at out"
+        raise InputError(msg)
+    course, left = Course(recipe, num_samples), iteration
+    for epoch, size in enumerate(sizes):
+        if 0 <= left < num_samples // size:
+            place = course.place
+            place.epoch, place.epoch_iteration, place.iteration, place.minibatch_size = epoch, left, iteration, size
+            return course.learning_rate
+        left -= num_samples // size
+    last = sum(num_samples // size for size in sizes) - 1
+    msg = f"iteration {iteration} is outside the training, which has 0 to {last}"
+    raise InputError(msg)
+
+
+def adaptive_values(recipe: Recipe, num_samples: int) -> dict[str, Any]:
+    """Return what is planned besides, where anything is."""
+    least, largest = iteration_bounds(recipe, num_samples)
+    values: dict[str, Any] = {"total_iterations": largest}
+    if least < largest:
+        values["least_total_iterations"] = least
+    if recipe.is_adascale:
+        values["largest_gain"] = recipe.minibatch_size / recipe.reference.minibatch_size
+    if recipe.is_growing:
+        values["growth"] = recipe.growth.kind
+        values["initial_minibatch_size"] = recipe.initial_minibatch_size
+        sizes = epoch_sizes(recipe, num_samples)
+        if sizes:  # of the first epoch of each
+            values["minibatch_size_from_epoch"] = {str(sizes.index(size) + 1): size for size in sorted(set(sizes))}
+    return values
+
+
+def adaptive_rules(recipe: Recipe) -> dict[str, str]:
+    """Return the rule and source of each such row of the table."""
+    rules: dict[str, str] = {}
+    if recipe.is_adascale:
+        rules["largest_gain"] = f"r: steps of the reference that an update is worth, measured, 1 to this ({JOHNSON})"
+        rules["total_iterations"] = f"at most; ends when the gains add up to the reference's iterations ({JOHNSON})"
+        rules["least_total_iterations"] = "if the gradients were all noise, as linear scaling takes them to be"
+    if recipe.is_growing:
+        rules["growth"] = GROWTH_SOURCES[recipe.growth.kind]
+        rules["initial_minibatch_size"] = (
+            "of the first epoch; it doubles between epochs, and the rate with it by the rule"
+        )
+        rules["minibatch_size_from_epoch"] = "where the schedule makes it larger"
+        rules["total_iterations"] = "over all epochs; at most, if the gradients decide"
+        rules["least_total_iterations"] = "if the minibatch had its full size from the start"
+    return rules

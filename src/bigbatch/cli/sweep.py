@@ -1,0 +1,179 @@
+"""`bigbatch sweep`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from bigbatch.cli.argument_types import minibatch_sizes, percentage_points, process_count, seed_count, words_among
+from bigbatch.cli.parser import RECIPE_HELP, Parser, add_changes, add_command
+from bigbatch.cli.recipe_options import resolve_recipe
+from bigbatch.cli.sweep_tables import print_planned, print_results
+from bigbatch.errors import InputError
+from bigbatch.outcome import FAILURE, STOPPED
+from bigbatch.place import find_place
+from bigbatch.printable import printable
+from bigbatch.run_lock import locked
+from bigbatch.run_record import FAILED, INTERRUPTED
+from bigbatch.stop_signals import StopSignals
+from bigbatch.sweep.gpus import default_jobs, find_gpus
+from bigbatch.sweep.jobs import STREAMS, Job, Sweep, plan_sweep
+from bigbatch.sweep.states import check_folders, is_to_run, read_states
+from bigbatch.variants import FORMS, PLAIN, VARIANTS, parse_variants
+
+if TYPE_CHECKING:
+    from bigbatch.cli.parser import Commands
+    from bigbatch.sweep.children import Ending
+
+DESCRIPTION: Final = "Measure the error against the minibatch size: many runs, resumed where they stopped."
+SEEDS: Final = 5  # as in the paper
+
+
+class _ListVariants(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print the variants, and end."""
+        lines = [(name, variant.meaning) for name, variant in VARIANTS.items()] + list(FORMS.items())
+        for name, meaning in lines:
+            print(f"{name:<22}{meaning}")
+        parser.exit()
+
+
+def add_sweep(commands: "Commands") -> None:
+    """Add the command with its options."""
+    parser = add_command(commands, "sweep", DESCRIPTION)
+    parser.add_argument("recipe", metavar="RECIPE", help=RECIPE_HELP)
+    parser.add_argument(
+        "--minibatch-sizes",
+        type=minibatch_sizes,
+        required=True,
+        metavar="A,B,...",
+        help="samples per update; the recipe at its reference size is added, for all else is compared with it",
+    )
+    parser.add_argument(
+        "--seeds", type=seed_count, default=SEEDS, metavar="N", help="runs of each: seed, seed + 1, ... (default 5)"
+    )
+    parser.add_argument(
+        "--variants",
+        default=PLAIN,
+        metavar="V,W,...",
+        help=f"names from --list-variants, n=N, or NAME:section.field=value,... of your own (default {PLAIN})",
+    )
+    parser.add_argument(
+        "--list-variants", action=_ListVariants, nargs=0, help="print what each variant changes, and its source"
+    )
+    parser.add_argument(
+        "--vary",
+        type=words_among(STREAMS),
+        metavar="WHAT,...",
+        help="what follows the seed; the rest stays at the first seed (default: initialisation,order,augmentation)",
+    )
+    add_changes(parser)
+    _add_machine(parser)
+    _add_output(parser)
+    parser.set_defaults(run=sweep_command)
+
+
+def _add_machine(parser: Parser) -> None:
+    group = parser.add_argument_group(
+        "machine", "the results do not depend on these: a step is a function of its minibatch"
+    )
+    group.add_argument(
+        "--jobs",
+        type=process_count,
+        metavar="J",
+        help="runs at once (default: GPUs / processes, or else cores / processes)",
+    )
+    group.add_argument(
+        "--processes", type=process_count, default=1, metavar="P", help="of each run, at most one a worker (default 1)"
+    )
+
+
+def _add_output(parser: Parser) -> None:
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="the folder of all runs (default: runs/sweep-RECIPENAME)"
+    )
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="also run those again that have diverged; others are anyway"
+    )
+    parser.add_argument(
+        "--margin",
+        type=percentage_points,
+        metavar="M",
+        help="the difference that still matches, in percentage points (default: 2 std of the reference's runs)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print which runs there would be, and start none")
+    parser.add_argument("--json", action="store_true", help="print JSON; what happens meanwhile goes to standard error")
+
+
+def sweep_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """Run what is missing, and print the table."""
+    del arguments
+    if find_place(os.environ):
+        msg = "sweep starts its processes itself: run it outside torchrun and srun, with --processes P"
+        raise InputError(msg)
+    sweep = plan_sweep(
+        resolve_recipe(options),
+        options.minibatch_sizes,
+        num_seeds=options.seeds,
+        variants=parse_variants(options.variants),
+        varied=options.vary,
+        processes=options.processes,
+        output=options.output,
+    )
+    check_folders(sweep)
+    say = sys.stderr if options.json else sys.stdout
+    for note in sweep.notes:
+        print(printable(note), file=say)
+    if options.dry_run:
+        print_planned(sweep, read_states(sweep.jobs), as_json=options.json)
+        return 0
+    # Entered before anything starts: a signal then always finds somebody who passes it on.
+    with StopSignals(what_follows="") as signals, locked(sweep.output):
+        endings = _run(sweep, options, signals)
+    states = read_states(sweep.jobs)
+    print_results(sweep, states, endings, margin=options.margin, as_json=options.json)
+    return exit_code_of(endings, is_stopped=bool(signals.received))
+
+
+def _run(sweep: Sweep, options: argparse.Namespace, signals: StopSignals) -> "list[Ending]":
+    """Run what is to be run, and return how it ended."""
+    from bigbatch.sweep.display import SweepDisplay
+    from bigbatch.sweep.runner import Runner
+    from bigbatch.sweep.watching import Pace
+
+    states = read_states(sweep.jobs)
+    jobs = [job for job in sweep.jobs if is_to_run(states[job.name], retry_failed=options.retry_failed)]
+    if not jobs:
+        print(f"all {len(sweep.jobs)} runs are there already", file=sys.stderr if options.json else sys.stdout)
+        return []
+    gpus = find_gpus(os.environ)
+    at_once = min(options.jobs or default_jobs(options.processes, gpus), len(jobs))
+    with SweepDisplay(total=len(sweep.jobs), to_stderr=options.json) as display:
+        display.say(introduce(sweep, jobs, at_once=at_once))
+        runner = Runner(
+            jobs,
+            num_done=len(sweep.jobs) - len(jobs),
+            at_once=at_once,
+            processes=options.processes,
+            gpus=gpus,
+            display=display,
+            pace=Pace.of_finished((job, states[job.name].seconds) for job in sweep.jobs),
+        )
+        return runner.run(signals)
+
+
+def introduce(sweep: Sweep, jobs: Sequence[Job], *, at_once: int) -> str:
+    """Return what is about to be done, in a line."""
+    done = len(sweep.jobs) - len(jobs)
+    there = f", {done} of them are there already" if done else ""
+    return f"{len(sweep.jobs)} runs in {sweep.output}{there}; {at_once} at once"
+
+
+def exit_code_of(endings: "Sequence[Ending]", *, is_stopped: bool) -> int:
+    """Return the exit code: of a stop before that of a failure; a run that diverged is none."""
+    kinds = {ending.kind for ending in endings}
+    if is_stopped or INTERRUPTED in kinds:
+        return STOPPED
+    return FAILURE if FAILED in kinds else 0

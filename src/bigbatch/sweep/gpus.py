@@ -1,0 +1,44 @@
+"""Which GPUs each of the runs at once has for itself; found without torch, so NVIDIA's alone."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
+LISTED_BY_THE_DRIVER: Final = Path("/proc/driver/nvidia/gpus")
+
+
+def find_gpus(environment: Mapping[str, str], listed: Path = LISTED_BY_THE_DRIVER) -> list[str]:
+    """Return the GPUs of this machine that CUDA may use, as it names them in CUDA_VISIBLE_DEVICES.
+
+    >>> find_gpus({"CUDA_VISIBLE_DEVICES": "2,3"}), find_gpus({"CUDA_VISIBLE_DEVICES": ""})
+    (['2', '3'], [])
+    """
+    if VISIBLE in environment:
+        return [name.strip() for name in environment[VISIBLE].split(",") if name.strip() not in {"", "-1"}]
+    return [str(number) for number, _ in enumerate(listed.iterdir())] if listed.is_dir() else []
+
+
+def default_jobs(processes: int, gpus: list[str]) -> int:
+    """Return how many runs of so many processes the GPUs can take at once, or else the cores."""
+    return max(1, (len(gpus) or len(os.sched_getaffinity(0))) // processes)
+
+
+def gpus_of(place: int, *, processes: int, gpus: list[str], at_once: int) -> dict[str, str]:
+    """Return what the environment of a run says of its GPUs: nothing if there are too few for all, and they share them.
+
+    Args:
+        place: of the run among those at once, from 0.
+        processes: of a run.
+        gpus: of the machine.
+        at_once: how many runs go on at a time.
+
+    >>> gpus_of(1, processes=2, gpus=["0", "1", "2", "3"], at_once=2)
+    {'CUDA_VISIBLE_DEVICES': '2,3'}
+    >>> gpus_of(1, processes=1, gpus=["0"], at_once=2)
+    {}
+    """
+    if len(gpus) < processes * at_once:
+        return {}
+    return {VISIBLE: ",".join(gpus[place * processes : (place + 1) * processes])}

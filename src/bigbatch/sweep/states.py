@@ -1,0 +1,87 @@
+"""What has become of the runs of a sweep, as their folders tell it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from bigbatch.errors import InputError
+from bigbatch.outcome import NOT_FINITE
+from bigbatch.paths import is_file
+from bigbatch.run_lock import check_unlocked, is_locked
+from bigbatch.run_record import FAILED, FINISHED, INTERRUPTED, RUNNING, RunRecord, as_number, as_text, read_record
+from bigbatch.runs import RunFolder
+from bigbatch.sweep.jobs import Job, Sweep
+
+MISSING: Final = "missing"
+DIVERGED: Final = "diverged"  # a loss or gradient became NaN or infinite: a result, the same in every repetition
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run of a sweep stands.
+
+    Attributes:
+        kind: missing, running, interrupted, failed, diverged or finished.
+        error: the validation error in %, so far if it is not finished.
+        detail: what it failed of.
+        iterations: that it has done; None if nothing is known of it.
+        seconds: of training, if it is finished.
+    """
+
+    kind: str
+    error: float | None = None
+    detail: str = ""
+    iterations: int | None = None
+    seconds: float | None = None
+
+
+def read_state(job: Job) -> State:
+    """Read where a run stands; a damaged folder counts as interrupted, for a run goes on from its checkpoints alone."""
+    try:
+        record = read_record(job.folder.path)
+    except InputError:
+        return State(INTERRUPTED if job.folder.exists() else MISSING)
+    kind = _kind(record)
+    return State(
+        kind,
+        error=record.validation_error,
+        detail=as_text(record.summary.get("error")) or "" if kind in {FAILED, DIVERGED} else "",
+        iterations=record.num_iterations if record.has_ended else None,
+        seconds=as_number(record.summary.get("seconds")) if kind == FINISHED else None,
+    )
+
+
+def _kind(record: RunRecord) -> str:
+    if record.state == FINISHED:
+        return FINISHED if record.validation_error is not None else INTERRUPTED
+    if record.state == FAILED:
+        return DIVERGED if record.summary.get("exit_code") == NOT_FINITE else FAILED
+    return RUNNING if record.state == RUNNING else INTERRUPTED
+
+
+def read_states(jobs: Iterable[Job]) -> dict[str, State]:
+    """Read where each of the runs stands, by its name."""
+    return {job.name: read_state(job) for job in jobs}
+
+
+def is_to_run(state: State, *, retry_failed: bool) -> bool:
+    """Tell whether a run is to be started: not if it is finished, nor, unless asked for, if it has diverged."""
+    return state.kind != FINISHED and (retry_failed or state.kind != DIVERGED)
+
+
+def check_folders(sweep: Sweep) -> None:
+    """Refuse, before anything starts, folders that the sweep must not write to; nothing in them changes.
+
+    Raises:
+        InputError: one holds another recipe's run or something else, or is written by another process.
+    """
+    output = sweep.output
+    if is_locked(output):
+        msg = f"another sweep is writing to {output}; wait for it, end it, or choose another --output"
+        raise InputError(msg)
+    if RunFolder(output).exists() or is_file(output / "run.json"):
+        msg = f"{output} is the folder of a run, not of a sweep; choose another --output"
+        raise InputError(msg)
+    for job in sweep.jobs:
+        job.folder.check(job.recipe, resume=True)
+        check_unlocked(job.folder.path)

@@ -1,0 +1,59 @@
+"""What a run's measured noise says of minibatch sizes."""
+
+import json
+
+import pytest
+
+from bigbatch.errors import InputError
+from bigbatch.noise_plan import plan_by_noise, prices
+from bigbatch.presets import digits
+from bigbatch.recipe_file import with_settings
+from bigbatch.run_record import read_record
+
+
+def record(folder, scales):
+    folder.append_metrics(
+        *(
+            {"iteration": 5 * i, "loss": 1.0, "gradient_square": 2.0, "gradient_variance": 2.0 * scale}
+            for i, scale in enumerate(scales)
+        )
+    )
+    return read_record(folder.path)
+
+
+def test_the_thirds_of_a_run_and_the_whole(record_run):
+    plan = plan_by_noise(record(record_run("a"), [100.0] * 200 + [400.0] * 200 + [1000.0] * 200), reference=16)
+    assert (plan.early, plan.late) == (pytest.approx(100.0), pytest.approx(1000.0, rel=0.05))
+    assert plan.middle == plan.scale == pytest.approx(400.0, rel=0.1)
+    assert json.loads(json.dumps(plan.to_json()))["noise_scale"]["whole"] == plan.scale
+    assert "takes twice the samples" in plan.advice
+    assert "arXiv 1811.03600" in plan.advice
+
+
+def test_at_the_noise_scale_a_minibatch_costs_twice_the_samples_and_twice_the_fewest_iterations():
+    """Against a reference far below, of which an iteration is all noise: the two halves of eq. 2.11."""
+    at = next(price for price in prices(4096.0, reference=1) if price.minibatch_size == 4096)
+    assert at.samples == pytest.approx(2.0, rel=1e-3)
+    assert at.iterations * 4096 == pytest.approx(2.0, rel=1e-3)
+    for price in prices(512.0, reference=64):  # samples are iterations times the size
+        assert price.samples == pytest.approx(price.iterations * price.minibatch_size / 64)
+    assert [price.minibatch_size for price in prices(0.5, reference=64)] == [64]
+
+
+def test_too_little_was_measured(record_run):
+    with pytest.raises(
+        InputError, match="has measured the gradient's noise 3 times; it takes a training of at least 20"
+    ):
+        plan_by_noise(record(record_run("a"), [1.0] * 3), reference=16)
+
+
+def test_through_the_command(bigbatch, record_run, tmp_path):
+    recipe = with_settings(digits(), ["minibatch_size=64"])
+    record(record_run("measured", recipe, recipe=recipe.to_dict()), [80.0] * 40)
+    done = bigbatch("plan", "digits", "--minibatch-size", 256, "--noise-of", tmp_path / "measured")
+    assert done.returncode == 0, done.stderr
+    assert "80 early, 80 midway, 80 late in training" in done.stdout.replace("\n", " ").replace("  ", " ")
+    assert "up to about 80 samples" in done.stdout
+    other = bigbatch("plan", "digits", "--set", "model.width=8", "--noise-of", tmp_path / "measured")
+    assert other.returncode == 2
+    assert "is a run of another model" in other.stderr
