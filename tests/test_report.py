@@ -140,9 +140,16 @@ def test_groups_have_sections_of_their_own_and_figures_that_share_no_ids(tmp_pat
     report = make_report(read_runs([tmp_path]), command="bigbatch report")
     page = report.files["index.html"].decode()
     assert "These runs are of 2 combinations of data and model." in page
-    assert {"cost.png", "group-2-cost.png"} <= set(report.files)
+    assert {"learning-rate.png", "group-2-learning-rate.png"} <= set(report.files)
     ids = [value for name, value in Tags(page).attributes if name == "id"]
     assert len(ids) == len(set(ids))
+
+
+def test_of_one_size_there_is_no_figure_of_sizes(tmp_path):
+    write_run(tmp_path / "a", recipe_of(16), 2.0)
+    (section,) = make_report(read_runs([tmp_path]), command="bigbatch report").sections
+    assert "nothing but the reference" in section.headline
+    assert section.figures[0].name == "training-loss"
 
 
 def test_runs_without_any_result_still_make_a_page(tmp_path):

@@ -162,3 +162,10 @@ def test_curves_are_averaged_where_all_have_values(tmp_path):
     scales = [scale for _, scale in noise_curve([run])]
     assert 100 <= min(scales) < max(scales) <= 2 * (50 + 48)  # between the first and the last ratio
     assert noise_curve([]) == []
+
+
+def test_an_error_that_is_no_percentage_is_no_result(tmp_path):
+    for seed, error in enumerate((-1.0, 100.5, 1e20, 3.0)):
+        write_run(tmp_path / str(seed), recipe_of(16, seed), 3.0, validation_error=error)
+    (group,) = groups_of(tmp_path)
+    assert group.reference.errors == [3.0]

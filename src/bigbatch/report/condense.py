@@ -8,6 +8,7 @@ from typing import Any, Final
 from bigbatch.run_record import KeptMetrics, RunRecord, as_number
 
 MOST_POINTS: Final = 200
+LARGEST: Final = 1e30  # of a number that is worth drawing
 LAST_EPOCHS: Final = 5  # the error of a run that has not ended is their median
 ITERATION_VALUES: Final = ("loss", "learning_rate", "gradient_square", "gradient_variance")
 EPOCH_VALUES: Final = ("iteration", "loss", "validation_error", "seconds")
@@ -59,8 +60,8 @@ def _numbers(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mean(values: Iterable[object]) -> float | None:
-    """Return the mean of those that are finite numbers, with six digits."""
-    numbers = [float(number) for value in values if (number := as_number(value)) is not None and math.isfinite(number)]
+    """Return the mean of those that are numbers, and finite ones, with six digits."""
+    numbers = [float(number) for value in values if (number := as_number(value)) is not None and _is_finite(number)]
     return float(f"{math.fsum(numbers) / len(numbers):.6g}") if numbers else None
 
 
@@ -70,4 +71,8 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON
         return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return None if isinstance(value, float) and not _is_finite(value) else value
+
+
+def _is_finite(number: float) -> bool:
+    return abs(number) <= LARGEST  # NaN is not

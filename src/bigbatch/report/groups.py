@@ -21,6 +21,7 @@ OF_THE_GROUP: Final = ("data.name", "model.name", "model.width", "model.argument
 NOT_OF_A_SERIES: Final = (*NOT_OF_THE_RESULT, *OF_THE_SEED, *OF_THE_GROUP)
 LONGEST_TITLE: Final = 80
 HASH_DIGITS: Final = 8
+WHOLE: Final = 100.0  # %
 
 Fields = tuple[tuple[str, str], ...]
 
@@ -44,14 +45,14 @@ class Point:
         """The runs that count: finished, with a result, the first with their seed (a repetition is no sample)."""
         first: dict[Fields, RunRecord] = {}
         for run in self.runs:
-            if run.state == FINISHED and run.validation_error is not None:
+            if run.state == FINISHED and result_of(run) is not None:
                 first.setdefault(seed_of(run), run)
         return list(first.values())
 
     @property
     def errors(self) -> list[float]:
         """Their validation errors in %, a seed each."""
-        return [error for run in self.counted if (error := run.validation_error) is not None]
+        return [error for run in self.counted if (error := result_of(run)) is not None]
 
     @property
     def key(self) -> tuple[str, int]:
@@ -105,6 +106,12 @@ def group_runs(runs: Iterable[RunRecord]) -> tuple[list[Group], list[RunRecord]]
     titles = Counter(_title(members[0]) for members in placed.values())
     groups = [_group(members, titles[_title(members[0])] > 1) for members in placed.values()]
     return sorted(groups, key=lambda group: -len(group.runs)), unplaced
+
+
+def result_of(run: RunRecord) -> float | None:
+    """Return a run's validation error, if it is a percentage."""
+    error = run.validation_error
+    return error if error is not None and 0 <= error <= WHOLE else None
 
 
 def size_of(run: RunRecord) -> int | None:

@@ -13,7 +13,7 @@ from bigbatch.report.noise_figure import draw_noise_scale, noise_curves
 from bigbatch.report.panels import draw_panels, has_curves
 from bigbatch.report.schedule_figure import draw_schedules
 from bigbatch.report.size_figure import draw_error_by_size
-from bigbatch.report.tables import Row, page_row, point_rows
+from bigbatch.report.tables import Row, common_folder, page_row, point_rows
 from bigbatch.report.varying import Varying, find_varying
 from bigbatch.report.verdicts import Findings
 from bigbatch.report.words import headline, sentences
@@ -21,6 +21,7 @@ from bigbatch.report.words import headline, sentences
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+BY_SIZE_NAME: Final = "error-by-size"
 HIGHEST_LOSS: Final = 2.0  # times the reference's; what diverges goes far beyond
 BY_SIZE: Final = (
     "Validation error against minibatch size",
@@ -74,7 +75,7 @@ class PageFigure:
 
 @dataclass(frozen=True)
 class Section:
-    """What the page says of one group."""
+    """What the page says of one group; the figure of errors by size, if there is one, comes first."""
 
     title: str
     headline: str
@@ -84,11 +85,17 @@ class Section:
     elbow: str | None
     varying: Sequence[Varying]
     runs: Sequence[Row]
+    folder: str
+
+    @property
+    def has_sizes(self) -> bool:
+        """Whether the first figure is that of errors by size."""
+        return bool(self.figures) and self.figures[0].name.endswith(BY_SIZE_NAME)
 
 
 def section_of(group: Group, findings: Findings, *, number: int) -> Section:
     """Draw and write what there is to say of a group, the number-th of the page (from 1)."""
-    varying = find_varying(group.runs)
+    varying, folder = find_varying(group.runs), common_folder(group.runs)
     return Section(
         title=group.title,
         headline=headline(group, findings),
@@ -97,7 +104,8 @@ def section_of(group: Group, findings: Findings, *, number: int) -> Section:
         points=list(point_rows(group, findings)),
         elbow=str(findings.elbow) if findings.elbow else None,
         varying=varying,
-        runs=[page_row(run, point) for point in group.points for run in point.runs],
+        runs=[page_row(run, point, folder) for point in group.points for run in point.runs],
+        folder=folder,
     )
 
 
@@ -107,8 +115,9 @@ def _figures(group: Group, findings: Findings, prefix: str) -> Iterator[PageFigu
         caption = " ".join(caption.split())
         return PageFigure(prefix + name, title, caption, f"{title}. {headline(group, findings)}", drawing)
 
-    if any(point.errors for point in group.points):
-        yield figure("error-by-size", *BY_SIZE, partial(_draw_by_size, group=group, findings=findings))
+    has_sizes = len({point.minibatch_size for point in group.points if point.counted}) > 1
+    if has_sizes:
+        yield figure(BY_SIZE_NAME, *BY_SIZE, partial(_draw_by_size, group=group, findings=findings))
     if has_curves(group, loss_curve):
         yield figure(
             "training-loss",
@@ -120,7 +129,7 @@ def _figures(group: Group, findings: Findings, prefix: str) -> Iterator[PageFigu
         yield figure("validation-error", *ERRORS, draw)
     if has_curves(group, rate_curve):
         yield figure("learning-rate", *RATES, partial(draw_schedules, group=group))
-    if any(point.counted for point in group.points):
+    if has_sizes:
         yield figure("cost", *COSTS, partial(draw_costs, group=group))
     if noise_curves(group):
         yield figure("noise-scale", *NOISE, partial(draw_noise_scale, group=group))

@@ -1,6 +1,6 @@
 """The tables of a report: a row for each run, and a row for each point with its verdict; all cells are text."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from bigbatch.errors import InputError
@@ -34,11 +34,17 @@ def run_row(run: RunRecord) -> Row:
     }
 
 
-def page_row(run: RunRecord, point: Point | None) -> Row:
-    """Return what the page's table shows of a run: whether it counts, and why not."""
+def common_folder(runs: Sequence[RunRecord]) -> str:
+    """Return the folder that all runs lie in, or nothing."""
+    folders = {str(run.path.parent) for run in runs}
+    return folders.pop() if len(folders) == 1 else ""
+
+
+def page_row(run: RunRecord, point: Point | None, folder: str = "") -> Row:
+    """Return what the page's table shows of a run: where it lies below a folder, whether it counts, and why not."""
     row = run_row(run)
     return {
-        "run": str(run.path),
+        "run": run.path.name if folder else str(run.path),
         "recipe": point.series if point else NOTHING,
         "minibatch": row["minibatch"],
         "seed": _number(run.recipe_fields.get("seed")),

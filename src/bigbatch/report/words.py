@@ -16,6 +16,8 @@ def headline(group: Group, findings: Findings) -> str:
     reference = group.reference_size
     if findings.reference is None:
         return f"There is no finished run of the reference (minibatch {reference}), so nothing can be compared with it."
+    if not findings.verdicts:
+        return f"There is nothing but the reference (minibatch {reference}) yet, so nothing can be compared with it."
     largest = largest_matching(group, findings)
     if largest is None:
         return f"No minibatch size larger than the reference, {reference}, has been shown to match it."
