@@ -13,11 +13,12 @@ from PIL import Image
 
 from bigbatch.cli import main
 from bigbatch.errors import InputError
+from bigbatch.report import CURVES, SIZES
 from bigbatch.report import page as page_module
 from bigbatch.report.page import make_report, missing_extras, write_report
 from bigbatch.report.reading import read_runs
 from bigbatch.report.results import read_results, results_to_json
-from bigbatch.report.single_figure import CURVES, SIZES, draw_figure
+from bigbatch.report.single_figure import draw_figure
 from bigbatch.report.tables import run_row
 from studies import recipe_of, write_run
 

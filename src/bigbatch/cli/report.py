@@ -12,14 +12,13 @@ from bigbatch.cli.parser import add_command
 from bigbatch.cli.tables import cell, print_table
 from bigbatch.errors import InputError
 from bigbatch.printable import printable
-from bigbatch.report.page import PAGE, Report, make_report, missing_extras, write_report
-from bigbatch.report.reading import read_runs
-from bigbatch.report.results import Runs
-from bigbatch.report.single_figure import AUTO, KINDS, draw_figure
-from bigbatch.report.tables import Row, justify, run_row
+from bigbatch.report import AUTO, KINDS, PAGE
 
 if TYPE_CHECKING:
     from bigbatch.cli.parser import Commands
+    from bigbatch.report.page import Report
+    from bigbatch.report.results import Runs
+    from bigbatch.report.tables import Row
 
 DEFAULT_FOLDER: Final = Path("report")
 ON_THE_TERMINAL: Final = ("recipe", "minibatch", "seeds", "error %", "difference", "verdict")
@@ -62,18 +61,25 @@ def add_report(commands: "Commands") -> None:
 
 def report_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     """Print the table of the runs, and write the page, or the figure that is asked for."""
+    from bigbatch.report.reading import read_runs
+    from bigbatch.report.tables import run_row
+
     runs = read_runs(options.runs)
     _print_rows([run_row(run) for run in runs.records])
     for bad in runs.unreadable:
         print(printable(f"left out: {bad.reason}"))
     if options.figure:
+        from bigbatch.report.single_figure import draw_figure
+
         draw_figure(runs.records, options.figure, kind=options.figure_kind, margin=options.margin)
         print(printable(f"figure: {options.figure}"))
     if options.output or not options.figure:
         _write_page(runs, options, shlex.join(["bigbatch", *arguments]))
 
 
-def _write_page(runs: Runs, options: argparse.Namespace, command: str) -> None:
+def _write_page(runs: "Runs", options: argparse.Namespace, command: str) -> None:
+    from bigbatch.report.page import make_report, missing_extras, write_report
+
     if missing := missing_extras():
         msg = f"there is no page without {missing}"
         if options.output:
@@ -87,14 +93,16 @@ def _write_page(runs: Runs, options: argparse.Namespace, command: str) -> None:
     print(printable(f"page: {folder / PAGE}"))
 
 
-def _print_findings(report: Report) -> None:
+def _print_findings(report: "Report") -> None:
     for section in report.sections:
         _print_rows([{name: row[name] for name in ON_THE_TERMINAL} for row in section.points])
         print(printable(f"{section.title}: {section.headline}"))
 
 
-def _print_rows(rows: Sequence[Row]) -> None:
+def _print_rows(rows: Sequence["Row"]) -> None:
     from rich.table import Table
+
+    from bigbatch.report.tables import justify
 
     table = Table()
     for heading in rows[0] if rows else ():

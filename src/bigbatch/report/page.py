@@ -10,6 +10,7 @@ from typing import Final
 from bigbatch.atomic_file import write_atomically
 from bigbatch.errors import InputError
 from bigbatch.printable import printable
+from bigbatch.report import PAGE
 from bigbatch.report.drawing import Drawing
 from bigbatch.report.groups import group_runs
 from bigbatch.report.results import Runs, results_to_json
@@ -18,7 +19,7 @@ from bigbatch.report.tables import justify, page_row
 from bigbatch.report.verdicts import judge
 from bigbatch.runs import package_version
 
-PAGE, RESULTS = "index.html", "runs.json"
+RESULTS: Final = "runs.json"
 NEEDED: Final = {"matplotlib": "plot", "jinja2": "plot", "scipy": "stats"}  # package: the extra that installs it
 MADE_WITH: Final = ("bigbatch", "matplotlib", "jinja2", "scipy", "numpy")
 

@@ -2,18 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from bigbatch.errors import InputError
 from bigbatch.figures import figure_style, write_figure
+from bigbatch.report import AUTO, SIZES
 from bigbatch.report.error_figure import draw_error_curves
 from bigbatch.report.groups import Group, group_runs
 from bigbatch.report.size_figure import draw_error_by_size
 from bigbatch.report.verdicts import noise_band_or_none
 from bigbatch.run_record import RunRecord
-
-AUTO, CURVES, SIZES = "auto", "curves", "sizes"
-KINDS: Final = (CURVES, SIZES)
 
 
 def draw_figure(runs: Sequence[RunRecord], target: Path, *, kind: str = AUTO, margin: float | None = None) -> None:
