@@ -46,7 +46,7 @@ def refused(done, message):
         (("--set", "data.name=fashion-mnist", "--set", "data.path=/none"), "/none has no train-images-idx3-ubyte.gz"),
         (("--set", "data.name=cifar10"), "cifar10 needs its data: set data.path"),
         (("--set", "data.name=image-folder", "--set", "data.path=/none"), "there is no data folder /none"),
-        (("--set", "optimizer.name=adam"), "unknown optimizer 'adam'"),
+        (("--set", "optimizer.name=adan"), "unknown optimizer 'adan'"),
         (("--set", "optimizer.name=user_models:absorbing"), "absorbs the learning rate into its momentum"),
         (("--output", "/dev/null/run"), "cannot write the run to /dev/null/run"),
         (("--proceses", 2), "unknown argument '--proceses'; did you mean '--processes'?"),

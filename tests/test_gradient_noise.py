@@ -1,5 +1,7 @@
 """Signal and noise of gradients, against closed forms."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bigbatch.adascale import gain
-from bigbatch.gradient_noise import GradientNoise, RunningNoise, estimate_noise
+from bigbatch.gradient_noise import GradientNoise, RunningNoise, estimate_noise, smoothed_noise_scale
 from bigbatch.norms import norms, sum_rows
 from bigbatch.step import Step
 
@@ -128,3 +130,28 @@ def test_a_column_has_the_same_sum_whatever_stands_beside_it(num_rows):
     for width in range(1, 8):
         assert torch.equal(sum_rows(rows[:, :width]), sum_rows(rows)[:width])
     assert sum_rows(rows).tolist() == pytest.approx(rows.sum(0).tolist())
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 10.0), st.floats(0.1, 10.0)), min_size=1), st.floats(1.0, 50.0))
+def test_the_averages_are_of_numerator_and_denominator_with_the_same_weights(pairs, horizon):
+    """Each is the sum of weight (1 - 1/horizon)^age times its values; the ratio of the sums is the scale."""
+    squares, variances = zip(*pairs, strict=True)
+    keep = 1 - 1 / horizon
+    weights = keep ** np.arange(len(pairs))[::-1]
+    expected = np.dot(weights, variances) / np.dot(weights, squares)
+    found = smoothed_noise_scale(squares, variances, horizon)
+    assert len(found) == len(pairs)
+    assert math.isclose(found[-1], expected, rel_tol=1e-6)
+
+
+def test_what_was_not_measured_is_skipped_and_changes_nothing():
+    gaps = smoothed_noise_scale([1.0, None, math.nan, 3.0], [5.0, 1.0, 1.0, 6.0], 4)
+    whole = smoothed_noise_scale([1.0, 3.0], [5.0, 6.0], 4)
+    assert gaps == [whole[0], None, None, whole[1]]
+
+
+def test_an_estimate_that_is_not_positive_gives_no_scale_until_the_average_is():
+    """Unbiased estimates of |G|^2 may be negative; they count in the average all the same."""
+    first, second = smoothed_noise_scale([-1.0, 4.0], [8.0, 8.0], 2)
+    assert first is None
+    assert math.isclose(second, 8.0 * 3 / (4.0 * 2 - 1.0))

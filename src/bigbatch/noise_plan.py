@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any, Final
 
 from bigbatch.errors import InputError
-from bigbatch.noise_scale import smoothed_noise_scale
+from bigbatch.gradient_noise import smoothed_noise_scale
 from bigbatch.run_record import RunRecord, as_number
 
 PARTS: Final = 20  # of a run that an average looks back on
