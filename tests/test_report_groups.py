@@ -11,6 +11,7 @@ from bigbatch.report.condense import MOST_POINTS, condense
 from bigbatch.report.curves import epoch_at, mean_curve, noise_curve
 from bigbatch.report.groups import group_runs
 from bigbatch.report.reading import read_runs
+from bigbatch.report.tables import point_rows
 from bigbatch.report.verdicts import judge
 from bigbatch.report.words import headline, largest_matching, sentences
 from bigbatch.run_record import KeptMetrics, RunRecord, read_record
@@ -41,6 +42,18 @@ def test_what_has_not_finished_is_in_no_mean_and_a_repeated_seed_counts_once(tmp
     text = " ".join(sentences(group, judge(group), []))
     assert "2 of 18 runs have not finished (1 interrupted and 1 failed): shown, and in no mean." in text
     assert "1 finished runs repeat a seed" in text
+
+
+def test_a_point_of_which_a_run_diverged_is_not_judged_for_the_others_are_the_lucky_ones(tmp_path):
+    write_study(tmp_path)
+    write_run(tmp_path / "nan", recipe_of(256, 5), None, status="failed", exit_code=3, error="the loss is NaN")
+    (group,) = group_runs([condense(run) for run in read_runs([tmp_path]).records])[0]
+    point = next(point for point in group.series[0].points if point.minibatch_size == 256)
+    findings = judge(group)
+    assert point.key not in findings.verdicts
+    row = next(row for row in point_rows(group, findings) if row["minibatch"] == "256")
+    assert (row["seeds"], row["verdict"]) == ("3 (+1)", "1 of 4 diverged")
+    assert "became NaN or infinite at 256 (1 of 4 runs)" in " ".join(sentences(group, findings, []))
 
 
 def test_names_places_and_seeds_of_parts_make_no_series(tmp_path):

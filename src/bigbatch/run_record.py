@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bigbatch.errors import InputError
+from bigbatch.outcome import NOT_FINITE
 from bigbatch.recipe import Recipe, flatten
 from bigbatch.recipe_file import from_table
 from bigbatch.run_lock import is_locked
@@ -91,6 +92,11 @@ class RunRecord:
     def has_ended(self) -> bool:
         """Whether the run had the time to write what came of it."""
         return self.state in {FINISHED, STOPPED, FAILED}
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether a loss, gradient or weight became NaN or infinite: a result, the same in every repetition."""
+        return self.state == FAILED and self.summary.get("exit_code") == NOT_FINITE
 
     @property
     def weights(self) -> str | None:

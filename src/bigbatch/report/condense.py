@@ -14,7 +14,8 @@ ITERATION_VALUES: Final = ("loss", "learning_rate", "gradient_square", "gradient
 EPOCH_VALUES: Final = ("iteration", "loss", "validation_error", "seconds")
 OF_THE_RUN: Final = (
     *("status", "recipe", "seed", "reduction", "data_fingerprint", "all_reduce", "default_dtype"),
-    *("iterations", "seconds", "validation_error", "final_validation_error", "weights_sha256", "error", "stopped_by"),
+    *("iterations", "seconds", "validation_error", "final_validation_error", "weights_sha256"),
+    *("error", "exit_code", "stopped_by"),
 )
 OF_AN_ATTEMPT: Final = (
     *("started", "versions", "git", "host", "processes", "threads_per_process", "device", "code", "after"),

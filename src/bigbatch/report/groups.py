@@ -55,6 +55,11 @@ class Point:
         return [error for run in self.counted if (error := result_of(run)) is not None]
 
     @property
+    def num_diverged(self) -> int:
+        """Runs that ended in NaN or infinity."""
+        return sum(run.has_diverged for run in self.runs)
+
+    @property
     def key(self) -> tuple[str, int]:
         """What names the point within its group."""
         return self.series, self.minibatch_size

@@ -98,6 +98,8 @@ def _point_row(group: Group, point: Point, findings: Findings | None) -> Row:
 def _verdict(point: Point, verdict: Verdict | None) -> str:
     if verdict:
         return str(verdict)
+    if point.num_diverged:
+        return f"{point.num_diverged} of {len(point.runs)} diverged"
     return "no reference to compare with" if point.errors else "no finished run"
 
 

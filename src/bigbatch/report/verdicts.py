@@ -32,6 +32,8 @@ class Findings:
 def judge(group: Group, margin: float | None = None) -> Findings:
     """Compare every point of the group with its reference.
 
+    A point with a run that diverged is not tested: the runs that are left would be the lucky ones.
+
     Args:
         group: the runs.
         margin: the largest difference that counts as a match, percentage points; the reference's noise band if None.
@@ -40,13 +42,18 @@ def judge(group: Group, margin: float | None = None) -> Findings:
         InputError: the margin is not above 0, or scipy is not installed.
     """
     reference = group.reference
-    trusted = reference.errors if reference else []
+    trusted = reference.errors if reference and not reference.num_diverged else []
     if not trusted:
         return Findings(None, margin, margin is not None, {}, None)
-    others = {point.key: point.errors for point in group.points if point is not reference and point.errors}
+    others = {point.key: point.errors for point in group.points if point is not reference and is_whole(point)}
     verdicts = compare(others, trusted, margin=margin)
     used = noise_band_or_none(reference) if margin is None else margin
     return Findings(summarise(trusted), used, margin is not None, verdicts, _elbow(group, used))
+
+
+def is_whole(point: Point) -> bool:
+    """Tell whether a point has results, and none of its runs diverged."""
+    return bool(point.errors) and not point.num_diverged
 
 
 def noise_band_or_none(reference: Point | None) -> float | None:
@@ -59,7 +66,7 @@ def noise_band_or_none(reference: Point | None) -> float | None:
 
 def _elbow(group: Group, margin: float | None) -> Elbow | None:
     size = group.reference_size
-    errors = {point.minibatch_size: point.errors for point in group.series[0].points if point.errors}
+    errors = {point.minibatch_size: point.errors for point in group.series[0].points if is_whole(point)}
     if margin is None or size is None or max(errors, default=0) <= size:
         return None
     return find_elbow(errors, reference=size, margin=margin)

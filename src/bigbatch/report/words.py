@@ -107,11 +107,18 @@ def _left_out(group: Group) -> Iterator[str]:
     if states:
         listed = _and([f"{count} {state}" for state, count in states.items()])
         yield f"{states.total()} of {len(group.runs)} runs have not finished ({listed}): shown, and in no mean."
-    if empty := [f"{point.minibatch_size:,}" for point in group.series[0].points if not point.errors]:
+    if diverged := [_diverged(point) for point in group.series[0].points if point.num_diverged]:
+        yield f"The loss became NaN or infinite at {_and(diverged)}: no mean of the others is judged."
+    plain = [point for point in group.series[0].points if not point.num_diverged]
+    if empty := [f"{point.minibatch_size:,}" for point in plain if not point.errors]:
         yield f"No run has finished at {_and(empty)}."
     repeated = sum(run.state == FINISHED for run in group.runs) - sum(len(point.counted) for point in group.points)
     if repeated:
         yield f"{repeated} finished runs repeat a seed or have no result: they are in no mean either."
+
+
+def _diverged(point: Point) -> str:
+    return f"{point.minibatch_size:,} ({point.num_diverged} of {len(point.runs)} runs)"
 
 
 def _title(text: str) -> str:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from bigbatch.errors import InputError
-from bigbatch.outcome import NOT_FINITE
 from bigbatch.paths import is_file
 from bigbatch.run_lock import check_unlocked, is_locked
 from bigbatch.run_record import FAILED, FINISHED, INTERRUPTED, RUNNING, RunRecord, as_number, as_text, read_record
@@ -55,7 +54,7 @@ def _kind(record: RunRecord) -> str:
     if record.state == FINISHED:
         return FINISHED if record.validation_error is not None else INTERRUPTED
     if record.state == FAILED:
-        return DIVERGED if record.summary.get("exit_code") == NOT_FINITE else FAILED
+        return DIVERGED if record.has_diverged else FAILED
     return RUNNING if record.state == RUNNING else INTERRUPTED
 
 
