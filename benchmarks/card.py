@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,24 @@ RESULTS = Path(__file__).parent / "results"
 
 def write_card(name: str, title: str, result: Any, table: str) -> None:  # noqa: ANN401 - any JSON
     """Write benchmarks/results/NAME.json and NAME.md, and print the latter."""
-    card = {
+    card = describe()
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps({**card, "result": result}, indent=2) + "\n")
+    write_text(name, title, table, card)
+
+
+def describe() -> dict[str, str]:
+    """Return command, commit, date and hardware."""
+    return {
         "command": "python " + " ".join([os.path.relpath(sys.argv[0]), *sys.argv[1:]]),
         "commit": COMMIT,
         "date": datetime.now(UTC).date().isoformat(),
         "hardware": f"{_processor()}, {os.cpu_count()} cores, torch {torch.__version__}, {platform.system()}",
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps({**card, "result": result}, indent=2) + "\n")
+
+
+def write_text(name: str, title: str, table: str, card: Mapping[str, str]) -> None:
+    """Write benchmarks/results/NAME.md, and print it."""
     lines = "\n".join(f"- {key}: {value}" for key, value in card.items())
     text = f"# {title}\n\n{table}\n\n{lines}\n"
     (RESULTS / f"{name}.md").write_text(text)

@@ -446,6 +446,8 @@ def test_whatever_ends_it_a_sweep_goes_on_and_repeats_nothing(trial, bigbatch, t
     refused = capsys.readouterr().err
     assert f"another sweep is writing to {folder}; wait for it" in refused
     assert refused.count("\n") == 1
+    assert main([*TINY_SWEEP, "--output", str(folder), "--show"]) == 0
+    assert "running: " in capsys.readouterr().out
     runs = children(trial.launcher())
     assert runs
     trial.kill(trial.launcher())

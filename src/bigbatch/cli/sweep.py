@@ -20,7 +20,7 @@ from bigbatch.run_record import FAILED, INTERRUPTED
 from bigbatch.stop_signals import StopSignals
 from bigbatch.sweep.gpus import default_jobs, find_gpus
 from bigbatch.sweep.jobs import STREAMS, Job, Sweep, plan_sweep
-from bigbatch.sweep.states import check_folders, is_to_run, read_states
+from bigbatch.sweep.states import check_folders, check_writers, is_to_run, read_states
 from bigbatch.variants import FORMS, PLAIN, VARIANTS, parse_variants
 
 if TYPE_CHECKING:
@@ -104,6 +104,9 @@ def _add_output(parser: Parser) -> None:
         help="the difference that still matches, in percentage points (default: 2 std of the reference's runs)",
     )
     parser.add_argument("--dry-run", action="store_true", help="print which runs there would be, and start none")
+    parser.add_argument(
+        "--show", action="store_true", help="print the table of the runs that are there, and start none"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON; what happens meanwhile goes to standard error")
 
 
@@ -129,6 +132,10 @@ def sweep_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     if options.dry_run:
         print_planned(sweep, read_states(sweep.jobs), as_json=options.json)
         return 0
+    if options.show:
+        print_results(sweep, read_states(sweep.jobs), [], margin=options.margin, as_json=options.json)
+        return 0
+    check_writers(sweep)
     # Entered before anything starts: a signal then always finds somebody who passes it on.
     with StopSignals(what_follows="") as signals, locked(sweep.output):
         endings = _run(sweep, options, signals)

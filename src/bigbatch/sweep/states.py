@@ -69,18 +69,27 @@ def is_to_run(state: State, *, retry_failed: bool) -> bool:
 
 
 def check_folders(sweep: Sweep) -> None:
-    """Refuse, before anything starts, folders that the sweep must not write to; nothing in them changes.
+    """Refuse folders that hold something else than the sweep's runs; nothing in them changes.
 
     Raises:
-        InputError: one holds another recipe's run or something else, or is written by another process.
+        InputError: one holds another recipe's run or something else.
     """
     output = sweep.output
-    if is_locked(output):
-        msg = f"another sweep is writing to {output}; wait for it, end it, or choose another --output"
-        raise InputError(msg)
     if RunFolder(output).exists() or is_file(output / "run.json"):
         msg = f"{output} is the folder of a run, not of a sweep; choose another --output"
         raise InputError(msg)
     for job in sweep.jobs:
         job.folder.check(job.recipe, resume=True)
+
+
+def check_writers(sweep: Sweep) -> None:
+    """Refuse, before anything starts, folders that another process writes to.
+
+    Raises:
+        InputError: another sweep or a training does.
+    """
+    if is_locked(sweep.output):
+        msg = f"another sweep is writing to {sweep.output}; wait for it, end it, or choose another --output"
+        raise InputError(msg)
+    for job in sweep.jobs:
         check_unlocked(job.folder.path)
