@@ -41,8 +41,10 @@ STUDIES = {
         "Digits at 16 times the reference: the paper's tables 1 and 2",
         (
             *("digits", "--minibatch-sizes", "256", "--variants"),
-            ("recipe,no-warmup,constant-warmup,unscaled,square-root,halved-rate,doubled-rate,zero-gamma-off,"
-            "loss-mean-per-worker,n=32,n=64"),
+            (
+                "recipe,no-warmup,constant-warmup,unscaled,square-root,halved-rate,doubled-rate,zero-gamma-off,"
+                "loss-mean-per-worker,n=32,n=64"
+            ),
         ),
     ),
     "digits_past_the_elbow": Study(

@@ -34,6 +34,7 @@ def measure(x, *, n):
     model = Quadratic()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     step = Step(model, lambda losses, _: losses, optimizer, minibatch_size=len(x), worker_minibatch_size=n)
+    step.measures_noise = True
     blocks = [(block, block) for block in torch.as_tensor(x, dtype=torch.float32).split(n)]
     step.backward(blocks, iteration=0)
     return step.look().noise
@@ -75,6 +76,18 @@ def test_one_worker_alone_tells_nothing():
     assert measure(np.ones((4, 3)), n=2).variance == pytest.approx(0, abs=1e-5)
 
 
+def test_what_overflows_tells_nothing_rather_than_infinity():
+    """Gradients of 1e20 are finite numbers, but their squares are none in float32."""
+    assert measure(np.full((4, 3), 1e20), n=2) is None
+
+
+def test_a_norm_does_not_depend_on_what_else_is_asked_for():
+    """Processes ask bucket by bucket, and a bucket has one dtype."""
+    mixed = [torch.randn(50, dtype=dtype) for dtype in (torch.float32, torch.bfloat16, torch.float64, torch.bfloat16)]
+    assert [norm.item() for norm in norms(mixed)] == [norms([tensor])[0].item() for tensor in mixed]
+    assert norms([]) == []
+
+
 def test_the_average_of_the_ratio_is_that_of_its_parts():
     """It converges to tr(Sigma) / |G|^2; the mean of the ratios, the control, does not."""
     generator = np.random.default_rng(3)
@@ -85,6 +98,7 @@ def test_the_average_of_the_ratio_is_that_of_its_parts():
     assert running.average.scale == pytest.approx(8.0, rel=0.2)
     assert np.mean(variances / squares) != pytest.approx(8.0, rel=0.5)
     assert GradientNoise(-1.0, 2.0).scale is None
+    assert GradientNoise(1.0, -2.0).scale is None
 
 
 @given(st.floats(0.1, 10_000.0), st.lists(st.floats(-5, 5), min_size=1, max_size=20))

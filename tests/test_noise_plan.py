@@ -47,6 +47,11 @@ def test_too_little_was_measured(record_run):
         plan_by_noise(record(record_run("a"), [1.0] * 3), reference=16)
 
 
+def test_a_signal_that_drowns_says_nothing(record_run):
+    with pytest.raises(InputError, match="drowns in its noise"):
+        plan_by_noise(record(record_run("a"), [-1.0] * 40), reference=16)
+
+
 def test_through_the_command(bigbatch, record_run, tmp_path):
     recipe = with_settings(digits(), ["minibatch_size=64"])
     record(record_run("measured", recipe, recipe=recipe.to_dict()), [80.0] * 40)

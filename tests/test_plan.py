@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bigbatch.errors import InputError
-from bigbatch.plan import Plan, at_reference
+from bigbatch.plan import Plan, at_reference, process_blocks
 from bigbatch.presets import digits, imagenet_resnet50
 from bigbatch.recipe_file import with_settings
 
@@ -106,5 +106,7 @@ def test_growing_by_the_schedule_is_known_before():
         plan.to_json(at=[1325])
     rows = {row.name: row for row in plan.rows()}
     assert rows["minibatch_size_from_epoch"].after == "16 from 1, 128 from 16, 256 from 26"
+    with pytest.raises(InputError, match="2 processes are more than the 1 workers"):
+        process_blocks(plan.recipe, 2)
     by_noise = Plan(with_settings(digits(), ["minibatch_size=256", "growth.kind=noise-scale", "growth.start=32"]), 1280)
     assert (by_noise.to_json()["least_total_iterations"], by_noise.to_json()["total_iterations"]) == (150, 1200)

@@ -413,3 +413,14 @@ def test_an_optimizer_that_absorbs_the_rate_is_refused_unless_corrected():
     with pytest.raises(InputError, match="RateAbsorbedSGD absorbs the learning rate"):
         Step(model, LOSS, optimizer, **sizes)
     Step(model, LOSS, optimizer, momentum_correction=True, **sizes)(blocks_of(2, *samples(4)), iteration=0)
+
+
+def test_a_size_that_is_refused_leaves_the_step_as_it_was():
+    inputs, targets = samples(12)
+    step = make_step(small_model(), minibatch_size=8, n=4)
+    with pytest.raises(InputError, match="6 is not divisible"):
+        step.resize(6)
+    step(blocks_of(4, inputs[:8], targets[:8]), iteration=0)
+    step.resize(12)
+    assert (step.minibatch_size, step.worker_count, list(step.workers)) == (12, 3, [0, 1, 2])
+    step(blocks_of(4, inputs, targets), iteration=1)

@@ -85,12 +85,17 @@ def adaptive_rules(recipe: Recipe) -> dict[str, str]:
         rules["largest_gain"] = f"r: steps of the reference that an update is worth, measured, 1 to this ({JOHNSON})"
         rules["total_iterations"] = f"at most; ends when the gains add up to the reference's iterations ({JOHNSON})"
         rules["least_total_iterations"] = "if the gradients were all noise, as linear scaling takes them to be"
+        rules["milestone_iterations"] = "in iterations of the reference, which the gains add up to"
     if recipe.is_growing:
         rules["growth"] = GROWTH_SOURCES[recipe.growth.kind]
         rules["initial_minibatch_size"] = (
             "of the first epoch; it doubles between epochs, and the rate with it by the rule"
         )
         rules["minibatch_size_from_epoch"] = "where the schedule makes it larger"
-        rules["total_iterations"] = "over all epochs; at most, if the gradients decide"
+        rules["iterations_per_epoch"] = "once the minibatch has its full size"
+        rules["warmup_iterations"] = "at the first size"
+        rules["milestone_iterations"] = "as iterations of the first size; the schedule goes by epochs"
+        is_known = recipe.growth.kind == "schedule"
+        rules["total_iterations"] = "over all epochs, at their sizes" if is_known else "at most: if it does not grow"
         rules["least_total_iterations"] = "if the minibatch had its full size from the start"
     return rules

@@ -167,10 +167,10 @@ class Course:
         growth, start = self.recipe.growth, self.recipe.initial_minibatch_size
         if growth.kind == "schedule":
             # Smith et al. 2018: the rate stays, and the minibatch grows by what the schedule would divide the rate by.
-            rate = self.schedule(self._position())
-            limit = start * self.schedule.base / rate
+            limit = start * self.schedule.base / self.schedule(self._position())
         else:
             average = self.place.noise.average
+            # A signal that cannot be told from noise yet is no reason to grow: early in training that is chance.
             limit = growth.noise_fraction * (average.scale or 0.0) if average else 0.0
         return largest_doubling(start, self.recipe.minibatch_size, limit=limit)
 

@@ -28,8 +28,8 @@ class GradientNoise:
 
     @property
     def scale(self) -> float | None:
-        """The gradient noise scale in samples; None where the signal drowns in the noise."""
-        return self.variance / self.square if self.square > 0 else None
+        """The gradient noise scale in samples; None where one of the two comes out negative by chance."""
+        return self.variance / self.square if self.square > 0 and self.variance >= 0 else None
 
 
 def estimate_noise(

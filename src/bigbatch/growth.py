@@ -15,7 +15,8 @@ class Growth:
     """How the minibatch grows from `start` to the recipe's `minibatch_size`.
 
     Attributes:
-        kind: "none"; "schedule": as the schedule lowers the rate; "noise-scale": as the measured noise scale grows.
+        kind: "none"; "schedule": as the schedule lowers the rate; "noise-scale": as the measured noise scale grows,
+            and not while no signal can be told from the noise.
         start: samples per update in the first epoch; 0 is the reference's size.
         noise_fraction: by "noise-scale", the largest part of it that the minibatch may be.
     """

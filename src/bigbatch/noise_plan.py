@@ -1,5 +1,6 @@
 """How large the minibatch may become, by the gradient noise scale that a run has measured."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -63,7 +64,8 @@ class NoisePlan:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
-        scales = {"early": self.early, "middle": self.middle, "late": self.late, "whole": self.scale}
+        thirds = {"early": self.early, "middle": self.middle, "late": self.late}
+        scales = {name: None if math.isinf(scale) else scale for name, scale in thirds.items()} | {"whole": self.scale}
         return {"run": self.run, "noise_scale": scales, "prices": [vars(p) for p in self.prices], "caveat": CAVEAT}
 
 
@@ -83,7 +85,7 @@ def plan_by_noise(run: RunRecord, *, reference: int) -> NoisePlan:
         [as_number(line.get("gradient_variance")) for line in measured],
         horizon=max(1, len(measured) / PARTS),
     )
-    if len(measured) < FEWEST or sum(scale is not None for scale in scales) < FEWEST:
+    if len(measured) < FEWEST:
         msg = (
             f"{run.path} has measured the gradient's noise {len(measured)} times; it takes a training of at least "
             f"{FEWEST} measurements, one every fifth iteration, with at least two workers"
@@ -91,6 +93,9 @@ def plan_by_noise(run: RunRecord, *, reference: int) -> NoisePlan:
         raise InputError(msg)
     early, middle, late = (_median(scales[i * len(scales) // 3 : (i + 1) * len(scales) // 3]) for i in range(3))
     scale = _median(scales)
+    if math.isinf(scale):
+        msg = f"{run.path}: the gradient's signal drowns in its noise; measure it at a larger minibatch"
+        raise InputError(msg)
     return NoisePlan(str(run.path), early, middle, late, scale, tuple(prices(scale, reference=reference)))
 
 
@@ -117,5 +122,4 @@ def prices(noise_scale: float, *, reference: int) -> list[Price]:
 
 def _median(scales: Sequence[float | None]) -> float:
     """Return the median, counting what drowns in noise as beyond all others."""
-    found = median(float("inf") if scale is None else scale for scale in scales)
-    return min(found, 2.0**53)
+    return median(math.inf if scale is None else scale for scale in scales)

@@ -40,14 +40,22 @@ def squared_norms(tensors: Sequence[Tensor]) -> Tensor:
 def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the norm of each dense tensor, at a fifth of the cost of `squared_norms`: for statistics.
 
-    The bits hold for the same values in the same strides. On CPUs the kernels take one order wherever a tensor lies; on
-    GPUs, those that are not aligned are copied.
+    Sums are in the tensor's own precision, of 16 bits in 32. The bits hold for the same values in the same strides,
+    whatever else is asked for with them. On CPUs the kernels take one order wherever a tensor lies; on GPUs, those that
+    are not aligned are copied.
     """
-    if not tensors:
-        return []
-    found = [t if t.device.type == "cpu" or t.data_ptr() % ALIGNMENT_BYTES == 0 else t.clone() for t in tensors]
-    is_half = found[0].dtype in {torch.float16, torch.bfloat16}
-    return list(torch._foreach_norm(found, 2, dtype=torch.float32 if is_half else None))  # noqa: SLF001 - as above
+    found: dict[int, Tensor] = {}
+    for dtype in {tensor.dtype for tensor in tensors}:
+        places = [i for i, tensor in enumerate(tensors) if tensor.dtype == dtype]
+        accumulated = torch.float32 if dtype in {torch.float16, torch.bfloat16} else None
+        alike = [_aligned(tensors[i]) for i in places]
+        found |= zip(places, torch._foreach_norm(alike, 2, dtype=accumulated), strict=True)  # noqa: SLF001 - as above
+    return [found[i] for i in range(len(tensors))]
+
+
+def _aligned(tensor: Tensor) -> Tensor:
+    is_aligned = tensor.device.type == "cpu" or tensor.data_ptr() % ALIGNMENT_BYTES == 0
+    return tensor if is_aligned else tensor.clone()
 
 
 def sum_rows(rows: Tensor) -> Tensor:

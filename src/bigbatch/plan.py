@@ -148,12 +148,13 @@ def at_reference(recipe: Recipe) -> Recipe:
 
 
 def process_blocks(recipe: Recipe, processes: int) -> list[range]:
-    """Return the workers of each process.
+    """Return the workers of each process; of a minibatch that grows, those of the first epoch.
 
     Raises:
         InputError: more processes than workers.
     """
-    return [worker_block(recipe.worker_count, rank=rank, world_size=processes) for rank in range(processes)]
+    count = recipe.initial_minibatch_size // recipe.worker_minibatch_size
+    return [worker_block(count, rank=rank, world_size=processes) for rank in range(processes)]
 
 
 def _text(value: object) -> str:

@@ -1,5 +1,6 @@
 """One exact step: a function of its minibatch, never of the processes that compute it."""
 
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -72,7 +73,8 @@ class Step:
     Attributes:
         workers: those of this process.
         requested: what this process asks all others for with its next step, of `REQUESTS`; `look` tells.
-        measures_noise: whether `look` tells of the gradient's noise after the next step; the same on every process.
+        measures_noise: whether `look` is to tell of the gradient's noise after the next steps; off at first, the same
+            on every process.
         compute_seconds: that this process has spent on its workers, reading their samples included.
         wait_seconds: that it has waited after that for the sums.
 
@@ -114,7 +116,7 @@ class Step:
         self.device = self.parameters[0].device
         self.options = aggregation or AggregationOptions()
         self.requested: set[str] = set()
-        self.measures_noise = True
+        self.measures_noise = False
         self.no_requests = torch.zeros(len(REQUESTS), device=self.device)
         self.compute_seconds = self.wait_seconds = 0.0
         self.is_summing = False  # from the last worker's forward pass until all has arrived
@@ -178,7 +180,9 @@ class Step:
         requests = frozenset(name for name, count in zip(REQUESTS, (stop, save, give_up), strict=True) if count)
         return StepOutcome(requests, is_finite, self._noise(*squares) if squares and is_finite else None)
 
-    def _noise(self, sum_of_squares: float, square_of_sum: float) -> GradientNoise:
+    def _noise(self, sum_of_squares: float, square_of_sum: float) -> GradientNoise | None:
+        if not math.isfinite(sum_of_squares + square_of_sum):  # norms of finite gradients may overflow
+            return None
         sizes = {"worker_count": self.worker_count, "worker_minibatch_size": self.worker_minibatch_size}
         return estimate_noise(sum_of_squares, square_of_sum, **sizes)
 
@@ -191,6 +195,9 @@ class Step:
         Raises:
             InputError: it does not divide into workers, or there are more processes than those.
         """
+        check_minibatch_size(minibatch_size, self.worker_minibatch_size)
+        count = minibatch_size // self.worker_minibatch_size
+        worker_block(count, rank=self.processes.rank, world_size=self.processes.world_size)
         self.close()
         self._divide(minibatch_size)
         self.aggregation = None
@@ -216,7 +223,6 @@ class Step:
 
     def _divide(self, minibatch_size: int) -> None:
         """Divide the minibatch among the processes, and prepare them to sum over it."""
-        check_minibatch_size(minibatch_size, self.worker_minibatch_size)
         self.minibatch_size, self.worker_count = minibatch_size, minibatch_size // self.worker_minibatch_size
         rank, world_size = self.processes.rank, self.processes.world_size
         self.workers = worker_block(self.worker_count, rank=rank, world_size=world_size)

@@ -16,7 +16,7 @@ from bigbatch.step import Step
 
 
 class Net(nn.Module):
-    """One layer is used by some workers only, one by none; one is frozen; one parameter is a float64."""
+    """One layer is used by some workers only, one by none; one is frozen; dtypes are mixed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,12 +24,14 @@ class Net(nn.Module):
         self.last, self.seldom, self.never = nn.Linear(300, 3), nn.Linear(300, 3), nn.Linear(2, 2)
         self.frozen = nn.Linear(3, 3).requires_grad_(requires_grad=False)
         self.scale = nn.Parameter(torch.ones(3, dtype=torch.float64))
+        self.half = nn.Parameter(torch.ones(7, dtype=torch.bfloat16))
         self.turned = nn.Parameter(torch.randn(5, 3).t())  # neither contiguous nor channels-last
 
     def forward(self, x):
         """Return the logits."""
         hidden = self.drop(self.norm(self.first(x)).relu())
         logits = self.last(hidden) + (self.seldom(hidden) if x[0, 0] > 0 else 0)
+        logits = logits * self.half.float().mean()
         return (
             self.frozen(logits) * self.scale.float() + (logits @ self.turned).sum(1, keepdim=True) * self.turned[:, 0]
         )
@@ -42,6 +44,7 @@ def weights(processes, options, *, k, growth=2):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-2)
     sizes = {"minibatch_size": 4 * k, "worker_minibatch_size": 4}
     step = Step(model, nn.CrossEntropyLoss(reduction="none"), optimizer, aggregation=options, **sizes)
+    step.measures_noise = True
     if processes.world_size == 1:  # the reference: this process alone runs all workers
         step.close()
         step.processes, step.communicator = processes, None

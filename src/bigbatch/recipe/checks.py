@@ -11,7 +11,7 @@ from bigbatch.growth import GROWTHS
 from bigbatch.learning_rate import SCALING_RULES, SCHEDULES, WARMUPS
 from bigbatch.losses import check_loss_name
 from bigbatch.models.names import check_model_name
-from bigbatch.optimizer_options import ADAM_LIKE, check_optimizer_name
+from bigbatch.optimizer_options import ADAM_LIKE, LAYERWISE, check_optimizer_name
 from bigbatch.sampling import check_minibatch_size
 from bigbatch.scaling import KEEP, SQUARE_ROOT, WEIGHT_DECAY_RULES
 from bigbatch.user_code import is_user_code
@@ -157,7 +157,7 @@ def _check_adascale(recipe: "Recipe") -> None:
     if recipe.is_growing:
         msg = "scaling.rule 'adascale' and growth exclude each other; set growth.kind=none"
         raise InputError(msg)
-    if recipe.optimizer.name in ADAM_LIKE or recipe.scaling.weight_decay != KEEP:
+    if recipe.optimizer.name in {*ADAM_LIKE, *LAYERWISE} or recipe.scaling.weight_decay != KEEP:
         msg = "scaling.rule 'adascale' is a rule for SGD: use optimizer.name=sgd and scaling.weight_decay=keep"
         raise InputError(msg)
 

@@ -59,7 +59,7 @@ class Aggregation:
         self.gradient_run: list[Node[Flat]] = []
         self.statistics_run: list[Node[Flat]] = []
         self.buckets: list[Tensor] = []  # those of this step, when torch keeps the gradients in them
-        self.measures_norms = True
+        self.measures_norms = False
         self.worker_norms = WorkerNorms(
             self.parameters, worker_count=worker_count, workers=workers, communicator=communicator
         )
