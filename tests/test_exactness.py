@@ -25,15 +25,17 @@ def sha256(bigbatch, tmp_path: Path, name, *arguments):
 
 
 def test_any_number_of_processes_gives_the_same_bits(bigbatch, tmp_path):
-    runs = [train(bigbatch, tmp_path, f"p{p}", *PLAIN, "--processes", p) for p in (1, 2, 3, 4, 5, 8, 16)]
-    assert [run["processes"] for run in runs] == [1, 2, 3, 4, 5, 8, 16]
+    """From one process to one a worker."""
+    small = (*PLAIN, "--minibatch-size", 128)
+    runs = [train(bigbatch, tmp_path, f"p{p}", *small, "--processes", p) for p in (1, 2, 3, 5, 8)]
+    assert [run["processes"] for run in runs] == [1, 2, 3, 5, 8]
     assert len({run["weights_sha256"] for run in runs}) == 1
     assert len({run["validation_error"] for run in runs}) == 1
     losses = {
         tuple(
             line for line in (tmp_path / f"p{p}" / "metrics.jsonl").read_text().splitlines() if "learning_rate" in line
         )
-        for p in (1, 3, 16)
+        for p in (1, 3, 8)
     }
     assert len(losses) == 1, "every iteration's loss has the same bits too"
 
@@ -41,14 +43,14 @@ def test_any_number_of_processes_gives_the_same_bits(bigbatch, tmp_path):
 @pytest.mark.parametrize("all_reduce", ["halving-doubling", "direct", "three-phase"])
 def test_every_exact_all_reduce_gives_the_same_bits(bigbatch, tmp_path, all_reduce):
     alone = sha256(bigbatch, tmp_path, "alone", *SHORT, "--processes", 1)
-    for p in (2, 3, 8):
+    for p in (3, 5):
         run = train(bigbatch, tmp_path, f"p{p}", *SHORT, "--processes", p, "--all-reduce", all_reduce)
         assert run["all_reduce"] == {"algorithm": all_reduce}
         assert run["weights_sha256"] == alone
 
 
 def test_the_size_of_the_buckets_and_overlap_do_not_matter(bigbatch, tmp_path):
-    options = (("--bucket-mb", 0.0625), ("--bucket-mb", 1), ("--bucket-mb", 25), ("--no-overlap",))
+    options = (("--bucket-mb", 0.0625), ("--bucket-mb", 25), ("--no-overlap",))
     runs = [train(bigbatch, tmp_path, str(i), *SHORT, "--processes", 3, *o) for i, o in enumerate(options)]
     assert {run["weights_sha256"] for run in runs} == {sha256(bigbatch, tmp_path, "1p", *SHORT, "--processes", 1)}
     chosen = runs[0]["all_reduce"]["chosen_by_bytes"]
@@ -57,11 +59,11 @@ def test_the_size_of_the_buckets_and_overlap_do_not_matter(bigbatch, tmp_path):
 
 def test_with_dropout_and_augmentation_too_also_when_a_run_changes_its_processes(bigbatch, tmp_path):
     """With AdaScale besides, whose rate and length follow from what the gradients tell."""
-    hashes = {sha256(bigbatch, tmp_path, f"p{p}", *MEASURED, "--processes", p) for p in (1, 3, 4)}
+    hashes = {sha256(bigbatch, tmp_path, f"p{p}", *MEASURED, "--processes", p) for p in (1, 3)}
     stopped = train(bigbatch, tmp_path, "changes", *MEASURED, "--processes", 2, "--stop-after-epoch", 1)
     assert stopped["status"] == "stopped"
-    resumed = train(bigbatch, tmp_path, "changes", *MEASURED, "--processes", 5, "--resume")
-    assert [attempt["processes"] for attempt in resumed["attempts"]] == [2, 5]
+    resumed = train(bigbatch, tmp_path, "changes", *MEASURED, "--processes", 4, "--resume")
+    assert [attempt["processes"] for attempt in resumed["attempts"]] == [2, 4]
     assert hashes == {resumed["weights_sha256"]}
 
 
@@ -69,9 +71,9 @@ def test_a_growing_minibatch_has_the_same_bits_too(bigbatch, tmp_path):
     """Over a change of size within a run of several processes, and of processes after it."""
     grows = (*PLAIN, "--set", "growth.kind=schedule", "--set", "growth.start=64", "--set", "schedule.milestones=[1.0]")
     grows = (*grows, "--set", "warmup.epochs=0", "--set", "average.decay=0.9")
-    runs = [train(bigbatch, tmp_path, f"p{p}", *grows, "--processes", p) for p in (1, 3)]
-    train(bigbatch, tmp_path, "changes", *grows, "--processes", 2, "--stop-after-epoch", 1)
-    runs.append(train(bigbatch, tmp_path, "changes", *grows, "--processes", 4, "--resume"))
+    runs = [train(bigbatch, tmp_path, "alone", *grows, "--processes", 1)]
+    train(bigbatch, tmp_path, "changes", *grows, "--processes", 2, "--stop-after-iteration", 22)
+    runs.append(train(bigbatch, tmp_path, "changes", *grows, "--processes", 3, "--resume"))
     assert len({(run["weights_sha256"], run["average_sha256"]) for run in runs}) == 1
     assert runs[0]["iterations"] == 20 + 5
 

@@ -140,14 +140,14 @@ def test_a_skipped_update_does_not_count_and_evaluation_takes_the_average(monkey
     training = build(recipe, MACHINE, aggregation=AggregationOptions(), num_workers=0)
     recorder = SimpleNamespace(is_state_checked=True, display=SimpleNamespace(say=lambda _: None))
     minibatches = training.minibatches.epoch(0)
-    take_step(training, recorder, next(minibatches), epoch=0)
+    take_step(training, recorder, next(minibatches))
     before = [average.clone() for average in training.average.averages]
     look = training.step.look
     monkeypatch.setattr(training.step, "look", lambda: StepOutcome(frozenset(), is_finite=False))
-    take_step(training, recorder, next(minibatches), epoch=0)
+    take_step(training, recorder, next(minibatches))
     assert all(torch.equal(a, b) for a, b in zip(before, training.average.averages, strict=True))
     monkeypatch.setattr(training.step, "look", look)
-    take_step(training, recorder, next(minibatches), epoch=0)
+    take_step(training, recorder, next(minibatches))
     assert not all(torch.equal(a, b) for a, b in zip(before, training.average.averages, strict=True))
     seen = []
     monkeypatch.setattr(

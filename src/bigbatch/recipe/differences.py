@@ -14,7 +14,8 @@ def differences(old: Recipe, new: Recipe) -> list[str]:
     Where the data lies is left out (what it is, its fingerprint says), and how the run is launched and saved.
 
     >>> from dataclasses import replace
-    >>> small = Recipe("a", Reference(16, 0.1), Model("resnet18"), Data("digits"), 16, 16, 30)
+    >>> from bigbatch.presets import digits
+    >>> small = digits()
     >>> differences(small, replace(small, minibatch_size=32))
     ['minibatch_size: 16 -> 32']
     """
