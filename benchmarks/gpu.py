@@ -15,7 +15,7 @@ from bigbatch.checkpoint.weights import weights_sha256
 from bigbatch.launch import Machine, joined
 from bigbatch.models import build_model
 from bigbatch.presets import digits, imagenet_resnet50
-from bigbatch.recipe import Model
+from bigbatch.recipe import Model, Scaling
 from bigbatch.reduction.communicator import Communicator
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.runs import RunFolder
@@ -25,9 +25,10 @@ from card import write_card
 
 
 def hashes(machine: Machine) -> dict[str, str]:
-    """Train the digits on a ResNet-18 in bfloat16 for 4 epochs: twice, and in two parts with a cut within an epoch."""
+    """Train the digits on a ResNet-18 in bfloat16 with AdaScale: twice, and in two parts with a cut within an epoch."""
     model = Model("resnet18", width=16, dropout=0.1)
     recipe = replace(digits(), minibatch_size=256, epochs=4, model=model, precision="bfloat16")
+    recipe = replace(recipe, scaling=Scaling("adascale"))  # whose rate and length follow from the gradient's noise
     with tempfile.TemporaryDirectory() as folder:
         runs = {name: RunFolder(Path(folder) / name) for name in ("first", "again", "in two parts")}
         train(recipe, runs["in two parts"], machine, stop_after_iteration=7)
@@ -35,7 +36,10 @@ def hashes(machine: Machine) -> dict[str, str]:
 
 
 def collective_hashes(device: torch.device) -> dict[str, str]:
-    """Take three steps of 8 workers without a group, and through the collectives and the hook over a group of one."""
+    """Take three steps of 8 workers without a group, and through the collectives and the hook over a group of one.
+
+    What is hashed are the weights, and the workers' norms that the gradient's noise is measured from.
+    """
     backend = "nccl" if device.type == "cuda" else "gloo"
     torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
     found = {}
@@ -48,13 +52,16 @@ def collective_hashes(device: torch.device) -> dict[str, str]:
         step = Step(model, torch.nn.CrossEntropyLoss(reduction="none"), optimizer, aggregation=options, **sizes)
         if name != "alone":
             step.communicator = Communicator(step.processes, step.worker_count, device, name.split(",")[0])
+        step.measures_noise = True
         generator = torch.Generator().manual_seed(1)
         for iteration in range(3):
             images = torch.randn(64, 3, 32, 32, generator=generator).to(device).split(8)
             labels = torch.randint(10, (64,), generator=generator).to(device).split(8)
             step(zip(images, labels, strict=True), iteration=iteration)
         step.close()
-        found[f"8 workers, {name}"] = weights_sha256(model.state_dict())
+        assert step.aggregation is not None
+        assert step.aggregation.norms is not None
+        found[f"8 workers, {name}"] = weights_sha256({**model.state_dict(), "norms": step.aggregation.norms})
     torch.distributed.destroy_process_group()
     return found
 
