@@ -287,7 +287,7 @@ def test_what_is_printed_names_what_is_not_in_the_table(sweep, record, capsys):
 def test_without_scipy_there_are_means_and_a_word_on_what_to_install(sweep, record, monkeypatch):
     for job in sweep.jobs:
         record(job.name, 1.0 + job.recipe.seed)
-    monkeypatch.setattr("bigbatch.sweep.results.find_spec", lambda _: None)
+    monkeypatch.setattr("bigbatch.statistics.judgement.find_spec", lambda _: None)
     results = gather(sweep, read_states(sweep.jobs))
     assert "pip install 'bigbatch[stats]'" in results.remark
     assert {(row.verdict, len(row.errors)) for row in results.rows} == {(None, 3)}
