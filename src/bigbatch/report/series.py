@@ -81,8 +81,15 @@ def _homes(by_recipe: Mapping[Recipe, Sequence[RunRecord]]) -> dict[Recipe, Reci
         for recipe in recipes:
             size = size_of(by_recipe[recipe][0]) or 1
             fitting = [other for other in longer if recipe < other and _fits_worker(recipe, other, size)]
-            homes[recipe] = min([*fitting, recipe], key=lambda one: (*_plainness(by_recipe[one][0]), -len(one)))
+            homes[recipe] = min([*fitting, recipe], key=lambda one: _as_a_home(by_recipe[one][0]))
     return homes
+
+
+def _as_a_home(run: RunRecord) -> tuple[bool, int, int, int]:
+    """Return what to sort by: the size of workers, which the reference may not tell, decides last."""
+    is_odd, distance = _plainness(run)
+    is_other = WORKER_SIZE in _unusual(run)
+    return is_odd, distance - is_other, -len(series_fields(run)), is_other
 
 
 def _fits_worker(recipe: Recipe, other: Recipe, size: int) -> bool:
@@ -97,10 +104,15 @@ def _fits_worker(recipe: Recipe, other: Recipe, size: int) -> bool:
 def _plainness(run: RunRecord) -> tuple[bool, int]:
     """Return what to sort recipes by: linear scaling first, then those nearest to the preset whose name they have."""
     fields = series_fields(run)
+    return fields.get(SCALING, LINEAR) != LINEAR or fields[REDUCTION] == NATIVE, len(_unusual(run))
+
+
+def _unusual(run: RunRecord) -> set[str]:
+    """Return the fields that are not as in the preset whose name the recipe has."""
     preset = PRESETS.get(str(run.recipe_fields.get("name")))
-    usual = flatten(preset().to_dict()) if preset else fields
-    distance = sum(repr(value) != repr(usual.get(name)) for name, value in fields.items() if name != REDUCTION)
-    return fields.get(SCALING, LINEAR) != LINEAR or fields[REDUCTION] == NATIVE, distance
+    usual = flatten(preset().to_dict()) if preset else run.recipe_fields
+    fields = series_fields(run).items()
+    return {name for name, value in fields if name != REDUCTION and repr(value) != repr(usual.get(name))}
 
 
 def _plainest_first(runs: Sequence[RunRecord]) -> tuple[bool, bool, int, int, int, str]:
