@@ -12,6 +12,7 @@ from bigbatch.recipe_file import with_settings
 from bigbatch.report.groups import group_runs
 from bigbatch.report.reading import read_runs
 from bigbatch.report.results import results_to_json
+from bigbatch.report.tables import point_rows
 from bigbatch.report.verdicts import judge
 from bigbatch.report.words import headline, sentences
 from bigbatch.sweep.jobs import plan_sweep
@@ -23,6 +24,7 @@ from studies import recipe_of, write_run, write_sweep
 
 DEEPER = "deeper:model.name=cifar-resnet14"
 LABELS = {"recipe": "linear"}
+ODD = '{"format": "bigbatch sweep 1", "settings": {"a": 1}, "reference": {"variant": "recipe", "minibatch_size": 16}}'
 STUDIES = {
     "variants that also ran at the reference size": {
         ("recipe", 16): [2.0, 2.1, 1.9],
@@ -86,6 +88,7 @@ def test_a_diverged_size_lies_beyond_the_elbow_and_a_diverged_reference_is_said(
     sweep = write_sweep(tmp_path / "b", STUDIES["a reference that diverged"])
     assert gather(sweep, read_states(sweep.jobs)).remark == "no verdicts: a run of the reference diverged"
     (group,) = groups_of(tmp_path / "b")
+    assert next(point_rows(group, judge(group)))["verdict"] == "1 of 3 diverged"
     assert headline(group, judge(group)).startswith("A run of the reference diverged (minibatch 16), so nothing can")
 
 
@@ -110,7 +113,7 @@ def test_without_the_record_the_plain_recipe_is_the_one_nearest_to_its_preset(tm
     assert {run.path.name.partition("-")[0] for run in group.reference.runs} == {"recipe"}
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"format": "bigbatch sweep 1"}', "[" * 100_000, '{"format": 3}'])
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": "bigbatch sweep 1"}', "[" * 100_000, '{"format": 3}', ODD])
 def test_a_damaged_record_is_ignored_and_said_and_the_sweep_asks_to_remove_it(tmp_path, text):
     sweep = write_sweep(tmp_path, STUDIES["variants that also ran at the reference size"])
     (tmp_path / NAME).write_text(text)
@@ -135,6 +138,19 @@ def test_another_sweep_to_the_same_folder_adds_its_runs_and_keeps_the_reference(
     other = with_settings(digits(), ["reference.minibatch_size=32"])
     with pytest.raises(InputError, match="whose reference is recipe at 16, not recipe at 32; choose another --output"):
         check_folders(plan_sweep(other, [64], num_seeds=1, output=tmp_path))
+
+
+def test_a_variant_of_the_users_own_means_one_thing_in_a_folder(tmp_path):
+    def sweep(variants, size):
+        return plan_sweep(digits(), [size], num_seeds=1, variants=parse_variants(variants), output=tmp_path)
+
+    write_manifest(sweep("mine:epochs=3,warmup.epochs=1", 64))
+    write_manifest(sweep("other:epochs=5", 64))
+    write_manifest(sweep("mine:epochs=3,warmup.epochs=1", 256))
+    with pytest.raises(
+        InputError, match=r"'mine' of the runs in .* is epochs=3,warmup.epochs=1; give this one another"
+    ):
+        check_folders(sweep("mine:epochs=5", 128))
 
 
 def test_sweeps_with_the_same_reference_are_one_group_and_others_are_not(tmp_path):
@@ -207,6 +223,7 @@ def test_a_record_says_what_each_run_is(tmp_path):
     assert json.loads((tmp_path / NAME).read_text()) == {
         "format": "bigbatch sweep 1",
         "reference": {"variant": "recipe", "minibatch_size": 16},
+        "settings": {"deeper": ["model.name=cifar-resnet14"]},
         "runs": {
             "recipe-16-seed0": {"variant": "recipe", "minibatch_size": 16},
             "recipe-64-seed0": {"variant": "recipe", "minibatch_size": 64},

@@ -62,7 +62,7 @@ class Manifests:
     def marked(self, run: RunRecord) -> RunRecord:
         """Return the run with its variant, and whether it is the reference, if a sweep's folder says so."""
         manifest = self._of(run.path.absolute().parent)
-        cell = manifest.runs.get(run.path.name) if manifest else None
+        cell = manifest.runs.get(run.path.absolute().name) if manifest else None
         if not manifest or not cell or cell[1] != run.recipe_fields.get("minibatch_size"):
             return run
         told = {"variant": cell[0], "is_reference": cell == manifest.reference}

@@ -91,7 +91,7 @@ def _point_row(group: Group, point: Point, findings: Judgement | None) -> Row:
         "seeds": _seeds(point),
         "error %": (str(summary) if summary.std is not None else f"{summary.mean:.2f}") if summary else NOTHING,
         "difference": _interval(verdict),
-        "verdict": "the reference" if point is group.reference else _verdict(point, verdict),
+        "verdict": "the reference" if point is group.reference and not point.num_diverged else _verdict(point, verdict),
     }
 
 

@@ -1,6 +1,6 @@
 """What a sweep is to run: a job for each variant, minibatch size and seed; all are checked before anything starts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -59,12 +59,14 @@ class Sweep:
         output: the folder of all runs.
         jobs: the runs.
         notes: what was added and left out, a line each.
+        settings: what the user's own variants change.
     """
 
     recipe: Recipe
     output: Path
     jobs: tuple[Job, ...]
     notes: tuple[str, ...]
+    settings: Mapping[str, Sequence[str]]
 
     @property
     def reference(self) -> Cell:
@@ -117,7 +119,8 @@ def plan_sweep(
         for number in range(num_seeds)
         for cell, planned in recipes.items()
     ]
-    return Sweep(recipe, output, tuple(jobs), tuple(notes))
+    own = {v.name: tuple(v.settings(recipe, recipe.minibatch_size)) for v in variants if v.name not in VARIANTS}
+    return Sweep(recipe, output, tuple(jobs), tuple(notes), own)
 
 
 def plan_cells(

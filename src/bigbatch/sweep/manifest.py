@@ -1,7 +1,7 @@
 """A sweep's `sweep.json`: which variant each of its runs is, and what all are compared with. Reports read it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -27,10 +27,12 @@ class Manifest:
     Attributes:
         reference: the variant and minibatch size that all else is compared with.
         runs: the variant and minibatch size of each run, by its name.
+        settings: what the user's own variants change.
     """
 
     reference: "Cell"
     runs: Mapping[str, "Cell"]
+    settings: Mapping[str, Sequence[str]]
 
 
 def write_manifest(sweep: "Sweep") -> None:
@@ -44,6 +46,7 @@ def write_manifest(sweep: "Sweep") -> None:
     table = {
         "format": FORMAT,
         "reference": _table_of(sweep.reference),
+        "settings": {**(old.settings if old else {}), **sweep.settings},
         "runs": {name: _table_of(cell) for name, cell in runs.items()},
     }
     try:
@@ -57,7 +60,7 @@ def check_manifest(sweep: "Sweep") -> Manifest | None:
     """Return what an earlier sweep has written to the folder, if any.
 
     Raises:
-        InputError: it is damaged, or compares with something else.
+        InputError: it is damaged, compares with something else, or has another variant under the same name.
     """
     try:
         old = read_manifest(sweep.output)
@@ -68,6 +71,11 @@ def check_manifest(sweep: "Sweep") -> Manifest | None:
         was, now = (f"{variant} at {size}" for variant, size in (old.reference, sweep.reference))
         msg = f"{sweep.output} holds a sweep whose reference is {was}, not {now}; choose another --output"
         raise InputError(msg)
+    for name, settings in sweep.settings.items():
+        if old and list(old.settings.get(name, settings)) != list(settings):
+            was = ",".join(old.settings[name])
+            msg = f"the variant '{name}' of the runs in {sweep.output} is {was}; give this one another name"
+            raise InputError(msg)
     return old
 
 
@@ -80,7 +88,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     path = folder / NAME
     try:
         return _parse(path) if is_file(path) else None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         msg = f"{path} is damaged ({getattr(error, 'strerror', None) or error})"
         raise InputError(msg) from error
 
@@ -94,7 +102,8 @@ def _parse(path: Path) -> Manifest:
         msg = f"its format is not '{FORMAT}'"
         raise ValueError(msg)
     runs = {name: _cell_of(cell) for name, cell in as_table(table.get("runs")).items()}
-    return Manifest(_cell_of(table.get("reference")), runs)
+    settings = {name: list(map(str, some)) for name, some in as_table(table.get("settings")).items()}
+    return Manifest(_cell_of(table.get("reference")), runs, settings)
 
 
 def _table_of(cell: "Cell") -> dict[str, Any]:
