@@ -1,11 +1,15 @@
 """Run folders of studies that nobody trained, for the tests of reports."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bigbatch.presets import digits
 from bigbatch.recipe import Recipe, Warmup
 from bigbatch.runs import RunFolder
+from bigbatch.sweep.jobs import Cell, Sweep, plan_sweep
+from bigbatch.sweep.manifest import write_manifest
+from bigbatch.variants import find_variant
 
 REFERENCE = digits().reference.minibatch_size
 FINGERPRINT = "da7a" * 16
@@ -47,3 +51,23 @@ def write_study(folder: Path) -> Path:
     write_run(folder / "linear-64-seed3", recipe_of(64, 3), 50.0, status="running")
     write_run(folder / "linear-1024-seed3", recipe_of(1024, 3), None, status="failed", error="the loss is NaN")
     return folder
+
+
+def write_sweep(output: Path, errors: Mapping[Cell, Sequence[float | None]], recipe: Recipe | None = None) -> Sweep:
+    """Write the runs of a sweep, an error (%) for each seed of each variant and size, and what the sweep records.
+
+    None is a run that diverged; a variant is given as on the command line.
+    """
+    words = list(dict.fromkeys(word for word, _ in errors))
+    names = {word: find_variant(word) for word in words}
+    sizes = sorted({size for _, size in errors})
+    seeds = max(map(len, errors.values()))
+    sweep = plan_sweep(recipe or digits(), sizes, num_seeds=seeds, variants=list(names.values()), output=output)
+    found = {(names[word].name, size): values for (word, size), values in errors.items()}
+    for job in sweep.jobs:
+        number = job.recipe.seed - sweep.recipe.seed
+        for error in found.get(job.cell, [])[number : number + 1]:
+            ending = {} if error is not None else {"status": "failed", "exit_code": 3, "error": "the loss is NaN"}
+            write_run(job.folder.path, job.recipe, error, **ending)
+    write_manifest(sweep)
+    return sweep

@@ -182,6 +182,17 @@ def test_a_setting_belongs_to_the_name_before_it():
         (("--variants", "mine:warmup"), "variant 'mine': 'warmup' is no section.field=value"),
         (("--variants", "mine:minibatch_size=64"), "variant 'mine' cannot set minibatch_size; use --minibatch-sizes"),
         (("--variants", "mine:seeds.order=64"), "variant 'mine' cannot set seeds.order; use --vary"),
+        (
+            ("--variants", "mine:data.image_size=64"),
+            "variant 'mine' cannot set data.image_size: errors on other data cannot be compared; use --set for all",
+        ),
+        (
+            (
+                *("--variants", "mine:growth.kind=schedule,growth.start=16"),
+                *("--processes", "2", "--set", "reference.minibatch_size=32"),
+            ),
+            "mine at 64: 2 processes are more than the 1 workers of a minibatch",
+        ),
         (("--variants", "../x:epochs=1"), "the name of the variant '../x:' must be letters"),
         (("--variants", "recipe:epochs=1"), "the name of the variant 'recipe:' is taken"),
         (
@@ -212,6 +223,13 @@ def test_what_is_impossible_is_one_line_before_anything_starts(
     assert message in error
     assert error.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_recipes_own_size_does_not_matter(bigbatch):
+    """It is smaller than one worker here, and the reference is one smaller worker."""
+    done = bigbatch("sweep", "digits", "--minibatch-sizes=64,256", "--set=worker_minibatch_size=32", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "15 runs" in done.stdout
 
 
 # States and results
@@ -287,7 +305,7 @@ def test_what_is_printed_names_what_is_not_in_the_table(sweep, record, capsys):
 def test_without_scipy_there_are_means_and_a_word_on_what_to_install(sweep, record, monkeypatch):
     for job in sweep.jobs:
         record(job.name, 1.0 + job.recipe.seed)
-    monkeypatch.setattr("bigbatch.sweep.results.find_spec", lambda _: None)
+    monkeypatch.setattr("bigbatch.statistics.judgement.find_spec", lambda _: None)
     results = gather(sweep, read_states(sweep.jobs))
     assert "pip install 'bigbatch[stats]'" in results.remark
     assert {(row.verdict, len(row.errors)) for row in results.rows} == {(None, 3)}
@@ -395,6 +413,10 @@ def test_the_time_left_follows_from_the_epochs_that_are_over(sweep, tmp_path, mo
     ]  # of which nothing is known: the mean
     assert pace.seconds_left(waiting, [], at_once=1) == pytest.approx(60 + 30 + 45)
     assert pace.seconds_left(waiting, [], at_once=3) == pytest.approx(60), "the longest run"
+    slow = next(j for j in sweep.jobs if j.cell == ("unscaled", 256))
+    assert pace.seconds_left([slow], [], at_once=1) == pytest.approx(30), "what its size costs in other variants"
+    both = Pace.of_finished([(small, 60.0), (large, 30.0), (slow, 90.0)])
+    assert both.seconds_left([large, slow], [], at_once=1) == pytest.approx(30 + 90)
     run = Running(small, Watch(tmp_path), since=0.0)
     run.watch.errors |= {1: 9.0, 2: 9.0, 3: 9.0}
     monkeypatch.setattr("time.monotonic", lambda: 12.0)

@@ -83,7 +83,7 @@ class RunRecord:
     @property
     def num_iterations(self) -> int:
         """Iterations that the run has recorded."""
-        recorded = self.summary.get("iterations") if self.has_ended else None
+        recorded = self.summary.get("iterations") if self.has_ended or self.kept else None
         if isinstance(recorded, int) and not isinstance(recorded, bool):
             return recorded
         return int(self.iterations[-1]["iteration"]) + 1 if self.iterations else 0
@@ -97,6 +97,12 @@ class RunRecord:
     def has_diverged(self) -> bool:
         """Whether a loss, gradient or weight became NaN or infinite: a result, the same in every repetition."""
         return self.state == FAILED and self.summary.get("exit_code") == NOT_FINITE
+
+    @cached_property
+    def has_skipped_updates(self) -> bool:
+        """Whether an update was left out because it was not finite: then it is another training."""
+        may_have = self.kept or RunFolder(self.path).mentions("skipped")
+        return bool(may_have) and any(line.get("skipped") for line in self.iterations)
 
     @property
     def weights(self) -> str | None:

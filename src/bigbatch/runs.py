@@ -138,6 +138,13 @@ class RunFolder:
         """Return the iterations' lines of metrics.jsonl in order; one that was repeated counts once, as it was last."""
         return _last_of_each("iteration", (line for line in self._metrics() if "epoch" not in line))
 
+    def mentions(self, name: str) -> bool:
+        """Tell whether a line of metrics.jsonl has such a value: quicker than to parse them all."""
+        try:
+            return f'"{name}"'.encode() in _read(self.path / "metrics.jsonl")
+        except OSError:
+            return False
+
     def _metrics(self) -> Iterator[dict[str, Any]]:
         try:
             lines = _read(self.path / "metrics.jsonl").split(b"\n")

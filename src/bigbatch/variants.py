@@ -218,6 +218,9 @@ def _own(name: str, settings: Sequence[str]) -> Variant:
         if option:
             msg = f"variant '{name}' cannot set {field}; use {option}"
             raise InputError(msg)
+        if field.partition(".")[0] == "data":
+            msg = f"variant '{name}' cannot set {field}: errors on other data cannot be compared; use --set for all"
+            raise InputError(msg)
     return Variant(name, "your own", always(*settings))
 
 

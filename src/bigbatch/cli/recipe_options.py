@@ -21,8 +21,12 @@ FIELD_OF: Final = {
 }
 
 
-def resolve_recipe(options: argparse.Namespace) -> Recipe:
+def resolve_recipe(options: argparse.Namespace, *, minibatch_size: int | None = None) -> Recipe:
     """Return the recipe that the options name, with their changes.
+
+    Args:
+        options: of the command line.
+        minibatch_size: what takes the place of the recipe's own, before the changes.
 
     Raises:
         InputError: an unknown recipe or field, or a value out of its range.
@@ -30,4 +34,5 @@ def resolve_recipe(options: argparse.Namespace) -> Recipe:
     settings = [
         f"{field}={value}" for flag, field in FIELD_OF.items() if (value := getattr(options, flag, None)) is not None
     ]
-    return with_settings(find_recipe(options.recipe), [*options.set, *settings])
+    size = [] if minibatch_size is None else [f"minibatch_size={minibatch_size}"]
+    return with_settings(find_recipe(options.recipe), [*size, *options.set, *settings])

@@ -20,6 +20,7 @@ from bigbatch.run_record import FAILED, INTERRUPTED
 from bigbatch.stop_signals import StopSignals
 from bigbatch.sweep.gpus import default_jobs, find_gpus
 from bigbatch.sweep.jobs import STREAMS, Job, Sweep, plan_sweep
+from bigbatch.sweep.manifest import write_manifest
 from bigbatch.sweep.states import check_folders, check_writers, is_to_run, read_states
 from bigbatch.variants import FORMS, PLAIN, VARIANTS, parse_variants
 
@@ -117,7 +118,7 @@ def sweep_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         msg = "sweep starts its processes itself: run it outside torchrun and srun, with --processes P"
         raise InputError(msg)
     sweep = plan_sweep(
-        resolve_recipe(options),
+        resolve_recipe(options, minibatch_size=max(options.minibatch_sizes)),
         options.minibatch_sizes,
         num_seeds=options.seeds,
         variants=parse_variants(options.variants),
@@ -138,6 +139,7 @@ def sweep_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     check_writers(sweep)
     # Entered before anything starts: a signal then always finds somebody who passes it on.
     with StopSignals(what_follows="") as signals, locked(sweep.output):
+        write_manifest(sweep)
         endings = _run(sweep, options, signals)
     states = read_states(sweep.jobs)
     print_results(sweep, states, endings, margin=options.margin, as_json=options.json)

@@ -9,7 +9,7 @@ from bigbatch.cli.tables import cell, print_table
 from bigbatch.printable import printable
 from bigbatch.run_record import FAILED
 from bigbatch.sweep.jobs import Job, Sweep
-from bigbatch.sweep.states import DIVERGED, MISSING, State
+from bigbatch.sweep.states import DIVERGED, MISSING, SKIPPED, State
 
 if TYPE_CHECKING:
     from bigbatch.sweep.children import Ending
@@ -136,7 +136,7 @@ def _conclusions(results: "Results") -> list[str]:
 
 
 def _next(sweep: Sweep, results: "Results") -> str:
-    num_left = sum(state.kind != DIVERGED for _, state in results.unfinished)
+    num_left = sum(state.kind not in {DIVERGED, SKIPPED} for _, state in results.unfinished)
     if num_left:
         done = len(sweep.jobs) - num_left
         return f"{done} of {len(sweep.jobs)} runs are done; the same command goes on, and repeats none of them"

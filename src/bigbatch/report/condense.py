@@ -16,6 +16,7 @@ OF_THE_RUN: Final = (
     *("status", "recipe", "seed", "reduction", "data_fingerprint", "all_reduce", "default_dtype"),
     *("iterations", "seconds", "validation_error", "final_validation_error", "weights_sha256"),
     *("error", "exit_code", "stopped_by"),
+    *("variant", "is_reference"),  # of a sweep's run, from the sweep's folder
 )
 OF_AN_ATTEMPT: Final = (
     *("started", "versions", "git", "host", "processes", "threads_per_process", "device", "code", "after"),
@@ -25,6 +26,7 @@ OF_AN_ATTEMPT: Final = (
 def condense(run: RunRecord) -> RunRecord:
     """Return the run with what a report needs: neighbouring iterations averaged, numbers of six digits."""
     summary = {key: run.summary[key] for key in (*OF_THE_RUN, *OF_AN_ATTEMPT) if key in run.summary}
+    summary["iterations"] = run.num_iterations  # the last line that is kept is in the middle of those it stands for
     if len(run.attempts) > 1:
         summary["attempts"] = [{key: old[key] for key in OF_AN_ATTEMPT if key in old} for old in run.attempts]
     kept = KeptMetrics(_thin_iterations(run.iterations), _thin_epochs(run.epochs))

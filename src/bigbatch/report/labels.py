@@ -51,6 +51,7 @@ WITH_VALUE: Final[Mapping[str, str]] = {
     "average.decay": "average of the weights, {}",
     "precision": "{}",
     "loss": "loss {}",
+    "reduction": "{} reduction",
 }
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 from bigbatch.figures import SOFT, plain_numbers, series_style, whole_numbers
 from bigbatch.printable import printable
 from bigbatch.report.curves import Curve, CurveOf, mean_curve
-from bigbatch.report.groups import Group, Point
+from bigbatch.report.groups import Group
 from bigbatch.report.labels import shortened
+from bigbatch.report.points import Point
 from bigbatch.statistics import summarise
 
 if TYPE_CHECKING:

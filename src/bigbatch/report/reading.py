@@ -12,6 +12,8 @@ from bigbatch.report.condense import condense
 from bigbatch.report.results import Runs, Unreadable, read_results
 from bigbatch.run_record import RunRecord, read_record
 from bigbatch.runs import RunFolder
+from bigbatch.sweep.manifest import NAME as SWEEP
+from bigbatch.sweep.manifest import Manifest, read_manifest
 
 RESULTS_SUFFIX: Final = ".json"
 
@@ -41,11 +43,39 @@ def _each(path: Path) -> Iterator[RunRecord | Unreadable]:
         yield from kept.records
         yield from kept.unreadable
         return
+    manifests = Manifests()
     for folder in _run_folders(path):
         try:
-            yield _with_recipe(read_record(folder))
+            yield manifests.marked(_with_recipe(read_record(folder)))
         except InputError as error:
             yield Unreadable(str(folder), str(error))
+    yield from manifests.damaged
+
+
+class Manifests:
+    """What the sweeps say whose runs are read; one that is damaged is ignored, and said."""
+
+    def __init__(self) -> None:
+        self.known: dict[Path, Manifest | None] = {}
+        self.damaged: list[Unreadable] = []
+
+    def marked(self, run: RunRecord) -> RunRecord:
+        """Return the run with its variant, and whether it is the reference, if a sweep's folder says so."""
+        manifest = self._of(run.path.absolute().parent)
+        cell = manifest.runs.get(run.path.absolute().name) if manifest else None
+        if not manifest or not cell or cell[1] != run.recipe_fields.get("minibatch_size"):
+            return run
+        told = {"variant": cell[0], "is_reference": cell == manifest.reference}
+        return replace(run, summary={**run.summary, **told})
+
+    def _of(self, folder: Path) -> Manifest | None:
+        if folder not in self.known:
+            self.known[folder] = None
+            try:
+                self.known[folder] = read_manifest(folder)
+            except InputError as error:
+                self.damaged.append(Unreadable(str(folder / SWEEP), f"{error}, and ignored"))
+        return self.known[folder]
 
 
 def _run_folders(path: Path) -> list[Path]:

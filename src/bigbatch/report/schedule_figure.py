@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Final
 from bigbatch.figures import plain_numbers, series_style, whole_numbers
 from bigbatch.printable import printable
 from bigbatch.report.curves import Curve, rate_curve
-from bigbatch.report.groups import Group, Point
+from bigbatch.report.groups import Group
 from bigbatch.report.labels import shortened
+from bigbatch.report.points import Point
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,8 +15,8 @@ from bigbatch.report.schedule_figure import draw_schedules
 from bigbatch.report.size_figure import draw_error_by_size
 from bigbatch.report.tables import Row, common_folder, page_row, point_rows
 from bigbatch.report.varying import Varying, find_varying
-from bigbatch.report.verdicts import Findings
 from bigbatch.report.words import headline, sentences
+from bigbatch.statistics import Judgement
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -93,7 +93,7 @@ class Section:
         return bool(self.figures) and self.figures[0].name.endswith(BY_SIZE_NAME)
 
 
-def section_of(group: Group, findings: Findings, *, number: int) -> Section:
+def section_of(group: Group, findings: Judgement, *, number: int) -> Section:
     """Draw and write what there is to say of a group, the number-th of the page (from 1)."""
     varying, folder = find_varying(group.runs), common_folder(group.runs)
     return Section(
@@ -109,7 +109,7 @@ def section_of(group: Group, findings: Findings, *, number: int) -> Section:
     )
 
 
-def _figures(group: Group, findings: Findings, prefix: str) -> Iterator[PageFigure]:
+def _figures(group: Group, findings: Judgement, prefix: str) -> Iterator[PageFigure]:
     def figure(name: str, title: str, caption: str, draw: Draw) -> PageFigure:
         drawing = render(draw, prefix=f"{prefix}{name}")
         caption = " ".join(caption.split())
@@ -135,5 +135,5 @@ def _figures(group: Group, findings: Findings, prefix: str) -> Iterator[PageFigu
         yield figure("noise-scale", *NOISE, partial(draw_noise_scale, group=group))
 
 
-def _draw_by_size(figure: "Figure", group: Group, findings: Findings) -> None:
+def _draw_by_size(figure: "Figure", group: Group, findings: Judgement) -> None:
     draw_error_by_size(figure, group, findings.margin, findings.elbow)

@@ -9,7 +9,7 @@ from bigbatch.report import AUTO, SIZES
 from bigbatch.report.error_figure import draw_error_curves
 from bigbatch.report.groups import Group, group_runs
 from bigbatch.report.size_figure import draw_error_by_size
-from bigbatch.report.verdicts import noise_band_or_none
+from bigbatch.report.verdicts import judge
 from bigbatch.run_record import RunRecord
 
 
@@ -33,7 +33,7 @@ def draw_figure(runs: Sequence[RunRecord], target: Path, *, kind: str = AUTO, ma
         figure = Figure(layout="constrained")
         if kind == SIZES or (kind == AUTO and suits_sizes(groups)):
             group = _only(groups)
-            draw_error_by_size(figure, group, margin or noise_band_or_none(group.reference))
+            draw_error_by_size(figure, group, judge(group, margin).margin)
         else:
             draw_error_curves(figure, runs)
         write_figure(figure, target)

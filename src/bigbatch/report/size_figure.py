@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bigbatch.figures import INK, SOFT, series_style
 from bigbatch.printable import printable
-from bigbatch.report.groups import Group, Point, Series
+from bigbatch.report.groups import Group
 from bigbatch.report.labels import columns_for, shortened
+from bigbatch.report.points import Point
+from bigbatch.report.series import Series
 from bigbatch.report.size_axis import size_axis
 from bigbatch.run_record import FAILED
 from bigbatch.statistics import Elbow, Summary, summarise

@@ -5,10 +5,10 @@ from typing import Final
 
 from bigbatch.errors import InputError
 from bigbatch.report.cost_figure import iterations_of, mean_cost, seconds_of
-from bigbatch.report.groups import Group, Point, size_of
-from bigbatch.report.verdicts import Findings
+from bigbatch.report.groups import Group
+from bigbatch.report.points import Point, size_of
 from bigbatch.run_record import FINISHED, RunRecord, as_number, as_text
-from bigbatch.statistics import Verdict, summarise
+from bigbatch.statistics import Judgement, Verdict, summarise
 
 Row = dict[str, str]
 
@@ -56,7 +56,7 @@ def page_row(run: RunRecord, point: Point | None, folder: str = "") -> Row:
     }
 
 
-def point_rows(group: Group, findings: Findings | None) -> Iterator[Row]:
+def point_rows(group: Group, findings: Judgement | None) -> Iterator[Row]:
     """Yield a row for each point: what it cost, its error over seeds, and the verdict where there is one."""
     for point in group.points:
         yield _point_row(group, point, findings)
@@ -77,7 +77,7 @@ def workers_of(run: RunRecord) -> int | None:
     return size // worker if size and isinstance(worker, int) and worker > 0 else None
 
 
-def _point_row(group: Group, point: Point, findings: Findings | None) -> Row:
+def _point_row(group: Group, point: Point, findings: Judgement | None) -> Row:
     verdict = findings.verdicts.get(point.key) if findings else None
     runs = point.counted or list(point.runs)
     summary = summarise(point.errors) if point.errors else None
@@ -91,7 +91,7 @@ def _point_row(group: Group, point: Point, findings: Findings | None) -> Row:
         "seeds": _seeds(point),
         "error %": (str(summary) if summary.std is not None else f"{summary.mean:.2f}") if summary else NOTHING,
         "difference": _interval(verdict),
-        "verdict": "the reference" if point is group.reference else _verdict(point, verdict),
+        "verdict": "the reference" if point is group.reference and not point.num_diverged else _verdict(point, verdict),
     }
 
 
@@ -117,6 +117,8 @@ def _state(run: RunRecord, point: Point | None) -> str:
     if run.state != FINISHED:
         reason = as_text(run.summary.get("error"))
         return f"{run.state}: {reason}" if reason else run.state
+    if run.has_skipped_updates:
+        return "finished, not counted (it skipped updates that were not finite)"
     is_counted = point is None or run in point.counted
     return run.state if is_counted else "finished, not counted (a repeated seed, or no result)"
 

@@ -4,27 +4,38 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from bigbatch.report.cost_figure import iterations_of, mean_cost
-from bigbatch.report.groups import Group, Point
+from bigbatch.report.groups import Group
+from bigbatch.report.points import Point
 from bigbatch.report.varying import Varying, warnings_of
-from bigbatch.report.verdicts import Findings
 from bigbatch.run_record import FINISHED
-from bigbatch.statistics import CANNOT_TELL, MATCHES, WORSE, Summary, Verdict
+from bigbatch.statistics import CANNOT_TELL, MATCHES, WORSE, Judgement, Summary, Verdict
 
 
-def headline(group: Group, findings: Findings) -> str:
+def headline(group: Group, findings: Judgement) -> str:
     """Return the one sentence that matters most."""
     reference = group.reference_size
-    if findings.reference is None:
-        return f"There is no finished run of the reference (minibatch {reference}), so nothing can be compared with it."
     if not findings.verdicts:
-        return f"There is nothing but the reference (minibatch {reference}) yet, so nothing can be compared with it."
+        return _nothing_judged(group, findings)
     largest = largest_matching(group, findings)
     if largest is None:
         return f"No minibatch size larger than the reference, {reference}, has been shown to match it."
     return f"Minibatches of up to {largest.minibatch_size:,} match the reference of {reference:,}."
 
 
-def largest_matching(group: Group, findings: Findings) -> Point | None:
+def _nothing_judged(group: Group, findings: Judgement) -> str:
+    size = group.reference_size
+    if findings.reference is None and group.reference and group.reference.num_diverged:
+        return f"{_title(findings.remark)} (minibatch {size}), so nothing can be compared with it."
+    if findings.reference is None:
+        return f"There is no finished run of the reference (minibatch {size}), so nothing can be compared with it."
+    if findings.remark:
+        return f"{_title(findings.remark)}."
+    if len(group.points) > 1:
+        return f"There is nothing to judge: no point but the reference (minibatch {size}) has all its runs' errors."
+    return f"There is nothing but the reference (minibatch {size}) yet, so nothing can be compared with it."
+
+
+def largest_matching(group: Group, findings: Judgement) -> Point | None:
     """Return the largest point of the plain recipe up to which every measured size from the reference on matches."""
     largest = None
     for point in group.series[0].points:
@@ -36,7 +47,7 @@ def largest_matching(group: Group, findings: Findings) -> Point | None:
     return largest
 
 
-def sentences(group: Group, findings: Findings, varying: Sequence[Varying]) -> Iterator[str]:
+def sentences(group: Group, findings: Judgement, varying: Sequence[Varying]) -> Iterator[str]:
     """Yield the rest of the paragraph."""
     if findings.reference is not None:
         yield f"The reference's validation error is {_seeds(findings.reference)}."
@@ -58,7 +69,7 @@ def _seeds(summary: Summary) -> str:
     return f"{summary} % (mean ± standard deviation of {summary.count} seeds)"
 
 
-def _margin(findings: Findings) -> str:
+def _margin(findings: Judgement) -> str:
     if findings.margin is None:
         return (
             "The reference's seeds show no noise, so there is no margin to match within: run more seeds, or state one."
@@ -67,7 +78,7 @@ def _margin(findings: Findings) -> str:
     return f"A size matches if its mean error is shown to be within {findings.margin:.2f} points of that ({origin})."
 
 
-def _plain(group: Group, findings: Findings) -> Iterator[str]:
+def _plain(group: Group, findings: Judgement) -> Iterator[str]:
     """Yield which sizes of the plain recipe match, which are worse, and of which nothing can be told."""
     verdicts = [(p.minibatch_size, v) for p in group.series[0].points if (v := findings.verdicts.get(p.key))]
     matching = [f"{size:,}" for size, verdict in verdicts if verdict.kind == MATCHES]
@@ -79,7 +90,7 @@ def _plain(group: Group, findings: Findings) -> Iterator[str]:
         yield f"Nothing can be told yet of {_and(unclear)}."
 
 
-def _savings(group: Group, findings: Findings) -> Iterator[str]:
+def _savings(group: Group, findings: Judgement) -> Iterator[str]:
     largest, reference = largest_matching(group, findings), group.reference
     if largest and reference:
         few, many = mean_cost(largest.counted, iterations_of), mean_cost(reference.counted, iterations_of)
@@ -87,7 +98,7 @@ def _savings(group: Group, findings: Findings) -> Iterator[str]:
             yield f"Minibatch {largest.minibatch_size:,} took {few:,.0f} updates instead of {many:,.0f}."
 
 
-def _variants(group: Group, findings: Findings) -> Iterator[str]:
+def _variants(group: Group, findings: Judgement) -> Iterator[str]:
     for series in group.series[1:]:
         known = [(point.minibatch_size, findings.verdicts.get(point.key)) for point in series.points]
         parts = [_judged(size, verdict) for size, verdict in known if verdict]
@@ -112,7 +123,10 @@ def _left_out(group: Group) -> Iterator[str]:
     plain = [point for point in group.series[0].points if not point.num_diverged]
     if empty := [f"{point.minibatch_size:,}" for point in plain if not point.errors]:
         yield f"No run has finished at {_and(empty)}."
-    repeated = sum(run.state == FINISHED for run in group.runs) - sum(len(point.counted) for point in group.points)
+    finished = [run for run in group.runs if run.state == FINISHED]
+    if skipped := sum(run.has_skipped_updates for run in finished):
+        yield f"{skipped} finished runs skipped updates that were not finite: they are in no mean either."
+    repeated = len(finished) - skipped - sum(len(point.counted) for point in group.points)
     if repeated:
         yield f"{repeated} finished runs repeat a seed or have no result: they are in no mean either."
 

@@ -2,12 +2,13 @@
 
 Everything here takes validation errors in %, one for each seed. `summary` (mean ± std), `welch` (two means compared),
 `equivalence` (the three verdicts over several sizes), `holm` (what comparing several costs), `seeds` (how many runs
-settle it), `elbow` (where the error leaves the reference's).
+settle it), `elbow` (where the error leaves the reference's), `judgement` (all of it for the points of a study).
 """
 
 from bigbatch.statistics.elbow import Elbow, find_elbow
 from bigbatch.statistics.equivalence import compare, noise_band
 from bigbatch.statistics.holm import holm_adjusted
+from bigbatch.statistics.judgement import INSTALL, Judgement, Outcomes, judge
 from bigbatch.statistics.seeds import seeds_needed
 from bigbatch.statistics.summary import Summary, summarise
 from bigbatch.statistics.verdict import CANNOT_TELL, MATCHES, WORSE, Verdict
@@ -15,16 +16,20 @@ from bigbatch.statistics.welch import Difference, difference
 
 __all__ = [
     "CANNOT_TELL",
+    "INSTALL",
     "MATCHES",
     "WORSE",
     "Difference",
     "Elbow",
+    "Judgement",
+    "Outcomes",
     "Summary",
     "Verdict",
     "compare",
     "difference",
     "find_elbow",
     "holm_adjusted",
+    "judge",
     "noise_band",
     "seeds_needed",
     "summarise",

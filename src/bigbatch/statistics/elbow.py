@@ -1,7 +1,7 @@
 """The elbow: where the error leaves the reference's for good (arXiv 1706.02677, figure 1)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +17,7 @@ from bigbatch.statistics.welch import FEWEST_SEEDS
 Floats = npt.NDArray[np.float64]
 
 DRAWS: Final = 4000
+DIVERGED: Final = Summary(FEWEST_SEEDS, math.inf, 0.0)  # of a size: without doubt, beyond every level
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Elbow:
         first_beyond: the measured size after it; None where the error has not left. A jump between the two, as when
             runs diverge, puts the elbow right above `last_within`, though it may be anywhere between: then read these.
         fewest_seeds: of any size that counts; with one there is no interval.
+        diverged: sizes of which a run ended in NaN or infinity; they count as beyond.
 
     >>> print(Elbow(9700.0, 8900.0, None, 0.95, 6.3, 0.3, 256, 16384, 8192, 16384, 3))
     about 9700, between 8192 and 16384 (95 %: 8900 to beyond 16384)
@@ -52,15 +54,21 @@ class Elbow:
     last_within: int
     first_beyond: int | None
     fewest_seeds: int
+    diverged: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self._where()} ({self._interval()})"
+        if self.first_beyond in self.diverged:  # a jump: no place between the two sizes, and so no interval
+            return f"{self._where()}, where runs diverged"
+        others = "".join(f"; {size} diverged" for size in self.diverged)
+        return f"{self._where()} ({self._interval()}){others}"
 
     def _where(self) -> str:
         if self.minibatch_size is None:
             return f"not left up to {self.largest}"
         if self.last_within == self.reference:
             return f"already left at {self.first_beyond}, the first size above the reference"
+        if self.first_beyond in self.diverged:
+            return f"between {self.last_within} and {self.first_beyond}"
         return f"about {self.minibatch_size:.0f}, between {self.last_within} and {self.first_beyond}"
 
     def _interval(self) -> str:
@@ -79,12 +87,14 @@ def find_elbow(
     margin: float | None = None,
     confidence: float = 0.95,
     seed: int = 0,
+    diverged: Collection[int] = (),
 ) -> Elbow:
     """Find where the mean error leaves the reference's, interpolated in log2(minibatch size).
 
     The curve joins the means of the sizes from the reference on by straight lines over log2(minibatch size); the elbow
     is where it last rises through the level, mean of the reference + margin. A size that is above but followed by one
-    that is within has not left for good. Diverged runs count with the error they recorded.
+    that is within has not left for good. Diverged runs count with the error they recorded; a size of which one recorded
+    none is beyond every level.
 
     The interval is a parametric bootstrap's: each mean is drawn 4000 times from its Student's t distribution,
     mean + t(n - 1) * std / sqrt(n), and percentiles of the elbows are taken. Resampling the seeds themselves is too
@@ -107,6 +117,7 @@ def find_elbow(
         margin: percentage points; `noise_band` of the reference's errors if None.
         confidence: of the interval.
         seed: of the draws; the same seed gives the same interval (with the same numpy).
+        diverged: sizes of which a run ended in NaN or infinity; what `errors` says of them does not count.
 
     Raises:
         InputError: no errors of the reference or of a larger size, a value that is not finite, a margin that is not
@@ -117,10 +128,11 @@ def find_elbow(
     (724, 512, 1024)
     """
     check_confidence(confidence)
-    sizes = _sizes(errors, reference)
+    beyond = tuple(sorted(size for size in set(diverged) if size > reference))
+    sizes = _sizes(dict.fromkeys(beyond, ()) | dict(errors), reference)
     used = noise_band(errors[reference]) if margin is None else margin
     check_margin(used)
-    runs = [summarise(errors[size], name=f"errors at {size}") for size in sizes]
+    runs = [DIVERGED if size in beyond else summarise(errors[size], name=f"errors at {size}") for size in sizes]
     means = np.array([[run.mean for run in runs]])
     last = int(last_within(means, used)[0])
     low, high = _interval(runs, sizes, used, confidence, seed)
@@ -135,7 +147,8 @@ def find_elbow(
         largest=sizes[-1],
         last_within=sizes[last],
         first_beyond=sizes[last + 1] if last + 1 < len(sizes) else None,
-        fewest_seeds=min(run.count for run in runs),
+        fewest_seeds=min(run.count for run in runs if run is not DIVERGED),
+        diverged=beyond,
     )
 
 

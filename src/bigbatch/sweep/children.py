@@ -17,7 +17,7 @@ from bigbatch.recipe import NOT_OF_THE_RESULT, flatten
 from bigbatch.run_lock import locked
 from bigbatch.run_record import FAILED, FINISHED, INTERRUPTED
 from bigbatch.sweep.jobs import Job
-from bigbatch.sweep.states import DIVERGED, read_state
+from bigbatch.sweep.states import DIVERGED, SKIPPED, read_state
 from bigbatch.sweep.watching import Running, Watch
 
 LOGS: Final = "logs"
@@ -123,7 +123,7 @@ def ending_of(child: Child, *, is_stopping: bool) -> Ending:
     """
     job, code = child.running.job, child.process.returncode
     state = read_state(job)
-    if code == 0 and state.kind == FINISHED:
+    if code == 0 and state.kind in {FINISHED, SKIPPED}:
         return Ending(job, FINISHED, error=state.error)
     if code == NOT_FINITE:
         return Ending(job, DIVERGED)

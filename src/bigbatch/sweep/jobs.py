@@ -1,6 +1,6 @@
 """What a sweep is to run: a job for each variant, minibatch size and seed; all are checked before anything starts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -9,7 +9,7 @@ from bigbatch.course import Course
 from bigbatch.data import count_train_samples
 from bigbatch.errors import InputError
 from bigbatch.plan import at_reference
-from bigbatch.recipe import Data, Recipe, Scaling, Warmup
+from bigbatch.recipe import Data, Recipe, effective_fields, flatten
 from bigbatch.recipe_file import with_settings
 from bigbatch.runs import RUNS_FOLDER, RunFolder
 from bigbatch.sampling import worker_block
@@ -17,7 +17,6 @@ from bigbatch.user_code import is_user_code
 from bigbatch.variants import PLAIN, VARIANTS, Variant
 
 STREAMS: Final = ("initialisation", "order", "augmentation")
-FIXED_RULES: Final = ("linear", "square-root", "none")  # those that leave the reference as it is
 MAX_RUNS: Final = 10_000
 
 Cell = tuple[str, int]
@@ -60,12 +59,14 @@ class Sweep:
         output: the folder of all runs.
         jobs: the runs.
         notes: what was added and left out, a line each.
+        settings: what the user's own variants change.
     """
 
     recipe: Recipe
     output: Path
     jobs: tuple[Job, ...]
     notes: tuple[str, ...]
+    settings: Mapping[str, Sequence[str]]
 
     @property
     def reference(self) -> Cell:
@@ -118,7 +119,8 @@ def plan_sweep(
         for number in range(num_seeds)
         for cell, planned in recipes.items()
     ]
-    return Sweep(recipe, output, tuple(jobs), tuple(notes))
+    own = {v.name: tuple(v.settings(recipe, recipe.minibatch_size)) for v in variants if v.name not in VARIANTS}
+    return Sweep(recipe, output, tuple(jobs), tuple(notes), own)
 
 
 def plan_cells(
@@ -161,7 +163,7 @@ def recipe_of(recipe: Recipe, variant: Variant, minibatch_size: int) -> Recipe:
 
 
 def is_same_training(one: Recipe, other: Recipe) -> bool:
-    """Tell whether two recipes differ at most in a warmup that neither has and in a scaling that scales nothing.
+    """Tell whether two recipes differ at most in what does nothing, as a warmup that neither has.
 
     >>> from bigbatch.presets import digits
     >>> unscaled = with_settings(digits(), ["scaling.rule=none", "warmup.kind=none"])
@@ -171,16 +173,8 @@ def is_same_training(one: Recipe, other: Recipe) -> bool:
     >>> is_same_training(with_settings(digits(), larger), with_settings(unscaled, larger))
     False
     """
-    return _without_what_does_nothing(one) == _without_what_does_nothing(other)
-
-
-def _without_what_does_nothing(recipe: Recipe) -> Recipe:
-    is_unscaled = recipe.minibatch_size == recipe.reference.minibatch_size and recipe.scaling.rule in FIXED_RULES
-    return replace(
-        recipe,
-        scaling=Scaling() if is_unscaled else recipe.scaling,
-        warmup=recipe.warmup if recipe.warmup_epochs else Warmup("none"),
-    )
+    first, second = (effective_fields(flatten(recipe.to_dict())) for recipe in (one, other))
+    return first == second
 
 
 def with_seed(recipe: Recipe, seed: int, varied: Sequence[str] | None) -> Recipe:
@@ -210,7 +204,8 @@ class _SampleCounts:
 def _check(cell: Cell, recipe: Recipe, processes: int, counts: _SampleCounts) -> int | None:
     """Refuse what can be known to be impossible; return the number of iterations where the data need not be loaded."""
     try:
-        worker_block(recipe.worker_count, rank=0, world_size=processes)
+        first_workers = recipe.initial_minibatch_size // recipe.worker_minibatch_size
+        worker_block(first_workers, rank=0, world_size=processes)
         if is_user_code(recipe.data.name) and not recipe.data.num_train_samples:
             return None
         return Course(recipe, counts.of(recipe.data)).total_iterations

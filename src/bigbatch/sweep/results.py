@@ -1,18 +1,14 @@
 """What a sweep has found: a row for each variant and minibatch size, over the seeds that are finished."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.util import find_spec
+from dataclasses import dataclass, replace
 from statistics import mean
-from typing import Any, Final
+from typing import Any
 
-from bigbatch.errors import InputError
 from bigbatch.run_record import FINISHED
-from bigbatch.statistics import Elbow, Verdict, compare, find_elbow, summarise
+from bigbatch.statistics import Elbow, Outcomes, Verdict, judge, summarise
 from bigbatch.sweep.jobs import Cell, Job, Sweep
 from bigbatch.sweep.states import DIVERGED, State
-
-INSTALL: Final = "verdicts need scipy: pip install 'bigbatch[stats]'"
 
 
 @dataclass(frozen=True)
@@ -76,17 +72,12 @@ def gather(sweep: Sweep, states: Mapping[str, State], *, margin: float | None = 
     """
     rows = [_row([job for job in sweep.jobs if job.cell == cell], states) for cell in sweep.cells]
     reference = next(row for row in rows if row.cell == sweep.reference)
-    whole = {row.cell: list(row.errors.values()) for row in rows if row.errors and not row.num_diverged}
     unfinished = tuple((job, states[job.name]) for job in sweep.jobs if states[job.name].kind != FINISHED)
-    if sweep.reference not in whole:
-        return Results(reference, tuple(rows), None, unfinished, "no verdicts: the reference has no result")
-    if not find_spec("scipy"):
-        return Results(reference, tuple(rows), None, unfinished, INSTALL)
-    trusted = whole.pop(sweep.reference)
-    verdicts = compare(whole, trusted, margin=margin)
-    judged = tuple(Row(**{**vars(row), "verdict": verdicts.get(row.cell)}) for row in rows)
-    curve = {size: errors for (variant, size), errors in whole.items() if variant == sweep.reference[0]}
-    return Results(reference, judged, _elbow(curve, sweep.reference[1], trusted, margin), unfinished)
+    points = {row.cell: Outcomes(list(row.errors.values()), row.num_diverged) for row in rows}
+    found = judge(points, sweep.reference, margin)
+    judged = tuple(replace(row, verdict=found.verdicts.get(row.cell)) for row in rows)
+    remark = found.remark if found.reference or not found.remark else f"no verdicts: {found.remark}"
+    return Results(reference, judged, found.elbow, unfinished, remark)
 
 
 def _row(jobs: Sequence[Job], states: Mapping[str, State]) -> Row:
@@ -102,16 +93,6 @@ def _row(jobs: Sequence[Job], states: Mapping[str, State]) -> Row:
         num_diverged=sum(states[job.name].kind == DIVERGED for job in jobs),
         errors={seed: state.error for seed, state in finished.items() if state.error is not None},
     )
-
-
-def _elbow(
-    curve: Mapping[int, Sequence[float]], reference: int, trusted: Sequence[float], margin: float | None
-) -> Elbow | None:
-    """Find the elbow, unless there is no larger size, or too little is known of the reference."""
-    try:
-        return find_elbow({**curve, reference: trusted}, reference=reference, margin=margin)
-    except InputError:
-        return None
 
 
 def to_json(sweep: Sweep, results: Results) -> dict[str, Any]:

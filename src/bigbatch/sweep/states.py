@@ -10,8 +10,10 @@ from bigbatch.run_lock import check_unlocked, is_locked
 from bigbatch.run_record import FAILED, FINISHED, INTERRUPTED, RUNNING, RunRecord, as_number, as_text, read_record
 from bigbatch.runs import RunFolder
 from bigbatch.sweep.jobs import Job, Sweep
+from bigbatch.sweep.manifest import check_manifest
 
 MISSING: Final = "missing"
+SKIPPED: Final = "skipped updates"  # finished, but as another training: updates that were not finite were left out
 DIVERGED: Final = "diverged"  # a loss or gradient became NaN or infinite: a result, the same in every repetition
 
 
@@ -20,9 +22,9 @@ class State:
     """Where a run of a sweep stands.
 
     Attributes:
-        kind: missing, running, interrupted, failed, diverged or finished.
+        kind: missing, running, interrupted, failed, diverged, skipped updates or finished.
         error: the validation error in %, so far if it is not finished.
-        detail: what it failed of.
+        detail: what it failed of, or why it does not count.
         iterations: that it has done; None if nothing is known of it.
         seconds: of training, if it is finished.
     """
@@ -44,15 +46,22 @@ def read_state(job: Job) -> State:
     return State(
         kind,
         error=record.validation_error,
-        detail=as_text(record.summary.get("error")) or "" if kind in {FAILED, DIVERGED} else "",
+        detail=_detail(record, kind),
         iterations=record.num_iterations if record.has_ended else None,
         seconds=as_number(record.summary.get("seconds")) if kind == FINISHED else None,
     )
 
 
+def _detail(record: RunRecord, kind: str) -> str:
+    if kind == SKIPPED:
+        return "updates that were not finite were left out"
+    return as_text(record.summary.get("error")) or "" if kind in {FAILED, DIVERGED} else ""
+
+
 def _kind(record: RunRecord) -> str:
     if record.state == FINISHED:
-        return FINISHED if record.validation_error is not None else INTERRUPTED
+        ended = SKIPPED if record.has_skipped_updates else FINISHED
+        return ended if record.validation_error is not None else INTERRUPTED
     if record.state == FAILED:
         return DIVERGED if record.has_diverged else FAILED
     return RUNNING if record.state == RUNNING else INTERRUPTED
@@ -65,7 +74,7 @@ def read_states(jobs: Iterable[Job]) -> dict[str, State]:
 
 def is_to_run(state: State, *, retry_failed: bool) -> bool:
     """Tell whether a run is to be started: not if it is finished, nor, unless asked for, if it has diverged."""
-    return state.kind != FINISHED and (retry_failed or state.kind != DIVERGED)
+    return state.kind not in {FINISHED, SKIPPED} and (retry_failed or state.kind != DIVERGED)
 
 
 def check_folders(sweep: Sweep) -> None:
@@ -78,6 +87,7 @@ def check_folders(sweep: Sweep) -> None:
     if RunFolder(output).exists() or is_file(output / "run.json"):
         msg = f"{output} is the folder of a run, not of a sweep; choose another --output"
         raise InputError(msg)
+    check_manifest(sweep)
     for job in sweep.jobs:
         job.folder.check(job.recipe, resume=True)
 

@@ -1,0 +1,53 @@
+"""What a recipe says that does something at its minibatch size; the rest cannot make two trainings differ."""
+
+from collections.abc import Mapping
+from typing import Final
+
+FIXED_RULES: Final = ("linear", "square-root", "none")  # those that leave the reference as it is
+
+# What a field's value switches off.
+SWITCHED_OFF: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
+    ("warmup.kind", "none"): ("warmup.epochs",),
+    ("schedule.kind", "cosine"): ("schedule.milestones", "schedule.factor"),
+    ("schedule.kind", "constant"): ("schedule.milestones", "schedule.factor"),
+    ("growth.kind", "schedule"): ("growth.noise_fraction",),
+    ("growth.kind", "none"): ("growth.start", "growth.noise_fraction"),
+    ("scaling.rule", "adascale"): ("warmup.kind", "warmup.epochs"),
+}
+
+
+def effective_fields(fields: Mapping[str, object]) -> dict[str, object]:
+    """Return the fields of a recipe, each as `section.field`, that its training depends on.
+
+    At or below the reference's minibatch size there is no warmup (section 2.2 of arXiv 1706.02677); at it, all fixed
+    scaling rules are one, nothing grows, and a minibatch of one worker does not tell how large workers are above it.
+    Two recipes whose effective fields are the same are the same training.
+
+    Args:
+        fields: of the recipe (`flatten`); of one that this bigbatch refuses, what there is.
+
+    >>> at = {"reference.minibatch_size": 16, "scaling.rule": "linear", "warmup.kind": "gradual", "warmup.epochs": 5.0}
+    >>> effective_fields({**at, "minibatch_size": 16, "epochs": 30})
+    {'reference.minibatch_size': 16, 'minibatch_size': 16, 'epochs': 30}
+    >>> effective_fields({**at, "minibatch_size": 64, "warmup.kind": "none"}) == {
+    ...     **{"reference.minibatch_size": 16, "scaling.rule": "linear", "warmup.kind": "none", "minibatch_size": 64}
+    ... }
+    True
+    """
+    off = {name for (field, value), names in SWITCHED_OFF.items() if fields.get(field) == value for name in names}
+    return {name: value for name, value in fields.items() if name not in off and not _is_idle_at_its_size(name, fields)}
+
+
+def _is_idle_at_its_size(name: str, fields: Mapping[str, object]) -> bool:
+    size, reference = fields.get("minibatch_size"), fields.get("reference.minibatch_size")
+    is_growing = fields.get("growth.kind", "none") != "none"
+    initial = (fields.get("growth.start") or reference) if is_growing else size
+    if not (isinstance(initial, int) and isinstance(reference, int)):
+        return False
+    if name.startswith("warmup."):
+        return initial <= reference
+    is_the_reference = size == initial == reference
+    if name.startswith("scaling."):
+        return is_the_reference and fields.get("scaling.rule") in FIXED_RULES
+    is_one_worker = name == "worker_minibatch_size" and fields[name] == size
+    return is_the_reference and (is_one_worker or name.startswith("growth."))
