@@ -218,7 +218,7 @@ def _own(name: str, settings: Sequence[str]) -> Variant:
         if option:
             msg = f"variant '{name}' cannot set {field}; use {option}"
             raise InputError(msg)
-        if field.partition(".")[0] == "data":
+        if field.startswith("data.") and field != "data.augmentation":
             msg = f"variant '{name}' cannot set {field}: errors on other data cannot be compared; use --set for all"
             raise InputError(msg)
     return Variant(name, "your own", always(*settings))
