@@ -42,7 +42,7 @@ def test_at_the_noise_scale_a_minibatch_costs_twice_the_samples_and_twice_the_fe
 
 def test_too_little_was_measured(record_run):
     with pytest.raises(
-        InputError, match="has measured the gradient's noise 3 times; it takes a training of at least 20"
+        InputError, match="has measured the gradient's noise 3 times; it takes a training of at least 10"
     ):
         plan_by_noise(record(record_run("a"), [1.0] * 3), reference=16)
 

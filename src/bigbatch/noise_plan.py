@@ -12,7 +12,7 @@ from bigbatch.gradient_noise import smoothed_noise_scale
 from bigbatch.run_record import RunRecord, as_number
 
 PARTS: Final = 20  # of a run that an average looks back on
-FEWEST: Final = 20  # measurements
+FEWEST: Final = 10  # measurements
 BEYOND: Final = 4  # times the noise scale, where the table ends
 CAVEAT: Final = (
     "The noise scale tells the order of magnitude at which larger minibatches stop paying, not where accuracy is lost; "
@@ -88,7 +88,7 @@ def plan_by_noise(run: RunRecord, *, reference: int) -> NoisePlan:
     if len(measured) < FEWEST:
         msg = (
             f"{run.path} has measured the gradient's noise {len(measured)} times; it takes a training of at least "
-            f"{FEWEST} measurements, one every fifth iteration, with at least two workers"
+            f"{FEWEST} measurements, one every eighth iteration, with at least two workers"
         )
         raise InputError(msg)
     early, middle, late = (_median(scales[i * len(scales) // 3 : (i + 1) * len(scales) // 3]) for i in range(3))
