@@ -48,10 +48,10 @@ STUDIES = {
         ),
     ),
     "digits_past_the_elbow": Study(
-        "Digits past the elbow of linear scaling: AdaScale, LARS, growing minibatches",
+        "Digits at 16 times the reference, past the elbow of linear scaling: AdaScale, growing minibatches, LARS",
         (
-            *("digits", "--minibatch-sizes", "64,128,256,512", "--variants"),
-            "recipe,adascale,growing,my-lars:optimizer.name=lars,optimizer.trust=0.05",
+            *("digits", "--minibatch-sizes", "256", "--set", "growth.start=32", "--variants"),
+            "recipe,adascale,growing,growing-with-noise,my-lars:optimizer.name=lars,optimizer.trust=0.05",
         ),
     ),
 }
