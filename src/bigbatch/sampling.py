@@ -7,17 +7,20 @@ one number, and a process takes the blocks of its workers: no rank ever enters.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from bigbatch.errors import InputError
-from bigbatch.keyed_random import fold, random_words
 
-Indices = NDArray[np.int64]
+if TYPE_CHECKING:  # numpy is imported where an order is made: the command line starts without it
+    from typing import TypeAlias
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Indices: TypeAlias = NDArray[np.int64]
 
 
-def permutation(num_samples: int, *, seed: int, epoch: int) -> Indices:
+def permutation(num_samples: int, *, seed: int, epoch: int) -> "Indices":
     """Return the order of the epoch: the samples sorted by a random 64-bit word each, ties by their number.
 
     >>> permutation(5, seed=0, epoch=0).tolist() == permutation(5, seed=0, epoch=0).tolist()
@@ -25,6 +28,10 @@ def permutation(num_samples: int, *, seed: int, epoch: int) -> Indices:
     >>> sorted(permutation(5, seed=0, epoch=1).tolist())
     [0, 1, 2, 3, 4]
     """
+    import numpy as np
+
+    from bigbatch.keyed_random import fold, random_words
+
     words = random_words(fold("order", seed, epoch), np.arange(num_samples))[:, 0]
     return np.argsort(words, kind="stable")
 
@@ -39,7 +46,7 @@ class WorkerBlock:
     """
 
     epoch: int
-    indices: Indices
+    indices: "Indices"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 from bigbatch.data.listing import find_split, list_split
 from bigbatch.data.names import NUM_TRAIN_SAMPLES, check_data_name
 from bigbatch.errors import InputError
-from bigbatch.keyed_random import fold
 from bigbatch.recipe import Data
 from bigbatch.user_code import call_user_code, is_user_code
 
@@ -63,6 +62,7 @@ def _loader(name: str) -> Callable[[Data], "Splits"]:
 def _load_user_data(recipe: Data) -> "Splits":
     """Call the user's callable, which returns (training dataset, validation dataset) of (image, label) samples."""
     from bigbatch.data.dataset import MapDataset, Splits, sample_fingerprint
+    from bigbatch.keyed_random import fold
     from bigbatch.seeding import seed_generators
 
     seed_generators(fold("data"))  # a random split must be the same on every process and in every run
