@@ -1,8 +1,7 @@
 """Which samples make up which minibatch: one shuffle of the data per epoch, divided among the workers.
 
 The paper's fourth precaution (arXiv 1706.02677, section 3). The order is a function of (seed, epoch), the position in
-it is
-one number, and a process takes the blocks of its workers: no rank ever enters.
+it is one number, and a process takes the blocks of its workers: no rank ever enters.
 """
 
 from collections.abc import Iterator
