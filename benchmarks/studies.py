@@ -14,10 +14,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scipy.stats import kendalltau
+
 from card import RESULTS, describe, write_text
 
 SIZES_OF_FASHION = "32,64,128,256,512,1024,2048,4096,8192"
 SMALL = ("--set", "model.width=8")  # a third of the preset's time
+CIFAR10 = (
+    *("cifar10", "--set", "data.path=data/cifar10", "--epochs", "15", "--set", "schedule.kind=cosine"),
+    *("--set", "schedule.milestones=[]", "--set", "warmup.epochs=1", "--set", "model.name=cifar-resnet8"),
+    *("--set", "model.stem_pool=true"),
+)
+TABLES = (
+    "recipe,no-warmup,constant-warmup,unscaled,square-root,halved-rate,doubled-rate,zero-gamma-off,loss-mean-per-worker"
+)
+PLAIN = "recipe"
+FEWEST_TO_ORDER = 3
+PAPER_AT_8K = {
+    "recipe": 23.74,
+    "no-warmup": 24.84,
+    "constant-warmup": 25.88,
+    "unscaled": 41.67,
+    "square-root": 26.22,
+    "halved-rate": 24.27,
+    "doubled-rate": 24.05,
+    "zero-gamma-off": 24.11,
+}  # ResNet-50 on ImageNet at 32 times the reference, whose error is 23.60 % (arXiv 1706.02677, tables 1 and 2)
 
 
 @dataclass(frozen=True)
@@ -37,14 +59,23 @@ STUDIES = {
         "Digits: up to which minibatch size does linear scaling keep the error?",
         ("digits", "--minibatch-sizes", "16,32,64,128,256,512,1024"),
     ),
+    "cifar10_figure1": Study(
+        "CIFAR-10 (as JPEG): up to which minibatch size does linear scaling keep the error?",
+        (*CIFAR10, "--minibatch-sizes", "128,256,512,1024,2048"),
+    ),
     "digits_tables": Study(
         "Digits at 16 times the reference: the paper's tables 1 and 2",
+        ("digits", "--minibatch-sizes", "256", "--variants", f"{TABLES},n=32,n=64"),
+    ),
+    "fashion_mnist_tables": Study(
+        "Fashion-MNIST at 4 times the reference: the paper's tables 1 and 2",
+        ("fashion-mnist", *SMALL, "--minibatch-sizes", "256", "--variants", f"{TABLES},n=16,n=64"),
+    ),
+    "fashion_mnist_past_the_elbow": Study(
+        "Fashion-MNIST at 2, 4 and 8 times the elbow of linear scaling: AdaScale, growing minibatches, LARS",
         (
-            *("digits", "--minibatch-sizes", "256", "--variants"),
-            (
-                "recipe,no-warmup,constant-warmup,unscaled,square-root,halved-rate,doubled-rate,zero-gamma-off,"
-                "loss-mean-per-worker,n=32,n=64"
-            ),
+            *("fashion-mnist", *SMALL, "--minibatch-sizes", "512,1024,2048", "--set", "growth.start=256"),
+            *("--variants", "recipe,adascale,growing,my-lars:optimizer.name=lars,optimizer.trust=0.05"),
         ),
     ),
     "digits_past_the_elbow": Study(
@@ -88,6 +119,22 @@ def table_of(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def beside_the_paper(rows: list[dict[str, Any]], reference: int) -> str:
+    """Return what each change costs here and in the paper, and whether the two agree on their order."""
+    ours = {
+        row["variant"]: row["mean"] for row in rows if row["minibatch_size"] != reference and row["mean"] is not None
+    }
+    shared = [name for name in PAPER_AT_8K if name in ours and name != PLAIN]
+    if PLAIN not in ours or len(shared) < FEWEST_TO_ORDER:
+        return ""
+    costs = [(ours[name] - ours[PLAIN], PAPER_AT_8K[name] - PAPER_AT_8K[PLAIN]) for name in shared]
+    lines = ["", "| the recipe, but | costs here, points | in the paper, at 8k |", "|---|---|---|"]
+    lines += [f"| {name} | {here:+.2f} | {there:+.2f} |" for name, (here, there) in zip(shared, costs, strict=True)]
+    order = kendalltau(*zip(*costs, strict=True))
+    agreement = f"Order of the changes by cost, here and in the paper: Kendall's tau {order.statistic:.2f}"
+    return "\n".join([*lines, "", f"{agreement} (p = {order.pvalue:.2f} were there nothing in common)."])
+
+
 def write_results(name: str, study: Study, found: dict[str, Any], runs: Path) -> None:
     """Write the card, the figure and the runs."""
     with tempfile.TemporaryDirectory() as folder:
@@ -95,11 +142,21 @@ def write_results(name: str, study: Study, found: dict[str, Any], runs: Path) ->
         shutil.copy(Path(folder) / "runs.json", RESULTS / f"{name}.json")
         shutil.copy(Path(folder) / "error-by-size.png", RESULTS / f"{name}.png")
     elbow = f"\n\nElbow: {found['elbow']['text']}." if found["elbow"] else ""
-    unfinished = "".join(f"\n- not finished: {run['run']} ({run['kind']})" for run in found["unfinished"])
-    unfinished = f"\n{unfinished}" if unfinished else ""
+    unfinished = unfinished_of(found["unfinished"])
     draw = f"`bigbatch report benchmarks/results/{name}.json` draws its page."
-    body = f"{table_of(found['rows'])}{elbow}\n\n![Error against minibatch size]({name}.png)\n\n{draw}{unfinished}"
+    paper = beside_the_paper(found["rows"], found["reference_minibatch_size"])
+    body = (
+        f"{table_of(found['rows'])}{paper}{elbow}\n\n![Error against minibatch size]({name}.png)\n\n{draw}{unfinished}"
+    )
     write_text(name, study.question, body, describe())
+
+
+def unfinished_of(runs: list[dict[str, Any]]) -> str:
+    """Return which runs are no part of the result: those that were not run in one line, the others by name."""
+    lines = [f"\n- not finished: {run['run']} ({run['kind']})" for run in runs if run["kind"] != "missing"]
+    if missing := [run["run"] for run in runs if run["kind"] == "missing"]:
+        lines.append(f"\n- not run: {', '.join(missing)}")
+    return "".join(["\n", *lines]) if lines else ""
 
 
 def main() -> None:

@@ -1,0 +1,173 @@
+"""Does the gradient noise scale, measured at the reference, foretell the elbow? From the committed runs of the studies.
+
+Run from the repository's root, after the studies: python benchmarks/noise_and_elbow.py [NAME ...]
+"""
+
+import argparse
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import geometric_mean
+from typing import Any
+
+from bigbatch.figures import INK, SOFT, plain_numbers, series_style, written_figure
+from bigbatch.report.groups import Group, group_runs
+from bigbatch.report.points import Point
+from bigbatch.report.results import read_results
+from bigbatch.report.verdicts import judge
+from bigbatch.run_record import RunRecord, as_number
+from bigbatch.statistics import Elbow
+from card import RESULTS, write_card
+
+NAME = "noise_and_elbow"
+STUDIES = ("digits_figure1", "fashion_mnist_figure1", "cifar10_figure1")
+PARTS = {"early": (0, 1 / 3), "middle": (1 / 3, 2 / 3), "late": (2 / 3, 1), "whole": (0, 1)}
+FEWEST_MEASURED = 9  # lines of a run with an estimate, three for each third
+
+
+@dataclass(frozen=True)
+class Case:
+    """A study's noise and elbow.
+
+    Attributes:
+        name: of the data.
+        measured_at: the minibatch size of the runs that measured the noise: the reference, or the next of two workers.
+        seeds: how many runs these were.
+        scales: the gradient noise scale in samples, of each part of the training.
+        elbow: of linear scaling.
+    """
+
+    name: str
+    measured_at: int
+    seeds: int
+    scales: dict[str, float]
+    elbow: Elbow
+
+    @property
+    def factor(self) -> float:
+        """The elbow over the noise scale of the whole training."""
+        return (self.elbow.minibatch_size or math.inf) / self.scales["whole"]
+
+
+def case_of(study: str) -> Case:
+    """Read the study's runs, and take noise and elbow from them."""
+    group = group_runs(read_results(RESULTS / f"{study}.json").records)[0][0]
+    elbow = judge(group).elbow
+    if elbow is None:
+        msg = f"{study} has no elbow"
+        raise ValueError(msg)
+    point = where_measured(group)
+    scales = {part: noise_scale(point.counted, *bounds) for part, bounds in PARTS.items()}
+    return Case(study.removesuffix("_figure1"), point.minibatch_size, len(point.counted), scales, elbow)
+
+
+def where_measured(group: Group) -> Point:
+    """Return the plain recipe at the smallest size, from the reference on, whose runs have measured noise."""
+    reference = group.reference_size or 0
+    points = sorted(group.series[0].points, key=lambda point: point.minibatch_size)
+    return next(
+        point
+        for point in points
+        if point.minibatch_size >= reference
+        and point.counted
+        and all(len(estimates(run)) >= FEWEST_MEASURED for run in point.counted)
+    )
+
+
+def estimates(run: RunRecord) -> list[tuple[float, float]]:
+    """Return the run's estimates of |G|^2 and tr(Sigma), in order."""
+    pairs = (
+        (as_number(line.get("gradient_square")), as_number(line.get("gradient_variance"))) for line in run.iterations
+    )
+    return [(square, variance) for square, variance in pairs if square is not None and variance is not None]
+
+
+def noise_scale(runs: Sequence[RunRecord], start: float, stop: float) -> float:
+    """Return mean tr(Sigma) over mean |G|^2 of a part of the training, over all runs: a mean of ratios is biased."""
+    kept = [pair for run in runs for pair in part_of(estimates(run), start, stop)]
+    square, variance = (math.fsum(values) for values in zip(*kept, strict=True))
+    return variance / square if square > 0 else math.inf
+
+
+def part_of(pairs: list[tuple[float, float]], start: float, stop: float) -> list[tuple[float, float]]:
+    """Return the pairs from one share of the training to another."""
+    return pairs[round(start * len(pairs)) : round(stop * len(pairs))]
+
+
+def draw(axes: Any, cases: Sequence[Case]) -> None:  # noqa: ANN401 - matplotlib's axes
+    """Draw the elbow over the noise scale: bars to the scales of the thirds, and over the elbow's interval."""
+    ends = [
+        *(scale for case in cases for scale in case.scales.values()),
+        *(end for case in cases for end in span(case)),
+    ]
+    ends = [end for end in ends if math.isfinite(end)]
+    lowest, highest = min(ends) / 2, max(ends) * 2
+    axes.plot([lowest, highest], [lowest, highest], color=SOFT, linewidth=1, linestyle=":", label="elbow = noise scale")
+    for i, case in enumerate(cases):
+        place, elbow = case.scales["whole"], case.elbow.minibatch_size or case.elbow.largest
+        thirds = [min(case.scales[part], highest) for part in ("early", "middle", "late")]
+        low, high = span(case)
+        style = series_style(i) | {"linestyle": "none", "markersize": 7}
+        bars = {
+            "xerr": [[place - min([place, *thirds])], [max([place, *thirds]) - place]],
+            "yerr": [[elbow - min(low, elbow)], [max(high, elbow) - elbow]],
+        }
+        axes.errorbar(place, elbow, **bars, **style, elinewidth=1.2, capsize=3, label=case.name.replace("_", "-"))
+        if case.elbow.high is None:
+            axes.annotate("↑", (place, high), ha="center", va="bottom", color=INK)
+    axes.set(xscale="log", yscale="log", xlim=(lowest, highest), ylim=(lowest, highest))
+    axes.set(xlabel="gradient noise scale at the reference (samples), bar: over its thirds")
+    axes.set(ylabel="elbow of linear scaling (minibatch size), bar: 95 %")
+    plain_numbers(axes.xaxis)
+    plain_numbers(axes.yaxis)
+    axes.grid(visible=True)
+    axes.legend(loc="upper left")
+
+
+def span(case: Case) -> tuple[float, float]:
+    """Return the elbow's interval, cut off at the sizes that were measured."""
+    return case.elbow.low or case.elbow.largest, case.elbow.high or case.elbow.largest
+
+
+def table_of(cases: Sequence[Case]) -> str:
+    """Return noise and elbow side by side, in Markdown."""
+    lines = [
+        "| data | measured at | noise scale early, middle, late | whole | elbow | elbow / noise scale |",
+        "|---|---|---|---|---|---|",
+    ]
+    for case in cases:
+        thirds = ", ".join(f"{case.scales[part]:,.0f}" for part in ("early", "middle", "late"))
+        where = f"{case.measured_at}, {case.seeds} seeds"
+        cells = (case.name, where, thirds, f"{case.scales['whole']:,.0f}", str(case.elbow), f"{case.factor:.2g}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def verdict(cases: Sequence[Case]) -> str:
+    """Say what the noise scale foretells: the order of magnitude, and the order of the cases."""
+    factors = [case.factor for case in cases]
+    by_noise, by_elbow = (
+        [case.name for case in sorted(cases, key=key)]
+        for key in (lambda case: case.scales["whole"], lambda case: case.elbow.minibatch_size or math.inf)
+    )
+    order = "The order of the elbows is that of the noise scales" if by_noise == by_elbow else "Their orders differ"
+    return (
+        f"The elbow is {min(factors):.2g} to {max(factors):.2g} times the noise scale of the whole training, in the "
+        f"geometric mean {geometric_mean(factors):.2g}. {order}. {len(cases)} points fit no law."
+    )
+
+
+def main() -> None:
+    """Write table, figure and verdict."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("studies", nargs="*", metavar="NAME", default=STUDIES)
+    cases = [case_of(study) for study in parser.parse_args().studies]
+    with written_figure(RESULTS / f"{NAME}.png") as axes:
+        draw(axes, cases)
+    result = [{**vars(case), "elbow": vars(case.elbow), "factor": case.factor} for case in cases]
+    body = f"{table_of(cases)}\n\n{verdict(cases)}\n\n![The elbow against the noise scale]({NAME}.png)"
+    write_card(NAME, "Does the gradient noise scale foretell the elbow?", result, body)
+
+
+if __name__ == "__main__":
+    main()
