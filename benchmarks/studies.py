@@ -128,7 +128,7 @@ def beside_the_paper(rows: list[dict[str, Any]], reference: int) -> str:
     if PLAIN not in ours or len(shared) < FEWEST_TO_ORDER:
         return ""
     costs = [(ours[name] - ours[PLAIN], PAPER_AT_8K[name] - PAPER_AT_8K[PLAIN]) for name in shared]
-    lines = ["", "| the recipe, but | costs here, points | in the paper, at 8k |", "|---|---|---|"]
+    lines = ["", "", "| the recipe, but | costs here, points | in the paper, at 8k |", "|---|---|---|"]
     lines += [f"| {name} | {here:+.2f} | {there:+.2f} |" for name, (here, there) in zip(shared, costs, strict=True)]
     order = kendalltau(*zip(*costs, strict=True))
     agreement = f"Order of the changes by cost, here and in the paper: Kendall's tau {order.statistic:.2f}"
