@@ -185,6 +185,7 @@ def test_what_lies_above_the_axis_is_written_over_it(study, tmp_path):
     figure = (tmp_path / "figure.svg").read_text()
     assert "90.0 %" in figure
     assert "1 failed" in figure
+    assert re.search(r">\s*elbow\s*</text>", figure)
     ticks = [float(text) for text in re.findall(r">\s*(\d+\.\d+)\s*</text>", figure)]
     assert max(ticks) < 5  # the flat part, not 90, sets the scale
 

@@ -33,7 +33,8 @@ def draw_figure(runs: Sequence[RunRecord], target: Path, *, kind: str = AUTO, ma
         figure = Figure(layout="constrained")
         if kind == SIZES or (kind == AUTO and suits_sizes(groups)):
             group = _only(groups)
-            draw_error_by_size(figure, group, judge(group, margin).margin)
+            findings = judge(group, margin)
+            draw_error_by_size(figure, group, findings.margin, findings.elbow)
         else:
             draw_error_curves(figure, runs)
         write_figure(figure, target)
