@@ -128,6 +128,14 @@ def test_the_verdict_in_words(tmp_path):
         judge(group, margin=-1.0)
 
 
+def test_a_size_that_matches_above_one_that_does_not_is_no_up_to(tmp_path):
+    for seed, noise in enumerate((-0.1, 0.0, 0.1)):
+        for size, error in {REFERENCE: 2.0, 64: 3.5, 256: 2.0}.items():
+            write_run(tmp_path / f"{size}-seed{seed}", recipe_of(size, seed), error + noise)
+    (group,) = groups_of(tmp_path)
+    assert headline(group, judge(group, margin=0.5)) == "Minibatch 256 matches the reference of 16, but not all below."
+
+
 def test_one_seed_of_the_reference_is_said_to_be_too_few(tmp_path):
     for size in (16, 64):
         write_run(tmp_path / str(size), recipe_of(size), 2.0)

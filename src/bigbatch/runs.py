@@ -181,13 +181,13 @@ def default_folder(recipe: Recipe, *, resume: bool) -> Path:
     return first if not taken else Path(f"{first}-{len(taken) + 1}")
 
 
-def run_error(validation_errors: list[float]) -> float:
+def run_error(validation_errors: list[float], *, last: int = LAST_EPOCHS) -> float:
     """Return the error of a run: the median of its last 5 epochs (arXiv 1706.02677, section 5.1), in %.
 
     >>> run_error([50.0, 3.0, 2.0, 9.0, 2.5, 2.6])
     2.6
     """
-    return median(validation_errors[-LAST_EPOCHS:])
+    return median(validation_errors[-last:])
 
 
 def describe_run(*, is_writer: bool) -> dict[str, Any]:

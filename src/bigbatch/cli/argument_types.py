@@ -7,6 +7,7 @@ from typing import Final
 
 from bigbatch.errors import nearest
 from bigbatch.launch_options import MAX_SECONDS
+from bigbatch.runs import LAST_EPOCHS
 
 LARGEST_BUFFER: Final = 1 << 30
 MOST_PROCESSES: Final = 1 << 16
@@ -21,6 +22,15 @@ def positive(text: str) -> int:
 def not_negative(text: str) -> int:
     """Parse a whole number of at least 0."""
     return _whole_number(text, least=0)
+
+
+def few_epochs(text: str) -> int:
+    """Parse how many of a run's last epochs make its error: a report keeps five of each run."""
+    number = _whole_number(text, least=1)
+    if number > LAST_EPOCHS:
+        msg = f"must be a whole number from 1 to {LAST_EPOCHS}, not '{text}'"
+        raise argparse.ArgumentTypeError(msg)
+    return number
 
 
 def _whole_number(text: str, *, least: int) -> int:

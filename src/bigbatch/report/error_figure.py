@@ -17,10 +17,15 @@ WIDTH, HEIGHT = 7.0, 4.8  # inches
 MOST_IN_LEGEND: Final = 10
 
 
-def draw_error_curves(figure: "Figure", runs: Sequence[RunRecord]) -> None:
+def draw_error_curves(figure: "Figure", runs: Sequence[RunRecord], *, title: str) -> None:
     """Draw the validation error after every epoch of every run, also of those that have not finished.
 
     Few runs are told apart one by one; of many, those of one minibatch size and rate look the same.
+
+    Args:
+        figure: to draw on.
+        runs: what to draw.
+        title: of the legend of few runs, whose labels end with their errors.
     """
     figure.set_size_inches(WIDTH, HEIGHT)
     axes = figure.subplots()
@@ -39,8 +44,9 @@ def draw_error_curves(figure: "Figure", runs: Sequence[RunRecord]) -> None:
     whole_numbers(axes.xaxis)
     axes.grid(visible=True, which="both", alpha=0.5)
     handles, names = axes.get_legend_handles_labels()
-    title = "median error of the last 5 epochs" if is_few else None
-    figure.legend(handles, names, title=title, ncols=1 if len(names) == 1 else 2, loc="outside lower center")
+    figure.legend(
+        handles, names, title=title if is_few else None, ncols=1 if len(names) == 1 else 2, loc="outside lower center"
+    )
 
 
 def _name(run: RunRecord) -> str:

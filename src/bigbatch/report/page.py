@@ -13,11 +13,12 @@ from bigbatch.printable import printable
 from bigbatch.report import PAGE
 from bigbatch.report.drawing import Drawing
 from bigbatch.report.groups import group_runs
+from bigbatch.report.last_epochs import error_in_words, judged_by_last
 from bigbatch.report.results import Runs, results_to_json
 from bigbatch.report.sections import Section, section_of
 from bigbatch.report.tables import justify, page_row
 from bigbatch.report.verdicts import judge
-from bigbatch.runs import package_version
+from bigbatch.runs import LAST_EPOCHS, package_version
 
 RESULTS: Final = "runs.json"
 NEEDED: Final = {"matplotlib": "plot", "jinja2": "plot", "scipy": "stats"}  # package: the extra that installs it
@@ -44,24 +45,26 @@ def missing_extras() -> str | None:
     return f"{', '.join(missing)}: pip install 'bigbatch[{','.join(extras)}]'" if missing else None
 
 
-def make_report(runs: Runs, *, command: str, margin: float | None = None) -> Report:
+def make_report(runs: Runs, *, command: str, margin: float | None = None, last_epochs: int = LAST_EPOCHS) -> Report:
     """Make the report of runs.
 
     Args:
         runs: that were read, and condensed.
         command: the command that asked for it, which the page repeats.
         margin: the largest difference that counts as a match, percentage points; the reference's noise band if None.
+        last_epochs: a run's error is the median of so many, 1 to 5.
 
     Raises:
         InputError: the margin is not above 0, or an extra is not installed.
     """
-    groups, unplaced = group_runs(runs.records)
+    groups, unplaced = group_runs(judged_by_last(runs.records, last_epochs))
     sections = [section_of(group, judge(group, margin), number=i) for i, group in enumerate(groups, 1)]
     page = _render(
         sections=sections,
         unplaced=[page_row(run, None) for run in unplaced],
         unreadable=runs.unreadable,
         command=command,
+        error_in_words=error_in_words(last_epochs),
         versions={package: package_version(package) for package in MADE_WITH},
     )
     images = {f"{figure.name}.png": figure.drawing.png for section in sections for figure in section.figures}

@@ -37,7 +37,7 @@ LOSSES: Final = (
 )
 ERRORS: Final = (
     "Validation error: each minibatch size over the reference",
-    """After every epoch. In the titles: the median of the last five epochs, mean and standard deviation over seeds.""",
+    """After every epoch. In the titles: the error that is judged, mean and standard deviation over seeds.""",
 )
 RATES: Final = (
     "Learning rates",

@@ -8,12 +8,21 @@ from bigbatch.figures import figure_style, write_figure
 from bigbatch.report import AUTO, SIZES
 from bigbatch.report.error_figure import draw_error_curves
 from bigbatch.report.groups import Group, group_runs
+from bigbatch.report.last_epochs import error_in_words, judged_by_last
 from bigbatch.report.size_figure import draw_error_by_size
 from bigbatch.report.verdicts import judge
 from bigbatch.run_record import RunRecord
+from bigbatch.runs import LAST_EPOCHS
 
 
-def draw_figure(runs: Sequence[RunRecord], target: Path, *, kind: str = AUTO, margin: float | None = None) -> None:
+def draw_figure(
+    runs: Sequence[RunRecord],
+    target: Path,
+    *,
+    kind: str = AUTO,
+    margin: float | None = None,
+    last_epochs: int = LAST_EPOCHS,
+) -> None:
     """Draw validation errors over epochs, or over minibatch sizes.
 
     Args:
@@ -22,10 +31,12 @@ def draw_figure(runs: Sequence[RunRecord], target: Path, *, kind: str = AUTO, ma
         kind: CURVES, SIZES, or AUTO: SIZES if all runs have the same data and model, there are several minibatch sizes,
             and several seeds of one.
         margin: half the width of the reference's band, percentage points; two standard deviations if None.
+        last_epochs: a run's error is the median of so many, 1 to 5.
 
     Raises:
         InputError: matplotlib is not installed, the file cannot be written, or the figure does not suit the runs.
     """
+    runs = judged_by_last(runs, last_epochs)
     groups, _ = group_runs(runs)
     with figure_style():
         from matplotlib.figure import Figure
@@ -36,7 +47,7 @@ def draw_figure(runs: Sequence[RunRecord], target: Path, *, kind: str = AUTO, ma
             findings = judge(group, margin)
             draw_error_by_size(figure, group, findings.margin, findings.elbow)
         else:
-            draw_error_curves(figure, runs)
+            draw_error_curves(figure, runs, title=error_in_words(last_epochs))
         write_figure(figure, target)
 
 

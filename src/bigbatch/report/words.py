@@ -18,6 +18,8 @@ def headline(group: Group, findings: Judgement) -> str:
         return _nothing_judged(group, findings)
     largest = largest_matching(group, findings)
     if largest is None:
+        if lonely := _matching(group, findings):
+            return f"Minibatch {max(lonely):,} matches the reference of {reference:,}, but not all below."
         return f"No minibatch size larger than the reference, {reference}, has been shown to match it."
     return f"Minibatches of up to {largest.minibatch_size:,} match the reference of {reference:,}."
 
@@ -45,6 +47,13 @@ def largest_matching(group: Group, findings: Judgement) -> Point | None:
                 break
             largest = point
     return largest
+
+
+def _matching(group: Group, findings: Judgement) -> list[int]:
+    """Return the sizes of the plain recipe, larger than the reference, that match."""
+    larger = [point for point in group.series[0].points if point.minibatch_size > (group.reference_size or 0)]
+    verdicts = [(point.minibatch_size, findings.verdicts.get(point.key)) for point in larger]
+    return [size for size, verdict in verdicts if verdict and verdict.kind == MATCHES]
 
 
 def sentences(group: Group, findings: Judgement, varying: Sequence[Varying]) -> Iterator[str]:
