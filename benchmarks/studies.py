@@ -10,8 +10,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 from scipy.stats import kendalltau
@@ -98,15 +100,28 @@ def bigbatch(*arguments: str) -> str:
     ).stdout
 
 
-def table_of(rows: list[dict[str, Any]]) -> str:
-    """Return the rows of a sweep as a table in Markdown."""
+def last_errors(results: Path) -> dict[tuple[str, int], list[float]]:
+    """Return the errors after the last epoch of a report's finished runs, by variant and minibatch size."""
+    found: dict[tuple[str, int], list[float]] = {}
+    for run in (kept["summary"] for kept in json.loads(results.read_text())["runs"]):
+        if run["status"] == "finished":
+            cell = run["variant"], run["recipe"]["minibatch_size"]
+            found.setdefault(cell, []).append(run["final_validation_error"])
+    return found
+
+
+def mean_and_std(errors: Sequence[float]) -> str:
+    """Return errors as a table shows them."""
+    return "-" if not errors else f"{mean(errors):.2f}" + (f" ± {stdev(errors):.2f}" if len(errors) > 1 else "")
+
+
+def table_of(rows: list[dict[str, Any]], last: Mapping[tuple[str, int], Sequence[float]]) -> str:
+    """Return the rows of a sweep as a table in Markdown, with the errors after the last epoch besides."""
     lines = [
-        "| variant | minibatch | rate | iterations | error, % | verdict | each seed |",
-        "|---|---|---|---|---|---|---|",
+        "| variant | minibatch | rate | iterations | error, % | verdict | each seed | after the last epoch, % |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        spread = "" if row["std"] is None else f" ± {row['std']:.2f}"
-        error = "-" if row["mean"] is None else f"{row['mean']:.2f}{spread}"
         diverged = f"{row['seeds_diverged']} of {row['seeds_asked']} diverged" if row["seeds_diverged"] else ""
         verdict = row["verdict"]["text"] if row["verdict"] else diverged or "the reference"
         seeds = ", ".join(f"{value:.2f}" for value in row["errors"].values())
@@ -115,10 +130,12 @@ def table_of(rows: list[dict[str, Any]]) -> str:
             row["minibatch_size"],
             f"{row['learning_rate']:.4g}",
             row["iterations"],
-            error,
+            mean_and_std(list(row["errors"].values())),
             verdict,
+            seeds,
+            mean_and_std(last.get((row["variant"], row["minibatch_size"]), [])),
         )
-        lines.append(f"| {' | '.join(map(str, cells))} | {seeds} |")
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 
@@ -148,9 +165,9 @@ def write_results(name: str, study: Study, found: dict[str, Any], runs: Path) ->
     unfinished = unfinished_of(found["unfinished"])
     draw = f"`bigbatch report benchmarks/results/{name}.json` draws its page."
     paper = beside_the_paper(found["rows"], found["reference_minibatch_size"])
-    body = (
-        f"{table_of(found['rows'])}{paper}{elbow}\n\n![Error against minibatch size]({name}.png)\n\n{draw}{unfinished}"
-    )
+    figure = f"![Error against minibatch size]({name}.png)"
+    table = table_of(found["rows"], last_errors(RESULTS / f"{name}.json"))
+    body = f"{table}{paper}{elbow}\n\n{figure}\n\n{draw}{unfinished}"
     write_text(name, study.question, body, describe())
 
 
