@@ -400,7 +400,11 @@ def test_metrics_are_read_as_they_grow_and_by_whole_lines(tmp_path):
         file.write('error": 30.0}\nno json "validation_error"\n')
         file.flush()
     watch.look()
-    assert (watch.epoch, watch.error) == (2, 40.0)
+    assert (watch.epoch, watch.error, watch.total_epochs) == (2, 40.0, None)
+    with metrics.open("a") as file:
+        file.write('{"epoch": 3, "validation_error": 20.0, "total_epochs": 7}\n')
+    watch.look()
+    assert (watch.epoch, watch.total_epochs) == (3, 7)
 
 
 def test_the_time_left_follows_from_the_epochs_that_are_over(sweep, tmp_path, monkeypatch):
@@ -422,6 +426,9 @@ def test_the_time_left_follows_from_the_epochs_that_are_over(sweep, tmp_path, mo
     monkeypatch.setattr("time.monotonic", lambda: 12.0)
     assert Pace().seconds_left([], [run], at_once=1) == pytest.approx(27 * 4), "by its own pace"
     assert Pace().seconds_left(waiting, [], at_once=1) is None
+    run.watch.total_epochs = 60  # AdaScale: it expects to train twice as long
+    assert Pace().seconds_left([], [run], at_once=1) == pytest.approx(57 * 4)
+    assert Pace().seconds_left([small], [run], at_once=1) == pytest.approx(57 * 4 + 60 * 4), "and so will the next"
 
 
 # Processes

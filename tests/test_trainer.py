@@ -103,6 +103,8 @@ def test_what_follows_from_the_course_is_resumed_to_the_same_bits(tmp_path, chan
         gains = [line["gain"] for line in lines[0]]
         assert all(1 <= gain <= 8 for gain in gains)
         assert sum(gains[:-1]) < 80 <= sum(gains), "as many steps as the reference has in its one epoch"
+        last = folder.read_epochs()[-1]
+        assert last["epoch"] == last["total_epochs"] > 1, "how long it expects to be, which a sweep shows"
     assert sum(sizes) == json.loads(list_manifests(folder.checkpoints)[0].read_text())["samples_consumed"]
 
 

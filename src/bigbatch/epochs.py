@@ -264,9 +264,9 @@ def finish_epoch(training: Training, recorder: Recorder, *, seconds: float) -> N
     loss = training.epoch_loss / training.epoch_updates if training.epoch_updates else math.nan
     error, rate = training.validation_errors[-1], training.last_rate
     training.epoch_loss, training.epoch_updates = 0.0, 0
-    recorder.append(
-        {"epoch": epoch, "iteration": iteration, "loss": loss, "validation_error": error, "seconds": seconds}
-    )
+    length = {"total_epochs": training.course.total_epochs} if training.recipe.is_adascale else {}
+    line = {"epoch": epoch, "iteration": iteration, "loss": loss, "validation_error": error, "seconds": seconds}
+    recorder.append(line | length)
     training.end_epoch()
     is_last = training.is_finished
     if is_last or recorder.is_due_after_epoch(epoch) or recorder.is_due_after(iteration):

@@ -67,12 +67,12 @@ class SweepDisplay:
             name = run.job.name
             if name not in self.tasks:
                 self.tasks[name] = live.add_task(printable(name), total=run.job.recipe.epochs, note="")
-            live.update(self.tasks[name], completed=run.watch.epoch, note=_error(run))
+            live.update(self.tasks[name], completed=run.watch.epoch, total=run.total_epochs, note=_error(run))
 
 
 def in_words(run: Running) -> str:
     """Return how far a run has come."""
-    return f"{run.job.name} epoch {run.watch.epoch}/{run.job.recipe.epochs} {_error(run)}".rstrip()
+    return f"{run.job.name} epoch {run.watch.epoch}/{run.total_epochs} {_error(run)}".rstrip()
 
 
 def _error(run: Running) -> str:

@@ -23,6 +23,7 @@ class Watch:
     def __init__(self, folder: Path) -> None:
         self.path, self.offset = folder / "metrics.jsonl", 0
         self.errors: dict[int, float] = {}
+        self.total_epochs: int | None = None  # as the run expects them, where its recipe does not say: with AdaScale
         self.look()
         self.first_epoch = self.epoch
 
@@ -49,6 +50,7 @@ class Watch:
                 with suppress(ValueError, KeyError, TypeError):
                     values = json.loads(line)
                     self.errors[int(values["epoch"])] = float(values["validation_error"])
+                    self.total_epochs = int(values["total_epochs"]) if "total_epochs" in values else None
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,19 @@ class Running:
         return time.monotonic() - self.since
 
     @property
-    def num_epochs(self) -> int:
-        """Epochs that it has done since it was started."""
-        return self.watch.epoch - self.watch.first_epoch
+    def total_epochs(self) -> int:
+        """Epochs that it will have trained."""
+        return max(self.watch.total_epochs or self.job.recipe.epochs, self.watch.epoch)
+
+    @property
+    def num_epochs(self) -> float:
+        """Epochs of its recipe that it has come since it was started; of AdaScale's, which are more, in proportion."""
+        return (self.watch.epoch - self.watch.first_epoch) * self.job.recipe.epochs / self.total_epochs
+
+    @property
+    def epochs_left(self) -> float:
+        """Epochs of its recipe that are still to come."""
+        return (self.total_epochs - self.watch.epoch) * self.job.recipe.epochs / self.total_epochs
 
 
 class Pace:
@@ -123,5 +135,4 @@ class Pace:
 
     def _rest(self, run: Running) -> float:
         own = run.seconds / run.num_epochs if run.num_epochs else None
-        left = max(0, run.job.recipe.epochs - run.watch.epoch)  # AdaScale may need more epochs than the recipe has
-        return left * (own or self.seconds_an_epoch(run.job.cell))
+        return run.epochs_left * (own or self.seconds_an_epoch(run.job.cell))
