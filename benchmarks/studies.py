@@ -1,7 +1,7 @@
 """The studies: each is one `bigbatch sweep`, whose runs go into a card, a figure and runs that `bigbatch report` reads.
 
 Run from the repository's root: python benchmarks/studies.py NAME [--seeds N] [--show]. It resumes where it was
-interrupted; --show writes what there is. From benchmarks/results/NAME.json `bigbatch report` draws the study's page.
+interrupted; --show writes what there is. CIFAR-10 is read from data/cifar10. From benchmarks/results/NAME.json `bigbatch report` draws the study's page.
 """
 
 import argparse
@@ -94,10 +94,12 @@ STUDIES = {
 
 
 def bigbatch(*arguments: str) -> str:
-    """Run the command, and return what it printed."""
-    return subprocess.run(
-        [sys.executable, "-m", "bigbatch", *arguments], check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
+    """Run the command, and return what it printed; end as it does, if it fails."""
+    command = [sys.executable, "-m", "bigbatch", *arguments]
+    found = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    if found.returncode:
+        sys.exit(found.returncode)
+    return found.stdout
 
 
 def last_errors(results: Path) -> dict[tuple[str, int], list[float]]:
