@@ -1,7 +1,8 @@
 """The studies: each is one `bigbatch sweep`, whose runs go into a card, a figure and runs that `bigbatch report` reads.
 
 Run from the repository's root: python benchmarks/studies.py NAME [--seeds N] [--show]. It resumes where it was
-interrupted; --show writes what there is. CIFAR-10 is read from data/cifar10. From benchmarks/results/NAME.json `bigbatch report` draws the study's page.
+interrupted; --show writes what there is. CIFAR-10 is read from data/cifar10. From benchmarks/results/NAME.json
+`bigbatch report` draws the study's page.
 """
 
 import argparse
