@@ -80,7 +80,8 @@ STUDIES = {
             *("fashion-mnist", *SMALL, "--minibatch-sizes", "1024,2048,4096", "--variants"),
             (
                 "recipe,grow-from-256:growth.kind=schedule,growth.start=256,adascale,"
-                "my-lars:optimizer.name=lars,optimizer.trust=0.05"
+                "my-lars:optimizer.name=lars,optimizer.trust=0.05,"
+                "lars-by-root:optimizer.name=lars,optimizer.trust=0.05,scaling.rule=square-root"
             ),
         ),
     ),
