@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ STUDIES = {
     ),
     "digits_tables": Study(
         "Digits at 16 times the reference: the paper's tables 1 and 2",
-        ("digits", "--minibatch-sizes", "256", "--variants", f"{TABLES},n=32,n=64"),
+        ("digits", "--minibatch-sizes", "256", "--variants", f"{TABLES},loss-mean-per-worker,n=32,n=64"),
     ),
     "fashion_mnist_tables": Study(
         "Fashion-MNIST at 8 times the reference: the paper's tables 1 and 2",
@@ -108,7 +109,7 @@ def last_errors(results: Path) -> dict[tuple[str, int], list[float]]:
     """Return the errors after the last epoch of a report's finished runs, by variant and minibatch size."""
     found: dict[tuple[str, int], list[float]] = {}
     for run in (kept["summary"] for kept in json.loads(results.read_text())["runs"]):
-        if run["status"] == "finished":
+        if run["status"] == "finished" and "variant" in run:  # a run that the sweep knows
             cell = run["variant"], run["recipe"]["minibatch_size"]
             found.setdefault(cell, []).append(run["final_validation_error"])
     return found
@@ -127,7 +128,7 @@ def table_of(rows: list[dict[str, Any]], last: Mapping[tuple[str, int], Sequence
     ]
     for row in rows:
         diverged = f"{row['seeds_diverged']} of {row['seeds_asked']} diverged" if row["seeds_diverged"] else ""
-        verdict = row["verdict"]["text"] if row["verdict"] else diverged or "the reference"
+        verdict = row["verdict"]["text"] if row["verdict"] else diverged or ("the reference" if row["errors"] else "-")
         seeds = ", ".join(f"{value:.2f}" for value in row["errors"].values())
         cells = (
             row["variant"],
@@ -178,8 +179,9 @@ def write_results(name: str, study: Study, found: dict[str, Any], runs: Path) ->
 def unfinished_of(runs: list[dict[str, Any]]) -> str:
     """Return which runs are no part of the result: those that were not run in one line, the others by name."""
     lines = [f"\n- not finished: {run['run']} ({run['kind']})" for run in runs if run["kind"] != "missing"]
-    if missing := [run["run"] for run in runs if run["kind"] == "missing"]:
-        lines.append(f"\n- not run: {', '.join(missing)}")
+    missing = Counter(run["run"].rpartition("-seed")[0] for run in runs if run["kind"] == "missing")
+    if missing:
+        lines.append(f"\n- not run: {', '.join(f'{cell} ({count} seeds)' for cell, count in missing.items())}")
     return "".join(["\n", *lines]) if lines else ""
 
 
