@@ -29,9 +29,7 @@ CIFAR10 = (
     *("--set", "schedule.milestones=[]", "--set", "warmup.epochs=1", "--set", "model.name=cifar-resnet8"),
     *("--set", "model.stem_pool=true"),
 )
-TABLES = (
-    "recipe,no-warmup,constant-warmup,unscaled,square-root,halved-rate,doubled-rate,zero-gamma-off,loss-mean-per-worker"
-)
+TABLES = "recipe,no-warmup,constant-warmup,unscaled,square-root,halved-rate,doubled-rate,zero-gamma-off"
 PLAIN = "recipe"
 FEWEST_TO_ORDER = 3
 PAPER_AT_8K = {
