@@ -180,6 +180,17 @@ def test_the_kind_of_figure_suits_the_runs(study, tmp_path):
         draw_figure(read_runs([tmp_path / "new"]).records, tmp_path / "figure.svg", kind=SIZES)
 
 
+def test_the_bar_of_what_lies_above_the_axis_does_not_stretch_it(study, tmp_path):
+    write_run(
+        tmp_path / "study" / "linear-1024-seed4", recipe_of(1024, 4), 9.0
+    )  # two standard deviations reach below 0
+    draw_figure(read_runs([study, tmp_path / "study"]).records, tmp_path / "figure.svg", kind=SIZES)
+    figure = (tmp_path / "figure.svg").read_text()
+    ticks = [float(text) for text in re.findall(r">\s*(\d+\.\d+)\s*</text>", figure)]
+    assert 1 < min(ticks) < max(ticks) < 5
+    assert "\u2212" not in figure
+
+
 def test_what_lies_above_the_axis_is_written_over_it(study, tmp_path):
     draw_figure(read_runs([study]).records, tmp_path / "figure.svg", kind=SIZES)
     figure = (tmp_path / "figure.svg").read_text()

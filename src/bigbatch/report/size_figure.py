@@ -37,7 +37,7 @@ def draw_error_by_size(figure: "Figure", group: Group, margin: float | None, elb
     strip, axes = _axes(figure, len(strips))
     _mark_reference(axes, group, margin, elbow)
     for i, series in enumerate(group.series):
-        _draw_series(axes, series, i)
+        _draw_series(axes, series, i, ceiling)
     sizes = [point.minibatch_size for point in group.points]
     size_axis(axes, sizes)
     _limit(axes, group, margin, ceiling)
@@ -100,7 +100,7 @@ def _mark_reference(axes: "Axes", group: Group, margin: float | None, elbow: Elb
         axes.axvline(elbow.minibatch_size, color=SOFT, linewidth=1, linestyle=":", label="elbow")
 
 
-def _draw_series(axes: "Axes", series: Series, number: int) -> None:
+def _draw_series(axes: "Axes", series: Series, number: int, ceiling: float) -> None:
     style = series_style(number)
     shift = (
         DODGE * ((number + 1) // 2) * (1 if number % 2 else -1)
@@ -109,7 +109,7 @@ def _draw_series(axes: "Axes", series: Series, number: int) -> None:
     if not points:
         return
     places = [point.minibatch_size * 2**shift for point, _ in points]
-    bars = [BAR_STDS * (summary.std or 0) for _, summary in points]
+    bars = [_bar(summary, ceiling) for _, summary in points]
     means = [summary.mean for _, summary in points]
     label = printable(shortened(series.label, LONGEST_LABEL))
     axes.errorbar(places, means, bars, **style, elinewidth=1, capsize=2.5, label=label, zorder=3)
@@ -123,7 +123,9 @@ def _draw_series(axes: "Axes", series: Series, number: int) -> None:
 def _limit(axes: "Axes", group: Group, margin: float | None, ceiling: float) -> None:
     """End the axis around what lies below the ceiling."""
     summaries = [(point, summarise(point.errors)) for point in group.points if point.errors]
-    drawn = [error for point, summary in summaries for error in (*point.errors, *_ends(summary)) if error <= ceiling]
+    drawn = [
+        error for point, summary in summaries for error in (*point.errors, *_ends(summary, ceiling)) if error <= ceiling
+    ]
     reference = group.reference
     if reference and reference.errors:
         mean = summarise(reference.errors).mean
@@ -133,9 +135,14 @@ def _limit(axes: "Axes", group: Group, margin: float | None, ceiling: float) -> 
         axes.set_ylim(min(drawn) - space, max(drawn) + space)
 
 
-def _ends(summary: Summary) -> tuple[float, float]:
-    bar = BAR_STDS * (summary.std or 0)
+def _ends(summary: Summary, ceiling: float) -> tuple[float, float]:
+    bar = _bar(summary, ceiling)
     return summary.mean - bar, summary.mean + bar
+
+
+def _bar(summary: Summary, ceiling: float) -> float:
+    """Return half the length of a point's error bar; 0 for one that is written above the axis."""
+    return 0.0 if summary.mean > ceiling else BAR_STDS * (summary.std or 0)
 
 
 def _draw_strip(strip: "Axes", group: Group, strips: Sequence[tuple[Series, dict[int, str]]]) -> None:
