@@ -185,6 +185,7 @@ def test_verdicts_read_in_a_line():
             "same": [6.1, 6.15, 6.2, 6.05],
             "worse": [6.9, 7.0, 7.1, 7.0],
             "better": [5.1, 5.0, 5.2, 5.1],
+            "lower": [5.8, 6.2, 5.7, 6.1],
             "noisy": [6.0, 7.0, 5.0, 6.5],
             "once": [6.1],
         },
@@ -194,6 +195,7 @@ def test_verdicts_read_in_a_line():
     assert str(verdicts["same"]) == "matches: +0.03 ± 0.10, within 0.30"
     assert str(verdicts["worse"]) == "worse by 0.90 ± 0.11"
     assert str(verdicts["better"]) == "matches: better by 1.00 ± 0.11"
+    assert str(verdicts["lower"]) == "matches: -0.15 ± 0.27, less than 0.30 worse"
     assert str(verdicts["noisy"]) == f"cannot tell: {verdicts['noisy'].more_seeds} more seeds"
     assert str(verdicts["once"]) == "cannot tell: at least 2 seeds are needed, 1 given"
     assert verdicts["noisy"].more_seeds > 10
@@ -204,6 +206,7 @@ def test_one_seed_of_the_reference_is_no_error():
     verdict = compare({512: [6.0, 6.1]}, [6.0])[512]
     assert str(verdict) == "cannot tell: at least 2 seeds of the reference are needed, 1 given"
     assert (verdict.margin, verdict.difference, verdict.p_equivalent, verdict.p_different) == (None,) * 4
+    assert verdict.p_not_worse is None
     assert compare({512: [6.0]}, [6.0], margin=0.3)[512].margin == 0.3
 
 
@@ -219,7 +222,7 @@ def test_a_reference_without_spread_needs_a_stated_margin():
 def test_without_any_spread_the_verdict_is_exact(one, other, margin):
     verdict = compare({512: [one] * 2}, [other] * 2, margin=margin)[512]
     assert verdict.kind == (WORSE if one - other >= margin else MATCHES)
-    assert {verdict.p_equivalent, verdict.p_different} <= {0.0, 1.0}
+    assert {verdict.p_not_worse, verdict.p_equivalent, verdict.p_different} <= {0.0, 1.0}
 
 
 def test_within_the_margin_matches_even_where_a_difference_shows():
@@ -262,17 +265,22 @@ FAMILIES = st.dictionaries(st.sampled_from([512, 1024, 2048, 4096]), RUNS, min_s
 @given(FAMILIES, NOISY, MARGINS)
 @settings(max_examples=30, deadline=None)
 def test_kind_p_values_and_interval_say_the_same(family, reference, margin):
-    """Adjusted p-values decide; the interval shown lies within the margin of a match, and above 0 where it is worse."""
+    """Adjusted p-values decide; the interval ends below the margin of a match, and lies above 0 where it is worse."""
     for verdict in compare(family, reference, margin=margin).values():
-        equivalent, different = verdict.p_equivalent <= 0.05, verdict.p_different <= 0.05
+        not_worse, different = verdict.p_not_worse <= 0.05, verdict.p_different <= 0.05
         better = different and verdict.difference.mean < 0
-        assert (verdict.kind == MATCHES) == (equivalent or better)
-        assert (verdict.kind == WORSE) == (different and verdict.difference.mean > 0 and not equivalent)
+        assert (verdict.kind == MATCHES) == (not_worse or better)
+        assert (verdict.kind == WORSE) == (different and verdict.difference.mean > 0 and not not_worse)
         assert (verdict.more_seeds is None) or (verdict.kind == CANNOT_TELL and verdict.more_seeds >= 1)
-        if equivalent:
-            assert -margin < verdict.difference.low <= verdict.difference.high < margin
-        elif different:
-            assert verdict.difference.low > 0 or verdict.difference.high < 0
+        if verdict.kind == MATCHES:
+            assert verdict.difference.high < margin
+        assert ("within" in verdict.reason) == (verdict.p_equivalent <= 0.05)
+        if "within" in verdict.reason:
+            assert verdict.difference.low > -margin
+        if "better" in verdict.reason:
+            assert verdict.difference.high < 0
+        if verdict.kind == WORSE:
+            assert verdict.difference.low > 0
 
 
 @given(FAMILIES, NOISY, MARGINS, ERRORS, st.randoms())
@@ -308,6 +316,7 @@ def test_scaling_errors_and_margin_scales_the_difference_and_keeps_the_verdict(f
 @settings(max_examples=30, deadline=None)
 def test_a_wider_margin_never_takes_a_match_away(runs, reference, margin, wider):
     narrow, wide = (compare({1: runs}, reference, margin=m)[1] for m in (margin, margin + wider))
+    assert wide.p_not_worse <= narrow.p_not_worse
     assert wide.p_equivalent <= narrow.p_equivalent
     assert narrow.kind != MATCHES or wide.kind == MATCHES
 
@@ -339,6 +348,15 @@ def test_a_true_difference_at_the_stated_margin_is_called_a_match_at_most_alpha_
     else:
         false = count(MATCHES, runs, margin=0.2)
     assert at_most(false, len(runs), 0.05)
+
+
+@pytest.mark.usefixtures("no_planning")
+@pytest.mark.parametrize("num_seeds", [3, 5])
+def test_a_true_difference_at_the_margin_for_the_better_is_called_within_at_most_alpha_of_the_time(num_seeds):
+    """And a match nearly always: the negative control against asking a lower error to be no lower than the margin."""
+    runs = [compare(errors, reference, margin=0.2)[0] for errors, reference in simulated(6, 1000, num_seeds, [-0.2])]
+    assert at_most(sum("within" in verdict.reason for verdict in runs), len(runs), 0.05)
+    assert at_least(sum(verdict.kind == MATCHES for verdict in runs), len(runs), 0.95)
 
 
 @pytest.mark.usefixtures("no_planning")
@@ -383,7 +401,13 @@ def test_what_an_estimated_margin_does_is_as_documented(num_seeds, low, high):
 @pytest.mark.usefixtures("no_planning")
 @pytest.mark.parametrize(
     ("true_difference", "stds", "power", "comparisons"),
-    [(0.0, (0.1, 0.1), 0.8, 1), (0.2, (0.1, 0.1), 0.8, 1), (0.05, (0.15, 0.05), 0.9, 1), (0.3, (0.2, 0.1), 0.8, 4)],
+    [
+        (0.0, (0.1, 0.1), 0.8, 1),
+        (0.2, (0.1, 0.1), 0.8, 1),
+        (0.05, (0.15, 0.05), 0.9, 1),
+        (-0.1, (0.2, 0.2), 0.8, 2),
+        (0.3, (0.2, 0.1), 0.8, 4),
+    ],
 )
 def test_the_seeds_needed_have_the_promised_power_and_one_fewer_has_not(true_difference, stds, power, comparisons):
     alpha, repetitions = 0.05 / comparisons, 1500

@@ -84,7 +84,9 @@ def _margin(findings: Judgement) -> str:
             "The reference's seeds show no noise, so there is no margin to match within: run more seeds, or state one."
         )
     origin = "as stated" if findings.is_stated else "twice the standard deviation of the reference's seeds"
-    return f"A size matches if its mean error is shown to be within {findings.margin:.2f} points of that ({origin})."
+    return (
+        f"A size matches if its mean error is shown to be less than {findings.margin:.2f} points above that ({origin})."
+    )
 
 
 def _plain(group: Group, findings: Judgement) -> Iterator[str]:

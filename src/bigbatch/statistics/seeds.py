@@ -29,7 +29,7 @@ def seeds_needed(
     power: float = 0.8,
     comparisons: int = 1,
 ) -> int | None:
-    """Return how many seeds a side `compare` needs to say "matches" or "worse" (or better) with probability `power`.
+    """Return how many seeds a side `compare` needs to say "matches" or "worse" with probability `power`.
 
     It integrates Welch's tests over the two sample variances, which is exact for normal errors up to the quadrature.
     Fewer seeds than that do not have the power (it rises with the seeds wherever it is above a half).
@@ -51,7 +51,7 @@ def seeds_needed(
             scipy is missing.
 
     >>> seeds_needed(0.1, 0.0, 0.3), seeds_needed(0.1, 0.3, 0.3), seeds_needed(10.0, 0.0, 0.1)
-    (4, 4, None)
+    (3, 4, None)
     """
     stds = (std, std if reference_std is None else reference_std)
     _check(stds, mean_difference, power, comparisons)
@@ -66,19 +66,18 @@ def seeds_needed(
 def settling_power(seeds: int, stds: tuple[float, float], mean_difference: float, margin: float, alpha: float) -> float:
     """Return the probability that one comparison with so many seeds a side ends in a verdict.
 
-    Given the sample variances, there is none if margin - t(1 - alpha) se < |difference| < t(1 - alpha/2) se.
+    Given the sample variances, there is none if margin - t(1 - alpha) se < difference < t(1 - alpha/2) se.
     """
     special = special_functions()
     standard_errors, degrees, weights = _sampled(seeds, stds, special)
-    nearest = np.maximum(margin - special.stdtrit(degrees, 1 - alpha) * standard_errors, 0.0)
-    farthest = np.maximum(special.stdtrit(degrees, 1 - alpha / 2) * standard_errors, nearest)
+    lowest = margin - special.stdtrit(degrees, 1 - alpha) * standard_errors
+    highest = np.maximum(special.stdtrit(degrees, 1 - alpha / 2) * standard_errors, lowest)
     scale = math.hypot(*stds) / math.sqrt(seeds)
 
     def below(bound: Floats) -> Any:  # noqa: ANN401 - scipy has no types
         return special.ndtr((bound - mean_difference) / scale)
 
-    unsettled = below(farthest) - below(nearest) + below(-nearest) - below(-farthest)
-    return 1 - float(weights @ unsettled)
+    return 1 - float(weights @ (below(highest) - below(lowest)))
 
 
 def _sampled(seeds: int, stds: tuple[float, float], special: Any) -> tuple[Floats, Floats, Floats]:  # noqa: ANN401
