@@ -136,6 +136,18 @@ def test_a_size_that_matches_above_one_that_does_not_is_no_up_to(tmp_path):
     assert headline(group, judge(group, margin=0.5)) == "Minibatch 256 matches the reference of 16, but not all below."
 
 
+@pytest.mark.parametrize(("error", "told"), [(2.0, " Of the variants, no warmup matches at 256."), (3.5, "")])
+def test_a_variant_that_matches_beyond_the_plain_recipe_is_in_the_headline(tmp_path, error, told):
+    for seed, noise in enumerate((-0.1, 0.0, 0.1)):
+        for size, plain in {REFERENCE: 2.0, 64: 2.0, 256: 3.5}.items():
+            write_run(tmp_path / f"{size}-seed{seed}", recipe_of(size, seed), plain + noise)
+        for size in (64, 256):
+            variant = recipe_of(size, seed, warmup=Warmup("none"))
+            write_run(tmp_path / f"none-{size}-seed{seed}", variant, error + noise)
+    (group,) = groups_of(tmp_path)
+    assert headline(group, judge(group, margin=0.5)) == f"Minibatches of up to 64 match the reference of 16.{told}"
+
+
 def test_one_seed_of_the_reference_is_said_to_be_too_few(tmp_path):
     for size in (16, 64):
         write_run(tmp_path / str(size), recipe_of(size), 2.0)

@@ -6,22 +6,35 @@ from collections.abc import Iterator, Sequence
 from bigbatch.report.cost_figure import iterations_of, mean_cost
 from bigbatch.report.groups import Group
 from bigbatch.report.points import Point
+from bigbatch.report.series import Series
 from bigbatch.report.varying import Varying, warnings_of
 from bigbatch.run_record import FINISHED
 from bigbatch.statistics import CANNOT_TELL, MATCHES, WORSE, Judgement, Summary, Verdict
 
 
 def headline(group: Group, findings: Judgement) -> str:
-    """Return the one sentence that matters most."""
+    """Return what matters most: how far the plain recipe matches, and whether a variant matches farther."""
     reference = group.reference_size
     if not findings.verdicts:
         return _nothing_judged(group, findings)
-    largest = largest_matching(group, findings)
-    if largest is None:
-        if lonely := _matching(group, findings):
-            return f"Minibatch {max(lonely):,} matches the reference of {reference:,}, but not all below."
-        return f"No minibatch size larger than the reference, {reference}, has been shown to match it."
-    return f"Minibatches of up to {largest.minibatch_size:,} match the reference of {reference:,}."
+    matching = _matching(group.series[0], group, findings)
+    if largest := largest_matching(group, findings):
+        plain = f"Minibatches of up to {largest.minibatch_size:,} match the reference of {reference:,}"
+    elif matching:
+        plain = f"Minibatch {max(matching):,} matches the reference of {reference:,}, but not all below"
+    else:
+        plain = f"No minibatch size larger than the reference, {reference}, has been shown to match it"
+    return f"{plain}.{_farther(group, findings, max(matching, default=0))}"
+
+
+def _farther(group: Group, findings: Judgement, size: int) -> str:
+    """Say which variants match at the largest size, if one does beyond what the plain recipe reaches."""
+    reached = {series.label: max(_matching(series, group, findings), default=0) for series in group.series[1:]}
+    farthest = max(reached.values(), default=0)
+    if farthest <= size:
+        return ""
+    variants = [label for label, largest in reached.items() if largest == farthest]
+    return f" Of the variants, {_and(variants)} {'match' if len(variants) > 1 else 'matches'} at {farthest:,}."
 
 
 def _nothing_judged(group: Group, findings: Judgement) -> str:
@@ -49,9 +62,9 @@ def largest_matching(group: Group, findings: Judgement) -> Point | None:
     return largest
 
 
-def _matching(group: Group, findings: Judgement) -> list[int]:
-    """Return the sizes of the plain recipe, larger than the reference, that match."""
-    larger = [point for point in group.series[0].points if point.minibatch_size > (group.reference_size or 0)]
+def _matching(series: Series, group: Group, findings: Judgement) -> list[int]:
+    """Return the sizes of a series, larger than the reference, that match."""
+    larger = [point for point in series.points if point.minibatch_size > (group.reference_size or 0)]
     verdicts = [(point.minibatch_size, findings.verdicts.get(point.key)) for point in larger]
     return [size for size, verdict in verdicts if verdict and verdict.kind == MATCHES]
 
