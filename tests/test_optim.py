@@ -151,6 +151,21 @@ def test_batch_normalisation_and_biases_do_not_decay_unless_the_recipe_says_so()
     assert names_that_decay(model, weight_decay_on_norms=True, weight_decay_on_biases=True) == everything
 
 
+@pytest.mark.parametrize(
+    "module",
+    [nn.RMSNorm(4), nn.LayerNorm(4), nn.GroupNorm(2, 4), nn.BatchNorm2d(4), nn.InstanceNorm2d(4, affine=True)],
+)
+def test_no_normalisation_decays(module):
+    assert names_that_decay(nn.Sequential(module)) == set()
+
+
+@pytest.mark.parametrize(
+    "module", [nn.Linear(4, 4), nn.LSTM(4, 4, bidirectional=True), nn.MultiheadAttention(4, 2, add_bias_kv=True)]
+)
+def test_no_bias_decays_whatever_a_layer_calls_it(module):
+    assert names_that_decay(module) == {name for name, _ in module.named_parameters() if "weight" in name}
+
+
 def test_unknown_and_wrong_optimizers_are_refused():
     with pytest.raises(InputError, match="unknown optimizer 'adan'; did you mean 'adam'"):
         build_optimizer(Optimizer(name="adan"), nn.Linear(1, 1), 0.1)

@@ -8,7 +8,12 @@ from torch import nn
 
 from bigbatch.optimizer_options import Optimizer
 
-Norms: Final = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)  # noqa: SLF001 - no public base class
+Norms: Final = (
+    nn.modules.batchnorm._NormBase,  # noqa: SLF001 - no public base class
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.RMSNorm,
+)
 
 
 def weight_decay_groups(model: nn.Module, recipe: Optimizer) -> list[dict[str, Any]]:
@@ -49,4 +54,10 @@ def _trained(model: nn.Module, recipe: Optimizer) -> Iterator[tuple[nn.Parameter
         if id(parameter) in norms:
             yield parameter, recipe.weight_decay_on_norms
         else:
-            yield parameter, recipe.weight_decay_on_biases or not name.endswith("bias")
+            yield parameter, recipe.weight_decay_on_biases or not _is_bias(name)
+
+
+def _is_bias(name: str) -> bool:
+    """Tell by its name: `bias`, an attention's `in_proj_bias`, a recurrent layer's `bias_hh_l0`."""
+    last = name.rpartition(".")[2]
+    return last.startswith("bias") or last.endswith("bias")
