@@ -89,6 +89,27 @@ def test_growing_by_the_schedule_keeps_the_rate_and_makes_the_minibatch_larger()
         assert rate / size == pytest.approx(0.05 / 16 * 0.1 ** ((epoch >= 15) + (epoch >= 25)))
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from([(0.5, 2), (0.25, 4), (0.2, 5), (0.1, 10)]),
+    st.integers(1, 100).map(lambda workers: 16 * workers),
+    st.floats(1e-4, 2.0),
+)
+def test_a_tenth_of_the_rate_is_ten_times_the_minibatch_whatever_it_rounds_to(divided, start, rate):
+    """Where factor and growth are one, the rate never falls: the minibatch takes all that the schedule would."""
+    factor, times = divided
+    changes = [
+        *("growth.kind=schedule", f"growth.start={start}", f"minibatch_size={times * start}", "warmup.kind=none"),
+        *(f"schedule.factor={factor}", "schedule.milestones=[10]", f"reference.learning_rate={rate!r}"),
+    ]
+    course = Course(with_settings(digits(), changes), 100 * start)
+    course.place.epoch = 9
+    before = course.learning_rate
+    course.end_epoch()
+    assert course.place.minibatch_size == times * start
+    assert course.learning_rate == pytest.approx(before)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.floats(0, 5_000), min_size=30, max_size=30))
 def test_growing_with_the_noise_scale_never_shrinks_and_stays_within_it(scales):

@@ -17,6 +17,7 @@ from bigbatch.learning_rate import LearningRate
 from bigbatch.recipe import Recipe
 
 NOISE_EVERY: Final = 8  # iterations; measured in each, it would cost a small model's step 5 to 13 %
+ROUNDED: Final = 1 + 1e-9  # a rate times 0.1 divides by a hair less than ten, and ten times the minibatch is meant
 
 
 @dataclass
@@ -167,7 +168,7 @@ class Course:
         growth, start = self.recipe.growth, self.recipe.initial_minibatch_size
         if growth.kind == "schedule":
             # Smith et al. 2018: the rate stays, and the minibatch grows by what the schedule would divide the rate by.
-            limit = start * self.schedule.base / self.schedule(self._position())
+            limit = start * self.schedule.base / self.schedule(self._position()) * ROUNDED
         else:
             average = self.place.noise.average
             # A signal that cannot be told from noise yet is no reason to grow: early in training that is chance.
