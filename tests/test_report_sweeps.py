@@ -166,6 +166,58 @@ def test_sweeps_with_the_same_reference_are_one_group_and_others_are_not(tmp_pat
     assert len({group.title for group in groups}) == 2
 
 
+STUDY = {("recipe", 16): [2.0, 2.1], ("recipe", 64): [2.2, 2.1], ("no-warmup", 64): [2.5, 2.4]}
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+@pytest.mark.parametrize(
+    ("change", "plain"),
+    [
+        ("scaling.rule=square-root", ["linear", "square-root rule"]),
+        ("warmup.epochs=1", ["linear", "warmup of 1.0 epochs"]),
+        ("worker_minibatch_size=32", ["linear", "worker minibatch 32"]),
+    ],
+)
+def test_two_sweeps_that_differ_in_what_does_nothing_at_their_reference_are_never_one_mean(
+    tmp_path, change, plain, seed
+):
+    """Whether the second one's seeds are the first one's or others; the references are one point."""
+    write_sweep(tmp_path / "a", STUDY)
+    errors = {("recipe", 16): [2.0, 2.1], ("recipe", 64): [5.0, 5.1], ("no-warmup", 64): [6.0, 6.1]}
+    write_sweep(tmp_path / "b", errors, with_settings(digits(), ["minibatch_size=64", change, f"seed={seed}"]))
+    (group,) = groups_of(tmp_path)
+    changed = {"linear": 2.15, plain[1]: 5.05, "no-warmup": 2.45, f"no-warmup, {plain[1]}": 6.05}
+    if change == "warmup.epochs=1":  # which is nothing without warmup: the two are one training
+        del changed[f"no-warmup, {plain[1]}"]
+        changed["no-warmup"] = 2.45 if seed == 0 else 4.25  # the first with a seed counts
+    means = {p.series: sum(p.errors) / len(p.errors) for p in group.points if p.minibatch_size == 64}
+    assert means == pytest.approx(changed)
+    assert len(group.reference.errors) == (4 if seed else 2)
+    assert {point.series for point in group.points if point.minibatch_size == 16} == {"linear"}
+
+
+def test_one_name_for_two_variants_of_the_users_own_is_two_series(tmp_path):
+    for folder, epochs, error in (("a", 3, 3.0), ("b", 4, 4.0)):
+        mine = f"mine:epochs={epochs}"
+        write_sweep(tmp_path / folder, {("recipe", 16): [2.0], (mine, 64): [error], (mine, 256): [error]})
+    (group,) = groups_of(tmp_path)
+    errors = {series.label: [p.errors for p in series.points] for series in group.series[1:]}
+    assert errors == {"mine": [[3.0], [3.0]], "mine, 4 epochs": [[4.0], [4.0]]}
+
+
+def test_two_sweeps_of_one_recipe_stay_one_series_at_other_sizes_too(tmp_path):
+    """Also for a variant whose weight decay follows the size, and with a setting that nothing switches on."""
+    write_sweep(tmp_path / "a", {("recipe", 16): [2.0], ("recipe", 64): [2.1], ("loss-mean-per-worker", 64): [2.5]})
+    other = with_settings(digits(), ["growth.start=32"])
+    study = {("recipe", 16): [2.0], ("recipe", 256): [2.1], ("loss-mean-per-worker", 256): [2.5]}
+    write_sweep(tmp_path / "b", study, other)
+    (group,) = groups_of(tmp_path)
+    assert [(series.label, [p.minibatch_size for p in series.points]) for series in group.series] == [
+        ("linear", [16, 64, 256]),
+        ("loss-mean-per-worker", [64, 256]),
+    ]
+
+
 def test_what_does_nothing_at_the_reference_size_splits_no_series(tmp_path):
     """A smaller worker of its own, a warmup and a scaling rule."""
     large = replace(recipe_of(64), worker_minibatch_size=32)

@@ -32,12 +32,14 @@ class Variant:
         meaning: what changes, and where it comes from, in a line.
         settings: the change as `section.field=value`, a function of the recipe and of the minibatch size.
         starts_above: the size up to which it is the plain recipe, or nothing at all; a function of the recipe.
+        follows_size: the fields that it sets to another value at each minibatch size.
     """
 
     name: str
     meaning: str
     settings: Settings
     starts_above: Callable[[Recipe], int] = lambda _recipe: 0
+    follows_size: tuple[str, ...] = ()
 
 
 def always(*settings: str) -> Settings:
@@ -134,6 +136,7 @@ VARIANTS: Final = {
             "loss-mean-per-worker",
             f"the mistake of dividing the loss by n and keeping the rate: lambda / k ({PAPER}, section 3)",
             loss_mean_per_worker,
+            follows_size=("optimizer.weight_decay",),
         ),
         Variant(
             "adascale",

@@ -5,7 +5,7 @@ from bigbatch.launch_options import Checkpoints, Launch
 from bigbatch.optimizer_options import Average, Optimizer
 from bigbatch.recipe.checks import MAX_SEED, PRECISIONS
 from bigbatch.recipe.differences import NOT_OF_THE_RESULT, differences, flatten
-from bigbatch.recipe.idle import effective_fields
+from bigbatch.recipe.idle import effective_fields, switched_on_fields
 from bigbatch.recipe.recipe import Recipe
 from bigbatch.recipe.sections import Data, Model, Reference, Scaling, Schedule, Seeds, Warmup
 
@@ -29,4 +29,5 @@ __all__ = [
     "differences",
     "effective_fields",
     "flatten",
+    "switched_on_fields",
 ]

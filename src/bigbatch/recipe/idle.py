@@ -34,8 +34,14 @@ def effective_fields(fields: Mapping[str, object]) -> dict[str, object]:
     ... }
     True
     """
+    on = switched_on_fields(fields)
+    return {name: value for name, value in on.items() if not _is_idle_at_its_size(name, fields)}
+
+
+def switched_on_fields(fields: Mapping[str, object]) -> dict[str, object]:
+    """Return the fields that do something at some minibatch size: no other field's value switches them off."""
     off = {name for (field, value), names in SWITCHED_OFF.items() if fields.get(field) == value for name in names}
-    return {name: value for name, value in fields.items() if name not in off and not _is_idle_at_its_size(name, fields)}
+    return {name: value for name, value in fields.items() if name not in off}
 
 
 def _is_idle_at_its_size(name: str, fields: Mapping[str, object]) -> bool:

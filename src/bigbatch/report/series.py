@@ -5,23 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bigbatch.contract import FOR_PEOPLE
-from bigbatch.presets import PRESETS
 from bigbatch.printable import printable
-from bigbatch.recipe import NOT_OF_THE_RESULT, effective_fields, flatten
-from bigbatch.reduction.options import NATIVE
-from bigbatch.report.families import OF_THE_GROUP
 from bigbatch.report.labels import variant_label
-from bigbatch.report.points import OF_THE_SEED, SIZE, Point, size_of, whole_number
+from bigbatch.report.plainness import REDUCTION, SCALING, plainness, series_fields, unusual
+from bigbatch.report.points import Point, size_of, whole_number
+from bigbatch.report.trainings import Training, trainings_of
 from bigbatch.run_record import RunRecord
 from bigbatch.variants import PLAIN
 
 REFERENCE_SIZE: Final = "reference.minibatch_size"
 WORKER_SIZE: Final = "worker_minibatch_size"
-SCALING: Final = "scaling.rule"
-LINEAR: Final = "linear"
-REDUCTION: Final = "reduction"
-NOT_OF_A_SERIES: Final = (*NOT_OF_THE_RESULT, *OF_THE_SEED, *OF_THE_GROUP)
 
 Recipe = frozenset[tuple[str, str]]  # what a recipe says that does something, and tells series apart
 
@@ -39,31 +32,24 @@ def split_into_series(runs: Sequence[RunRecord], variants: Mapping[Path, str]) -
 
     Args:
         runs: at least one.
-        variants: what sweeps recorded of theirs: each is one series, whatever its recipe says at which size.
+        variants: what sweeps recorded of theirs: each is one series, whatever follows the size in its recipe.
     """
     by_recipe: dict[Recipe, list[RunRecord]] = {}
     for run in runs:
         by_recipe.setdefault(_recipe_of(run), []).append(run)
-    homes = _homes(by_recipe)
-    of_variants: dict[Recipe, str] = {}
+    homes, trainings = _homes(by_recipe), trainings_of(runs, variants)
+    of_variants: dict[Recipe, Training] = {}
     for recipe, some in by_recipe.items():
-        names = [name for run in some if (name := variants.get(run.path))]
-        of_variants |= {recipe: min(names, key=lambda name: (name != PLAIN, name))} if names else {}
-    members: dict[str | Recipe, list[RunRecord]] = {}
+        known = [training for run in some if (training := trainings.get(run.path))]
+        of_variants |= {recipe: min(known, key=lambda training: (training.variant != PLAIN, training))} if known else {}
+    members: dict[Training | Recipe, list[RunRecord]] = {}
     for recipe, some in by_recipe.items():
         otherwise = of_variants.get(homes[recipe], homes[recipe])
         for run in some:
-            members.setdefault(variants.get(run.path, otherwise), []).append(run)
-    ordered = sorted(members.items(), key=lambda item: (item[0] != PLAIN, *_plainest_first(item[1])))
+            members.setdefault(trainings.get(run.path, otherwise), []).append(run)
+    ordered = sorted(members.items(), key=lambda item: (not _is_plain(item[0]), *_plainest_first(item[1])))
     labels = _labels(ordered)
     return [_one_series(label, some) for label, (_, some) in zip(labels, ordered, strict=True)]
-
-
-def series_fields(run: RunRecord) -> dict[str, object]:
-    """Return what of a run does something and tells series apart; a sum that is not exact does."""
-    fields = effective_fields(run.recipe_fields)
-    own = {n: v for n, v in fields.items() if n not in {SIZE, *FOR_PEOPLE} and not n.startswith(NOT_OF_A_SERIES)}
-    return {**own, REDUCTION: NATIVE if run.summary.get("reduction") == NATIVE else "exact"}
 
 
 def _recipe_of(run: RunRecord) -> Recipe:
@@ -87,8 +73,8 @@ def _homes(by_recipe: Mapping[Recipe, Sequence[RunRecord]]) -> dict[Recipe, Reci
 
 def _as_a_home(run: RunRecord) -> tuple[bool, int, int, int]:
     """Return what to sort by: the size of workers, which the reference may not tell, decides last."""
-    is_odd, distance = _plainness(run)
-    is_other = WORKER_SIZE in _unusual(run)
+    is_odd, distance = plainness(run)
+    is_other = WORKER_SIZE in unusual(run)
     return is_odd, distance - is_other, -len(series_fields(run)), is_other
 
 
@@ -101,27 +87,13 @@ def _fits_worker(recipe: Recipe, other: Recipe, size: int) -> bool:
     return WORKER_SIZE in dict(recipe) or not worker.isdecimal() or size % int(worker) != 0 or size == int(worker)
 
 
-def _plainness(run: RunRecord) -> tuple[bool, int]:
-    """Return what to sort recipes by: linear scaling first, then those nearest to the preset whose name they have."""
-    fields = series_fields(run)
-    return fields.get(SCALING, LINEAR) != LINEAR or fields[REDUCTION] == NATIVE, len(_unusual(run))
-
-
-def _unusual(run: RunRecord) -> set[str]:
-    """Return the fields that are not as in the preset whose name the recipe has."""
-    preset = PRESETS.get(str(run.recipe_fields.get("name")))
-    usual = flatten(preset().to_dict()) if preset else run.recipe_fields
-    fields = series_fields(run).items()
-    return {name for name, value in fields if name != REDUCTION and repr(value) != repr(usual.get(name))}
-
-
 def _plainest_first(runs: Sequence[RunRecord]) -> tuple[bool, bool, int, int, int, str]:
     """Return what to sort series by: the plain recipe has the reference, and is the plainest; then the most sizes."""
     typical = _typical(runs)
     fields, sizes = typical.recipe_fields, {size_of(run) for run in runs}
     return (
         fields.get(REFERENCE_SIZE) not in sizes,
-        *_plainness(typical),
+        *plainness(typical),
         -len(sizes),
         -len(runs),
         repr(sorted(fields.items(), key=lambda field: field[0])),
@@ -133,12 +105,22 @@ def _typical(runs: Sequence[RunRecord]) -> RunRecord:
     return max(sorted(runs, key=_order), key=lambda run: len(series_fields(run)))
 
 
-def _labels(ordered: Sequence[tuple[str | Recipe, Sequence[RunRecord]]]) -> list[str]:
+def _is_plain(name: Training | Recipe) -> bool:
+    return isinstance(name, Training) and name.variant == PLAIN
+
+
+def _labels(ordered: Sequence[tuple[Training | Recipe, Sequence[RunRecord]]]) -> list[str]:
     """Return what each series is called: the variant's name, or what differs from the plain recipe; each once."""
     plain = _typical(ordered[0][1])
+    firsts = {name.variant: _typical(runs) for name, runs in ordered if isinstance(name, Training) and not name.number}
     labels: list[str] = []
     for name, runs in ordered:
-        label = printable(name) if isinstance(name, str) and name != PLAIN else _label(_typical(runs), plain)
+        if not isinstance(name, Training) or name.variant == PLAIN:
+            label = _label(_typical(runs), plain)
+        elif name.number == 0:
+            label = printable(name.variant)
+        else:
+            label = f"{printable(name.variant)}, {_label(_typical(runs), firsts[name.variant])}"
         labels.append(f"{label} ({len(labels) + 1})" if label in labels else label)
     return labels
 

@@ -1,0 +1,62 @@
+"""Which runs of sweeps are one training at several sizes: those of a variant whose recipes agree, whatever their size.
+
+Two sweeps with the same reference may still differ in what does nothing there: in warmup, scaling or growth, or in what
+the user's own variants mean.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from bigbatch.contract import FOR_PEOPLE
+from bigbatch.recipe import NOT_OF_THE_RESULT, switched_on_fields
+from bigbatch.report.plainness import plainness
+from bigbatch.report.points import OF_THE_SEED, SIZE, size_of
+from bigbatch.run_record import RunRecord
+from bigbatch.variants import PLAIN, VARIANTS
+
+WORKER_SIZE: Final = "worker_minibatch_size"
+REFERENCE_SIZE: Final = "reference.minibatch_size"
+
+
+class Training(NamedTuple):
+    """A variant, and which of the trainings of that name, counted from 0, the plainest."""
+
+    variant: str
+    number: int
+
+
+def trainings_of(runs: Sequence[RunRecord], variants: Mapping[Path, str]) -> dict[Path, Training]:
+    """Return the training of every run of a sweep. Of all sweeps the references are one: that of the plainest."""
+    known: dict[str, list[dict[str, str]]] = {}
+    found: dict[Path, Training] = {}
+    ours = [run for run in runs if run.path in variants]
+    for run in sorted(ours, key=lambda run: (*plainness(run), str(run.path))):
+        variant = variants[run.path]
+        if variant == PLAIN and _is_at_reference(run):
+            found[run.path] = Training(PLAIN, 0)
+            continue
+        said, others = _said(run, variant), known.setdefault(variant, [])
+        number = next((i for i, other in enumerate(others) if _agree(said, other)), len(others))
+        others[number:] = [{**others[number], **said}, *others[number + 1 :]] if number < len(others) else [said]
+        found[run.path] = Training(variant, number)
+    return found
+
+
+def _said(run: RunRecord, variant: str) -> dict[str, str]:
+    """Return what a run's recipe says that does something at some size, and does not follow from the size."""
+    left_out = (*NOT_OF_THE_RESULT, *OF_THE_SEED, *FOR_PEOPLE)
+    following = {SIZE, *(VARIANTS[variant].follows_size if variant in VARIANTS else ())}
+    if _is_at_reference(run):  # which may be cut into smaller workers than the sizes above it
+        following.add(WORKER_SIZE)
+    fields = switched_on_fields(run.recipe_fields).items()
+    return {name: repr(value) for name, value in fields if name not in following and not name.startswith(left_out)}
+
+
+def _is_at_reference(run: RunRecord) -> bool:
+    return size_of(run) == run.recipe_fields.get(REFERENCE_SIZE)
+
+
+def _agree(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Tell whether what both say is the same; a run of an older version says less."""
+    return all(other[name] == value for name, value in one.items() if name in other)
