@@ -58,7 +58,7 @@ def test_without_noise_there_is_no_margin_and_no_elbow():
     ("errors", "diverged", "text"),
     [
         ({64: SAME}, [256], "between 64 and 256, where runs diverged"),
-        ({}, [64, 256], "already left at 64, the first size above the reference, where runs diverged"),
+        ({}, [64, 256], "already left at 64, the first size measured above the reference, where runs diverged"),
         ({64: SAME, 256: SAME}, [8], "not left up to 256 (95 %: beyond 256)"),
     ],
 )

@@ -478,8 +478,26 @@ def test_not_left_and_already_left_are_outcomes():
     assert (flat.minibatch_size, flat.low, flat.high, flat.first_beyond) == (None, None, None, None)
     assert str(flat) == "not left up to 512 (95 %: beyond 512)"
     steep = find_elbow({128: [5.0], 256: [6.0, 6.1], 512: [9.0, 9.1], 1024: [9.0, 9.1]}, reference=256, margin=0.5)
-    assert str(steep).startswith("already left at 512, the first size above the reference (95 %: ")
+    assert str(steep).startswith("already left at 512, the first size measured above the reference (95 %: ")
     assert 256 < steep.low <= steep.minibatch_size <= steep.high < 512
+
+
+@pytest.mark.parametrize(
+    ("sizes", "text"),
+    [
+        (
+            (256, 2048),
+            "already left at 2048, the first size measured above the reference; nothing was measured in betw",
+        ),
+        ((256, 512, 4096, 8192), "between 512 and 4096; nothing was measured in between"),
+    ],
+)
+def test_between_sizes_far_apart_the_elbow_has_no_place(sizes, text):
+    errors = {size: [6.0, 6.1] if size < 2048 else [9.0, 9.1] for size in sizes}
+    elbow = find_elbow(errors, reference=256, margin=0.5)
+    assert (elbow.minibatch_size, elbow.low, elbow.high) == (None, None, None)
+    assert str(elbow).startswith(text)
+    assert find_elbow({256: [6.0, 6.1], 1024: [9.0, 9.1]}, reference=256, margin=0.5).low > 256
 
 
 def test_a_diverged_run_counts_with_what_it_recorded():

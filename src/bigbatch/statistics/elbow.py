@@ -17,6 +17,7 @@ from bigbatch.statistics.welch import FEWEST_SEEDS
 Floats = npt.NDArray[np.float64]
 
 DRAWS: Final = 4000
+WIDEST: Final = 4  # times the size below: a line between sizes farther apart would place the elbow by imagination
 DIVERGED: Final = Summary(FEWEST_SEEDS, math.inf, 0.0)  # of a size: without doubt, beyond every level
 
 
@@ -25,7 +26,8 @@ class Elbow:
     """Where the mean error first exceeds the reference's mean + margin and stays above. `str()` gives it in a line.
 
     Attributes:
-        minibatch_size: the elbow; None where the error has not left up to `largest`.
+        minibatch_size: the elbow; None where the error has not left up to `largest`, or leaves between two sizes of
+            which one is more than 4 times the other: then read `last_within` and `first_beyond`.
         low: the interval's lower end; None where that is beyond `largest` too, or where there is no interval.
         high: the interval's upper end; the same.
         confidence: of the interval.
@@ -60,14 +62,16 @@ class Elbow:
         if self.first_beyond in self.diverged:  # a jump: no place between the two sizes, and so no interval
             return f"{self._where()}, where runs diverged"
         others = "".join(f"; {size} diverged" for size in self.diverged)
+        if self.first_beyond is not None and self.minibatch_size is None:
+            return f"{self._where()}; nothing was measured in between{others}"
         return f"{self._where()} ({self._interval()}){others}"
 
     def _where(self) -> str:
-        if self.minibatch_size is None:
+        if self.first_beyond is None:
             return f"not left up to {self.largest}"
         if self.last_within == self.reference:
-            return f"already left at {self.first_beyond}, the first size above the reference"
-        if self.first_beyond in self.diverged:
+            return f"already left at {self.first_beyond}, the first size measured above the reference"
+        if self.first_beyond in self.diverged or self.minibatch_size is None:
             return f"between {self.last_within} and {self.first_beyond}"
         return f"about {self.minibatch_size:.0f}, between {self.last_within} and {self.first_beyond}"
 
@@ -108,8 +112,9 @@ def find_elbow(
     10     91 to 92 %       95 to 98 %
     =====  ===============  ==========
 
-    It is about the curve through the measured sizes; what happens between two of them, no interval knows. The margin
-    counts as given, also where it is estimated.
+    It is about the curve through the measured sizes; what happens between two of them, no interval knows. So there is
+    no place and no interval between two sizes of which one is more than 4 times the other. The margin counts as given,
+    also where it is estimated.
 
     Args:
         errors: validation errors, %, one for each seed, of every minibatch size, the reference too.
@@ -135,9 +140,10 @@ def find_elbow(
     runs = [DIVERGED if size in beyond else summarise(errors[size], name=f"errors at {size}") for size in sizes]
     means = np.array([[run.mean for run in runs]])
     last = int(last_within(means, used)[0])
-    low, high = _interval(runs, sizes, used, confidence, seed)
+    is_wide = last + 1 < len(sizes) and sizes[last + 1] > WIDEST * sizes[last] and sizes[last + 1] not in beyond
+    low, high = (math.inf, math.inf) if is_wide else _interval(runs, sizes, used, confidence, seed)
     return Elbow(
-        minibatch_size=_size(crossings(means, sizes, used)[0]),
+        minibatch_size=None if is_wide else _size(crossings(means, sizes, used)[0]),
         low=_size(low),
         high=_size(high),
         confidence=confidence,
