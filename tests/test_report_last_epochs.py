@@ -27,6 +27,13 @@ def test_a_run_without_errors_stays_as_it_is(tmp_path):
     assert judged_by_last(runs, 1) == list(runs)
 
 
+def test_of_a_run_whose_epochs_are_lost_only_the_last_error_is_known(tmp_path):
+    run = write_run(tmp_path / "a", recipe_of(16), 2.0, validation_error=9.0, final_validation_error=3.0)
+    (run.path / "metrics.jsonl").write_text("garbage")
+    runs = read_runs([tmp_path]).records
+    assert [result_of(judged_by_last(runs, number)[0]) for number in (1, 2, 5)] == [3.0, None, 9.0]
+
+
 def test_the_page_says_which_error_it_judges_and_keeps_the_runs_as_they_are(tmp_path):
     write_run(tmp_path / "a", recipe_of(16), 2.0, validation_error=9.0)
     runs = read_runs([tmp_path])

@@ -22,10 +22,13 @@ def judged_by_last(runs: Iterable[RunRecord], number: int) -> list[RunRecord]:
 
 
 def _judged(run: RunRecord, number: int) -> RunRecord:
+    """Judge a run; one whose epochs are unreadable has no such error, unless it is the last one, which run.json has."""
     errors = [error for line in run.epochs if (error := as_number(line.get("validation_error"))) is not None]
-    if run.validation_error is None or not errors:
+    if run.validation_error is None:
         return run
-    return replace(run, summary={**run.summary, "validation_error": run_error(errors, last=number)})
+    last = as_number(run.summary.get("final_validation_error")) if number == 1 else None
+    error = run_error(errors, last=number) if errors else last
+    return replace(run, summary={**run.summary, "validation_error": error})
 
 
 def error_in_words(number: int) -> str:
