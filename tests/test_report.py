@@ -56,7 +56,7 @@ def test_the_command_prints_tables_and_writes_the_page_its_figures_and_its_runs(
     out = capsys.readouterr().out
     assert "linear-64-seed3 (interrupted)" in out
     assert "worse by 0.90" in out
-    assert "Minibatches of up to 64 match the reference of 16." in out
+    assert "Minibatch 64 matches the reference of 16." in out
     names = {path.name for path in (tmp_path / "report").iterdir()}
     figures = {
         f"{name}.png" for name in re.findall(r'id="([a-z-]+)-figure_1"', (tmp_path / "report/index.html").read_text())
@@ -276,6 +276,22 @@ def test_what_cannot_be_reported_or_written_is_refused(study, tmp_path, report):
         with pytest.raises(InputError, match="cannot write the figure"):
             draw_figure(runs, target)
     assert main(["report", str(study), "--margin", "nan"]) == 2
+
+
+def test_runs_of_two_machines_with_the_same_paths_are_all_read(tmp_path):
+    """The names of folders are the same on both; a file that is named twice, or is older than the folder, adds none."""
+    for machine, hour in (("one", 5), ("other", 6)):
+        folder = tmp_path / machine
+        for seed in range(2):
+            began = f"2026-11-24T0{hour}:00:0{seed}+00:00"
+            write_run(folder / f"64-seed{seed}", recipe_of(64, seed), 1.0 + hour, started=began)
+        text = results_to_json(read_runs([folder])).replace(str(folder), "runs")
+        (tmp_path / f"{machine}.json").write_text(text)
+    files = [tmp_path / "one.json", tmp_path / "other.json"]
+    assert [str(run.path) for run in read_runs([files[0], *files]).records] == [
+        *("runs/64-seed0", "runs/64-seed1"),
+        *(f"{files[1]}/runs/64-seed0", f"{files[1]}/runs/64-seed1"),
+    ]
 
 
 def test_a_path_that_is_named_twice_counts_once(study, tmp_path, report):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,20 +22,35 @@ RESULTS_SUFFIX: Final = ".json"
 def read_runs(paths: Iterable[Path]) -> Runs:
     """Read and condense all runs of folders and of runs.json files; one that is named twice counts once.
 
+    Folders have the same names on every machine: a file in which another run has a known path is another machine's, and
+    all its runs get the file's name before theirs.
+
     Raises:
         InputError: a path holds no run, or none that can be read.
     """
-    records: dict[str, RunRecord] = {}
+    records: dict[Path, RunRecord] = {}
     unreadable: dict[str, str] = {}
     for path in paths:
-        for found in _each(path):
-            if isinstance(found, Unreadable):
-                unreadable.setdefault(found.path, found.reason)
-            else:
-                records.setdefault(str(found.path), condense(found))
+        found = list(_each(path))
+        runs = [condense(run) for run in found if isinstance(run, RunRecord)]
+        is_elsewhere = any(not _is_same(run, records.get(run.path, run)) for run in runs)
+        for run in map(partial(_put_under, path), runs) if is_elsewhere else runs:
+            records.setdefault(run.path, run)
+        for bad in found:
+            if isinstance(bad, Unreadable):
+                unreadable.setdefault(bad.path, bad.reason)
     if not records:
         raise InputError(next(iter(unreadable.values()), "there is no run in these files"))
     return Runs(list(records.values()), [Unreadable(*bad) for bad in unreadable.items()])
+
+
+def _is_same(one: RunRecord, other: RunRecord) -> bool:
+    """Tell whether two records of one path are of one run, be it at different times."""
+    return one.started == other.started
+
+
+def _put_under(file: Path, run: RunRecord) -> RunRecord:
+    return replace(run, path=file / run.path.relative_to(run.path.anchor))
 
 
 def _each(path: Path) -> Iterator[RunRecord | Unreadable]:

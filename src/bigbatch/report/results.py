@@ -47,7 +47,8 @@ def read_results(path: Path) -> Runs:
     table = _load(path)
     runs, unreadable = table.get("runs"), table.get("unreadable")
     if table.get("format") != FORMAT or not isinstance(runs, list) or not isinstance(unreadable, list):
-        msg = f"{path} is not the runs.json of a report (its format is not '{FORMAT}')"
+        why = "it lacks its runs" if table.get("format") == FORMAT else f"its format is not '{FORMAT}'"
+        msg = f"{path} is not the runs.json of a report ({why}); name folders of runs, or what `bigbatch report` wrote"
         raise InputError(msg)
     try:
         return Runs([_record_of(as_table(run)) for run in runs], [Unreadable(*_texts(bad, 2)) for bad in unreadable])
