@@ -118,7 +118,7 @@ def test_runs_without_a_minibatch_size_belong_nowhere_and_damaged_ones_are_named
 def test_the_verdict_in_words(tmp_path):
     (group,) = groups_of(write_study(tmp_path))
     findings = judge(group, margin=0.5)
-    assert headline(group, findings) == f"Minibatches of up to 64 match the reference of {REFERENCE}."
+    assert headline(group, findings) == f"Minibatch 64 matches the reference of {REFERENCE}."
     assert largest_matching(group, findings).minibatch_size == 64
     text = " ".join(sentences(group, findings, []))
     assert "256 is worse by 0.90" in text
@@ -145,7 +145,15 @@ def test_a_variant_that_matches_beyond_the_plain_recipe_is_in_the_headline(tmp_p
             variant = recipe_of(size, seed, warmup=Warmup("none"))
             write_run(tmp_path / f"none-{size}-seed{seed}", variant, error + noise)
     (group,) = groups_of(tmp_path)
-    assert headline(group, judge(group, margin=0.5)) == f"Minibatches of up to 64 match the reference of 16.{told}"
+    assert headline(group, judge(group, margin=0.5)) == f"Minibatch 64 matches the reference of 16.{told}"
+
+
+def test_all_sizes_up_to_one_match_if_there_are_several(tmp_path):
+    for seed, noise in enumerate((-0.1, 0.0, 0.1)):
+        for size, error in {REFERENCE: 2.0, 64: 2.0, 256: 2.0, 1024: 4.0}.items():
+            write_run(tmp_path / f"{size}-seed{seed}", recipe_of(size, seed), error + noise)
+    (group,) = groups_of(tmp_path)
+    assert headline(group, judge(group, margin=0.5)) == "Minibatches of up to 256 match the reference of 16."
 
 
 def test_one_seed_of_the_reference_is_said_to_be_too_few(tmp_path):

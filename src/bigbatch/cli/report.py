@@ -108,6 +108,8 @@ def _write_page(runs: "Runs", options: argparse.Namespace, command: str) -> None
 def _print_findings(report: "Report") -> None:
     for section in report.sections:
         _print_rows([{name: row[name] for name in ON_THE_TERMINAL} for row in section.points])
+        if section.note:
+            print(section.note)
         print(printable(f"{section.title}: {section.headline}"))
 
 

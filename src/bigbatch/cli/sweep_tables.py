@@ -126,10 +126,14 @@ def _unfinished(results: "Results", reasons: Mapping[str, str]) -> list[str]:
 
 
 def _conclusions(results: "Results") -> list[str]:
+    from bigbatch.statistics import family_note
+
     lines = []
     margin = next((row.verdict.margin for row in results.rows if row.verdict and row.verdict.margin), None)
     if margin is not None:
         lines.append(f"margin: {margin:.2f} percentage points; ± is a standard deviation, in verdicts a 90 % interval")
+    if note := family_note(row.verdict for row in results.rows):
+        lines.append(note)
     if results.elbow:
         lines.append(f"elbow, where the error leaves the reference's by more than the margin: {results.elbow}")
     return lines + ([results.remark] if results.remark else [])

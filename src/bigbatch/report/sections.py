@@ -16,7 +16,7 @@ from bigbatch.report.size_figure import draw_error_by_size
 from bigbatch.report.tables import Row, common_folder, page_row, point_rows
 from bigbatch.report.varying import Varying, find_varying
 from bigbatch.report.words import headline, sentences
-from bigbatch.statistics import Judgement
+from bigbatch.statistics import Judgement, family_note
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,6 +83,7 @@ class Section:
     figures: Sequence[PageFigure]
     points: Sequence[Row]
     elbow: str | None
+    note: str
     varying: Sequence[Varying]
     runs: Sequence[Row]
     folder: str
@@ -103,6 +104,7 @@ def section_of(group: Group, findings: Judgement, *, number: int) -> Section:
         figures=list(_figures(group, findings, f"group-{number}-" if number > 1 else "")),
         points=list(point_rows(group, findings)),
         elbow=str(findings.elbow) if findings.elbow else None,
+        note=family_note(findings.verdicts.values()),
         varying=varying,
         runs=[page_row(run, point, folder) for point in group.points for run in point.runs],
         folder=folder,

@@ -18,7 +18,10 @@ def headline(group: Group, findings: Judgement) -> str:
     if not findings.verdicts:
         return _nothing_judged(group, findings)
     matching = _matching(group.series[0], group, findings)
-    if largest := largest_matching(group, findings):
+    largest = largest_matching(group, findings)
+    if largest and len(matching) == 1:
+        plain = f"Minibatch {largest.minibatch_size:,} matches the reference of {reference:,}"
+    elif largest:
         plain = f"Minibatches of up to {largest.minibatch_size:,} match the reference of {reference:,}"
     elif matching:
         plain = f"Minibatch {max(matching):,} matches the reference of {reference:,}, but not all below"

@@ -8,7 +8,7 @@ settle it), `elbow` (where the error leaves the reference's), `judgement` (all o
 from bigbatch.statistics.elbow import Elbow, find_elbow
 from bigbatch.statistics.equivalence import compare, noise_band
 from bigbatch.statistics.holm import holm_adjusted
-from bigbatch.statistics.judgement import INSTALL, Judgement, Outcomes, judge
+from bigbatch.statistics.judgement import INSTALL, Judgement, Outcomes, family_note, judge
 from bigbatch.statistics.seeds import seeds_needed
 from bigbatch.statistics.summary import Summary, summarise
 from bigbatch.statistics.verdict import CANNOT_TELL, MATCHES, WORSE, Verdict
@@ -27,6 +27,7 @@ __all__ = [
     "Verdict",
     "compare",
     "difference",
+    "family_note",
     "find_elbow",
     "holm_adjusted",
     "judge",

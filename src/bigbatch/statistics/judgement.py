@@ -1,6 +1,6 @@
 """All points of a study judged at once: what the table of a sweep says, and what a report does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Final
@@ -72,7 +72,7 @@ def judge(points: Mapping[Key, Outcomes], reference: Key | None, margin: float |
     >>> points = {("recipe", 16): Outcomes([1.0, 1.1]), ("recipe", 64): Outcomes([1.1], 1)}
     >>> found = judge(points, ("recipe", 16), margin=0.5)
     >>> found.verdicts, str(found.elbow)
-    ({}, 'already left at 64, the first size above the reference, where runs diverged')
+    ({}, 'already left at 64, the first size measured above the reference, where runs diverged')
     """
     is_stated = margin is not None
     if margin is not None:
@@ -87,6 +87,14 @@ def judge(points: Mapping[Key, Outcomes], reference: Key | None, margin: float |
     others = {key: point.errors for key, point in points.items() if key != reference and point.is_whole}
     verdicts = compare(others, trusted.errors, margin=margin)
     return Judgement(summary, used, is_stated, verdicts, _elbow(points, reference, used))
+
+
+def family_note(verdicts: Iterable[Verdict | None]) -> str:
+    """Say what holds for several verdicts together, and what does not; nothing of fewer than two that were tested."""
+    num_tested = sum(verdict is not None and verdict.p_different is not None for verdict in verdicts)
+    if num_tested < 2:  # noqa: PLR2004
+        return ""
+    return f"verdicts hold for all {num_tested} rows together (Holm); each 90 % interval is that of its row alone"
 
 
 def _why_not(reference: Outcomes) -> str:
