@@ -11,11 +11,12 @@ from statistics import geometric_mean
 from typing import Any
 
 from bigbatch.figures import INK, SOFT, plain_numbers, series_style, written_figure
+from bigbatch.noise_plan import mean_noise_scale, measured_noise
 from bigbatch.report.groups import Group, group_runs
 from bigbatch.report.points import Point
 from bigbatch.report.results import read_results
 from bigbatch.report.verdicts import judge
-from bigbatch.run_record import RunRecord, as_number
+from bigbatch.run_record import RunRecord
 from bigbatch.statistics import Elbow
 from card import RESULTS, write_card
 
@@ -70,28 +71,14 @@ def where_measured(group: Group) -> Point:
         for point in points
         if point.minibatch_size >= reference
         and point.counted
-        and all(len(estimates(run)) >= FEWEST_MEASURED for run in point.counted)
+        and all(len(measured_noise(run)) >= FEWEST_MEASURED for run in point.counted)
     )
-
-
-def estimates(run: RunRecord) -> list[tuple[float, float]]:
-    """Return the run's estimates of |G|^2 and tr(Sigma), in order."""
-    pairs = (
-        (as_number(line.get("gradient_square")), as_number(line.get("gradient_variance"))) for line in run.iterations
-    )
-    return [(square, variance) for square, variance in pairs if square is not None and variance is not None]
 
 
 def noise_scale(runs: Sequence[RunRecord], start: float, stop: float) -> float:
-    """Return mean tr(Sigma) over mean |G|^2 of a part of the training, over all runs: a mean of ratios is biased."""
-    kept = [pair for run in runs for pair in part_of(estimates(run), start, stop)]
-    square, variance = (math.fsum(values) for values in zip(*kept, strict=True))
-    return variance / square if square > 0 else math.inf
-
-
-def part_of(pairs: list[tuple[float, float]], start: float, stop: float) -> list[tuple[float, float]]:
-    """Return the pairs from one share of the training to another."""
-    return pairs[round(start * len(pairs)) : round(stop * len(pairs))]
+    """Return the noise scale of a part of the training, over all runs."""
+    every = (measured_noise(run) for run in runs)
+    return mean_noise_scale([noise for run in every for noise in run[round(start * len(run)) : round(stop * len(run))]])
 
 
 def draw(axes: Any, cases: Sequence[Case]) -> None:  # noqa: ANN401 - matplotlib's axes

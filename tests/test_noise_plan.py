@@ -11,10 +11,10 @@ from bigbatch.recipe_file import with_settings
 from bigbatch.run_record import read_record
 
 
-def record(folder, scales):
+def record(folder, scales, square=2.0):
     folder.append_metrics(
         *(
-            {"iteration": 5 * i, "loss": 1.0, "gradient_square": 2.0, "gradient_variance": 2.0 * scale}
+            {"iteration": 5 * i, "loss": 1.0, "gradient_square": square, "gradient_variance": 2.0 * scale}
             for i, scale in enumerate(scales)
         )
     )
@@ -23,8 +23,7 @@ def record(folder, scales):
 
 def test_the_thirds_of_a_run_and_the_whole(record_run):
     plan = plan_by_noise(record(record_run("a"), [100.0] * 200 + [400.0] * 200 + [1000.0] * 200), reference=16)
-    assert (plan.early, plan.late) == (pytest.approx(100.0), pytest.approx(1000.0, rel=0.05))
-    assert plan.middle == plan.scale == pytest.approx(400.0, rel=0.1)
+    assert (plan.early, plan.middle, plan.late, plan.scale) == (100.0, 400.0, 1000.0, 500.0)
     assert json.loads(json.dumps(plan.to_json()))["noise_scale"]["whole"] == plan.scale
     assert "takes twice the samples" in plan.advice
     assert "arXiv 1811.03600" in plan.advice
@@ -49,7 +48,13 @@ def test_too_little_was_measured(record_run):
 
 def test_a_signal_that_drowns_says_nothing(record_run):
     with pytest.raises(InputError, match="drowns in its noise"):
-        plan_by_noise(record(record_run("a"), [-1.0] * 40), reference=16)
+        plan_by_noise(record(record_run("a"), [50.0] * 40, square=-1.0), reference=16)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1e-9])
+def test_where_the_workers_agree_there_is_nothing_to_plan_by(record_run, scale):
+    with pytest.raises(InputError, match="there is no noise to plan by"):
+        plan_by_noise(record(record_run("a"), [scale] * 40), reference=16)
 
 
 def test_through_the_command(bigbatch, record_run, tmp_path):

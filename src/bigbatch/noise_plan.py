@@ -4,14 +4,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from statistics import median
 from typing import Any, Final
 
 from bigbatch.errors import InputError
-from bigbatch.gradient_noise import smoothed_noise_scale
+from bigbatch.gradient_noise import GradientNoise
 from bigbatch.run_record import RunRecord, as_number
 
-PARTS: Final = 20  # of a run that an average looks back on
 FEWEST: Final = 10  # measurements
 BEYOND: Final = 4  # times the noise scale, where the table ends
 CAVEAT: Final = (
@@ -42,8 +40,9 @@ class NoisePlan:
 
     Attributes:
         run: its folder.
-        early, middle, late: the median noise scale of each third of the training, in samples.
-        scale: the median over the whole training.
+        early, middle, late: the noise scale of each third of the training, in samples; infinite where the signal
+            drowns in it.
+        scale: that of the whole training, in which the early gradients, the large ones, count most.
         prices: of the reference's size, doubled until far past the noise scale.
     """
 
@@ -77,26 +76,48 @@ def plan_by_noise(run: RunRecord, *, reference: int) -> NoisePlan:
         reference: the minibatch size that the others are compared with.
 
     Raises:
-        InputError: the run has measured too little.
+        InputError: the run has measured too little, or nothing but noise, or none.
     """
-    measured = [line for line in run.iterations if as_number(line.get("gradient_square")) is not None]
-    scales = smoothed_noise_scale(
-        [as_number(line.get("gradient_square")) for line in measured],
-        [as_number(line.get("gradient_variance")) for line in measured],
-        horizon=max(1, len(measured) / PARTS),
-    )
+    measured = measured_noise(run)
     if len(measured) < FEWEST:
         msg = (
             f"{run.path} has measured the gradient's noise {len(measured)} times; it takes a training of at least "
             f"{FEWEST} measurements, one every eighth iteration, with at least two workers"
         )
         raise InputError(msg)
-    early, middle, late = (_median(scales[i * len(scales) // 3 : (i + 1) * len(scales) // 3]) for i in range(3))
-    scale = _median(scales)
+    early, middle, late = (
+        mean_noise_scale(measured[i * len(measured) // 3 : (i + 1) * len(measured) // 3]) for i in range(3)
+    )
+    scale = mean_noise_scale(measured)
     if math.isinf(scale):
         msg = f"{run.path}: the gradient's signal drowns in its noise; measure it at a larger minibatch"
         raise InputError(msg)
+    if scale <= 0:
+        msg = f"{run.path}: the workers' gradients agree, and there is no noise to plan by; are their samples the same?"
+        raise InputError(msg)
     return NoisePlan(str(run.path), early, middle, late, scale, tuple(prices(scale, reference=reference)))
+
+
+def measured_noise(run: RunRecord) -> list[GradientNoise]:
+    """Return a run's estimates of signal and noise, in their order."""
+    pairs = (
+        (as_number(line.get("gradient_square")), as_number(line.get("gradient_variance"))) for line in run.iterations
+    )
+    return [
+        GradientNoise(square, variance) for square, variance in pairs if square is not None and variance is not None
+    ]
+
+
+def mean_noise_scale(measured: Sequence[GradientNoise]) -> float:
+    """Return mean tr(Sigma) over mean |G|^2, in samples: a mean of ratios would be biased (arXiv 1812.06162, app. A.1).
+
+    Infinite where the mean of |G|^2 does not come out above 0.
+
+    >>> mean_noise_scale([GradientNoise(4.0, 40.0), GradientNoise(1.0, 60.0)])
+    20.0
+    """
+    square = math.fsum(noise.square for noise in measured)
+    return math.fsum(noise.variance for noise in measured) / square if square > 0 else math.inf
 
 
 def prices(noise_scale: float, *, reference: int) -> list[Price]:
@@ -118,8 +139,3 @@ def prices(noise_scale: float, *, reference: int) -> list[Price]:
         )
         for size in sizes
     ]
-
-
-def _median(scales: Sequence[float | None]) -> float:
-    """Return the median, counting what drowns in noise as beyond all others."""
-    return median(math.inf if scale is None else scale for scale in scales)

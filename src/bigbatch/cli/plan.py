@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -155,7 +156,8 @@ def find_noise(recipe: Recipe, folder: Path) -> NoisePlan:
 def _print_noise(noise: NoisePlan) -> None:
     from rich.table import Table
 
-    thirds = f"{noise.early:,.0f} early, {noise.middle:,.0f} midway, {noise.late:,.0f} late in training"
+    early, middle, late = map(_samples, (noise.early, noise.middle, noise.late))
+    thirds = f"{early} early, {middle} midway, {late} late in training"
     table = Table(title=cell(f"gradient noise scale of {noise.run}: {thirds} (samples)"), title_justify="left")
     for heading in ("minibatch", "iterations to the same loss", "samples to the same loss"):
         table.add_column(heading, justify="right")
@@ -193,3 +195,7 @@ def _print_table(plan: Plan, at: Sequence[int]) -> None:
         style = "bold" if row.before and row.before != row.after else None
         table.add_row(*map(cell, (row.name.replace("_", " "), row.before, row.after, row.rule)), style=style)
     print_table(table)
+
+
+def _samples(scale: float) -> str:
+    return "too large to tell" if math.isinf(scale) else f"{scale:,.0f}"
