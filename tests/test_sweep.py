@@ -25,7 +25,7 @@ from bigbatch.runs import RunFolder
 from bigbatch.stop_signals import StopSignals
 from bigbatch.sweep.children import Child, Ending, training_arguments
 from bigbatch.sweep.gpus import default_jobs, find_gpus
-from bigbatch.sweep.jobs import STREAMS, plan_sweep, with_seed
+from bigbatch.sweep.jobs import STREAMS, plan_cells, plan_sweep, with_seed
 from bigbatch.sweep.results import gather, to_json
 from bigbatch.sweep.runner import Runner
 from bigbatch.sweep.states import is_to_run, read_states
@@ -193,6 +193,15 @@ def test_a_setting_belongs_to_the_name_before_it():
             ),
             "mine at 64: 2 processes are more than the 1 workers of a minibatch",
         ),
+        (
+            ("--variants", "mine:data={name='digits'}"),
+            "variant 'mine' cannot set all of data; set its fields one by one",
+        ),
+        (("--set", "data.name=cifar10"), "cifar10 needs its data: set data.path to"),
+        (
+            ("--set", "data.name=image-folder", "--set", "data.num_train_samples=9000", "--set", "data.path=/none"),
+            "there is no data folder /none; set data.path to one with train/",
+        ),
         (("--variants", "../x:epochs=1"), "the name of the variant '../x:' must be letters"),
         (("--variants", "recipe:epochs=1"), "the name of the variant 'recipe:' is taken"),
         (
@@ -230,6 +239,28 @@ def test_the_recipes_own_size_does_not_matter(bigbatch):
     done = bigbatch("sweep", "digits", "--minibatch-sizes=64,256", "--set=worker_minibatch_size=32", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "15 runs" in done.stdout
+
+
+@pytest.mark.parametrize("own", ["scaling.rule=adascale", "growth.kind=noise-scale,growth.start=64"])
+def test_a_recipe_that_adapts_is_compared_with_its_reference_which_does_not(own):
+    recipe = with_settings(digits(), ["minibatch_size=256", *own.split(",")])
+    recipes, _ = plan_cells(recipe, [16, 256], parse_variants("recipe,halved-rate"))
+    rules = {cell: (planned.is_adascale, planned.is_growing) for cell, planned in recipes.items()}
+    adapts = recipe.is_adascale, recipe.is_growing
+    assert rules == {
+        ("recipe", 16): (False, False),
+        ("recipe", 256): adapts,
+        ("halved-rate", 16): (False, False),
+        ("halved-rate", 256): adapts,
+    }
+
+
+def test_a_size_that_a_growing_minibatch_never_reaches_is_left_out_and_said():
+    """The digits' schedule divides the rate by 100 at most."""
+    recipe = with_settings(digits(), ["schedule.milestones=[15]", "schedule.factor=0.1"])
+    recipes, notes = plan_cells(recipe, [128, 256], parse_variants("growing"))
+    assert set(recipes) == {("recipe", 16), ("growing", 128)}
+    assert notes[-1] == "left out: growing at 256, for its schedule lets it grow to 128 at most"
 
 
 # States and results

@@ -7,6 +7,7 @@ from bigbatch.errors import InputError
 from bigbatch.growth import GROWTH_SOURCES
 from bigbatch.recipe import Recipe
 
+NOMINAL_ITERATIONS: Final = 100  # of an epoch whose real ones do not matter
 JOHNSON: Final = "Johnson 2020, arXiv 2007.05105"
 
 
@@ -24,6 +25,19 @@ def epoch_sizes(recipe: Recipe, num_samples: int) -> list[int] | None:
         sizes.append(course.place.minibatch_size)
         course.end_epoch()
     return sizes
+
+
+def largest_size(recipe: Recipe) -> int | None:
+    """Return the size that the minibatch grows to at last; None where the gradients will decide.
+
+    >>> from bigbatch.presets import fashion_mnist
+    >>> from bigbatch.recipe_file import with_settings
+    >>> halved_once = ["schedule.kind=step", "schedule.milestones=[10]", "schedule.factor=0.5"]
+    >>> largest_size(with_settings(fashion_mnist(), ["minibatch_size=512", "growth.kind=schedule", *halved_once]))
+    128
+    """
+    sizes = epoch_sizes(recipe, NOMINAL_ITERATIONS * recipe.minibatch_size)  # the schedule goes by epochs
+    return max(sizes) if sizes else None
 
 
 def iteration_bounds(recipe: Recipe, num_samples: int) -> tuple[int, int]:

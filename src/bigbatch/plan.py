@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from bigbatch.adaptive_plan import adaptive_rules, adaptive_values, rate_at
+from bigbatch.adaptive_plan import adaptive_rules, adaptive_values, largest_size, rate_at
 from bigbatch.course import Course
 from bigbatch.growth import Growth
 from bigbatch.learning_rate import SCALING_SOURCES, LearningRate
@@ -64,6 +64,11 @@ class Plan:
         late = [epoch for epoch in recipe.schedule.milestones if epoch >= recipe.epochs]
         if recipe.schedule.kind == "step" and late:
             found.append(f"milestones {late} are never reached in {recipe.epochs} epochs")
+        if recipe.growth.kind == "schedule" and (size := largest_size(recipe)) != recipe.minibatch_size:
+            found.append(
+                f"the minibatch grows to {size} at most, for the schedule lowers the rate no further: "
+                f"{recipe.minibatch_size} is never reached"
+            )
         return found + optimizer_warnings(recipe)
 
     def to_json(self, at: Sequence[int] = ()) -> dict[str, Any]:

@@ -221,6 +221,9 @@ def _own(name: str, settings: Sequence[str]) -> Variant:
         if option:
             msg = f"variant '{name}' cannot set {field}; use {option}"
             raise InputError(msg)
+        if setting.partition("=")[2].strip().startswith("{"):
+            msg = f"variant '{name}' cannot set all of {field}; set its fields one by one, as {field}.FIELD=value"
+            raise InputError(msg)
         if field.startswith("data.") and field != "data.augmentation":
             msg = f"variant '{name}' cannot set {field}: errors on other data cannot be compared; use --set for all"
             raise InputError(msg)

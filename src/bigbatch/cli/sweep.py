@@ -11,6 +11,7 @@ from bigbatch.cli.argument_types import minibatch_sizes, percentage_points, proc
 from bigbatch.cli.parser import RECIPE_HELP, Parser, add_changes, add_command
 from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.cli.sweep_tables import print_planned, print_results
+from bigbatch.data.presence import check_presence
 from bigbatch.errors import InputError
 from bigbatch.outcome import FAILURE, STOPPED
 from bigbatch.place import find_place
@@ -125,6 +126,7 @@ def sweep_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         varied=options.vary,
         processes=options.processes,
         output=options.output,
+        reads_data=not options.show,
     )
     check_folders(sweep)
     say = sys.stderr if options.json else sys.stdout
@@ -137,6 +139,8 @@ def sweep_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         print_results(sweep, read_states(sweep.jobs), [], margin=options.margin, as_json=options.json)
         return 0
     check_writers(sweep)
+    if _jobs_to_run(sweep, options):
+        check_presence(sweep.recipe.data)
     # Entered before anything starts: a signal then always finds somebody who passes it on.
     with StopSignals(what_follows="") as signals, locked(sweep.output):
         write_manifest(sweep)
@@ -152,12 +156,11 @@ def _run(sweep: Sweep, options: argparse.Namespace, signals: StopSignals) -> "li
     from bigbatch.sweep.runner import Runner
     from bigbatch.sweep.watching import Pace
 
-    states = read_states(sweep.jobs)
-    jobs = [job for job in sweep.jobs if is_to_run(states[job.name], retry_failed=options.retry_failed)]
+    jobs = _jobs_to_run(sweep, options)
     if not jobs:
         print(f"all {len(sweep.jobs)} runs are there already", file=sys.stderr if options.json else sys.stdout)
         return []
-    gpus = find_gpus(os.environ)
+    states, gpus = read_states(sweep.jobs), find_gpus(os.environ)
     at_once = min(options.jobs or default_jobs(options.processes, gpus), len(jobs))
     with SweepDisplay(total=len(sweep.jobs), to_stderr=options.json) as display:
         display.say(introduce(sweep, jobs, at_once=at_once))
@@ -171,6 +174,11 @@ def _run(sweep: Sweep, options: argparse.Namespace, signals: StopSignals) -> "li
             pace=Pace.of_finished((job, states[job.name].seconds) for job in sweep.jobs),
         )
         return runner.run(signals)
+
+
+def _jobs_to_run(sweep: Sweep, options: argparse.Namespace) -> list[Job]:
+    states = read_states(sweep.jobs)
+    return [job for job in sweep.jobs if is_to_run(states[job.name], retry_failed=options.retry_failed)]
 
 
 def introduce(sweep: Sweep, jobs: Sequence[Job], *, at_once: int) -> str:

@@ -33,16 +33,19 @@ def load_data(recipe: Data) -> "Splits":
 def count_train_samples(recipe: Data) -> int:
     """Return the number of training samples as cheaply as possible: from the recipe, the name, or the folder."""
     check_data_name(recipe.name)
-    if recipe.num_train_samples:
-        return recipe.num_train_samples
-    if recipe.name == "image-folder":
+    if known := known_train_samples(recipe):
+        return known
+    if recipe.name == "image-folder" and recipe.path:
         from pathlib import Path
 
-        if recipe.path:
-            return len(list_split(find_split(Path(recipe.path), ("train",))).samples)
-    elif recipe.name in NUM_TRAIN_SAMPLES and not recipe.path:
-        return NUM_TRAIN_SAMPLES[recipe.name]
+        return len(list_split(find_split(Path(recipe.path), ("train",))).samples)
     return len(load_data(recipe).train)
+
+
+def known_train_samples(recipe: Data) -> int | None:
+    """Return the number of training samples where the recipe or the name says it; None where the data would have to."""
+    is_usual = recipe.name in NUM_TRAIN_SAMPLES and not recipe.path
+    return recipe.num_train_samples or (NUM_TRAIN_SAMPLES[recipe.name] if is_usual else 0) or None
 
 
 def _loader(name: str) -> Callable[[Data], "Splits"]:

@@ -16,6 +16,7 @@ from bigbatch.data.gzipped import read_gzip
 from bigbatch.data.image_folder import list_both, open_image
 from bigbatch.data.in_memory import in_memory_splits
 from bigbatch.data.listing import Listing
+from bigbatch.data.presence import CIFAR10, check_presence
 from bigbatch.errors import InputError
 from bigbatch.paths import is_file, is_folder
 from bigbatch.recipe import Data
@@ -26,10 +27,6 @@ SIDE: Final = 32
 PIXELS: Final = 3 * SIDE * SIDE
 BINARY_TRAIN: Final = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 PYTHON_TRAIN: Final = tuple(f"data_batch_{i}" for i in range(1, 6))
-HOW_TO_GET_IT: Final = (
-    "set data.path to cifar-10-python.tar.gz or cifar-10-binary.tar.gz (cs.toronto.edu/~kriz/cifar.html), "
-    "to its unpacked folder, or to a folder with train/CLASS and test/CLASS images"
-)
 
 # What an unpickler raises at damage, and numpy at sizes and values that cannot be.
 PICKLE_ERRORS: Final = (
@@ -47,9 +44,7 @@ def load_cifar10(recipe: Data) -> Splits:
     Raises:
         InputError: nothing there, or a damaged file.
     """
-    if not recipe.path:
-        msg = f"cifar10 needs its data: {HOW_TO_GET_IT}"
-        raise InputError(msg)
+    check_presence(recipe)
     path = Path(recipe.path)
     if is_folder(path / "train"):
         train, validation = (_decode_all(listing) for listing in list_both(recipe.path))
@@ -82,7 +77,7 @@ def _read_archive(path: Path) -> tuple[Arrays, Arrays]:
             ]
             images, labels = (np.concatenate(part) for part in zip(*batches[:-1], strict=True))
             return (images, labels), batches[-1]
-    msg = f"{path} does not hold CIFAR-10; {HOW_TO_GET_IT}"
+    msg = f"{path} does not hold CIFAR-10; {CIFAR10}"
     raise InputError(msg)
 
 
@@ -101,7 +96,7 @@ def _tar_reader(path: Path) -> ReadFile:
                 if name in wanted and member.isfile() and (file := archive.extractfile(member)):
                     members[name] = file.read()
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        msg = f"cannot read the archive {path} ({error}); {HOW_TO_GET_IT}"
+        msg = f"cannot read the archive {path} ({error}); {CIFAR10}"
         raise InputError(msg) from error
     return members.get
 
@@ -124,7 +119,7 @@ def _parse_python(content: bytes | None, name: str) -> Arrays:
             msg = "it holds no image"
             raise ValueError(msg)
     except PICKLE_ERRORS as error:
-        msg = f"{name} is damaged ({error}); {HOW_TO_GET_IT}"
+        msg = f"{name} is damaged ({error}); {CIFAR10}"
         raise InputError(msg) from error
     return images, labels
 

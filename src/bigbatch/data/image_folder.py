@@ -15,6 +15,7 @@ from torch import Tensor
 from bigbatch.data.augmentation import CROP_WORDS, random_resized_crop
 from bigbatch.data.dataset import Splits
 from bigbatch.data.listing import Listing, find_split, list_split
+from bigbatch.data.presence import IMAGE_FOLDER, VALIDATION_NAMES
 from bigbatch.errors import InputError
 from bigbatch.keyed_random import below, random_words
 from bigbatch.paths import is_file
@@ -53,12 +54,11 @@ def load_image_folder(recipe: Data) -> Splits:
 
 
 def list_both(
-    path: str, *, train: str = "train", validation: Sequence[str] = ("val", "test")
+    path: str, *, train: str = "train", validation: Sequence[str] = VALIDATION_NAMES
 ) -> tuple[Listing, Listing]:
     """List the training and the validation split, which must have the same classes."""
     if not path:
-        msg = "this data needs a folder: --set data.path=FOLDER, with train/ and val/ class folders in it"
-        raise InputError(msg)
+        raise InputError(IMAGE_FOLDER)
     root = Path(path)
     first, second = list_split(find_split(root, (train,))), list_split(find_split(root, validation))
     if first.classes != second.classes:

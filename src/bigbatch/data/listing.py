@@ -34,7 +34,7 @@ def find_split(root: Path, names: Sequence[str]) -> Path:
         InputError: the root or every such folder is missing.
     """
     if not is_folder(root):
-        msg = f"there is no data folder {root}"
+        msg = f"there is no data folder {root}; set data.path to one with train/ and val/ class folders in it"
         raise InputError(msg)
     for name in names:
         if is_folder(root / name):

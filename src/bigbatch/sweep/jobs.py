@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from bigbatch.adaptive_plan import largest_size
 from bigbatch.course import Course
-from bigbatch.data import count_train_samples
+from bigbatch.data import count_train_samples, known_train_samples
 from bigbatch.errors import InputError
 from bigbatch.plan import at_reference
 from bigbatch.recipe import Data, Recipe, effective_fields, flatten
@@ -89,6 +90,7 @@ def plan_sweep(
     varied: Sequence[str] | None = None,
     processes: int = 1,
     output: Path | None = None,
+    reads_data: bool = True,
 ) -> Sweep:
     """Plan all runs, and check that each of them is possible.
 
@@ -100,6 +102,7 @@ def plan_sweep(
         varied: the streams of randomness that follow the seed; the others stay at the recipe's. None: as it says.
         processes: of each run.
         output: the folder of all runs; by default runs/sweep-NAME.
+        reads_data: count its samples, if need be; otherwise the plan does not foresee how long a run is.
 
     Raises:
         InputError: a size is there twice, one of the recipes is impossible, or a run has too few workers.
@@ -107,7 +110,7 @@ def plan_sweep(
     output = output or RUNS_FOLDER / f"sweep-{recipe.name}"
     _check_counts(minibatch_sizes, num_seeds, len(variants))
     recipes, notes = plan_cells(recipe, sorted(minibatch_sizes), variants)
-    counts = _SampleCounts()
+    counts = _SampleCounts(reads_data=reads_data)
     per_cell = {cell: _check(cell, planned, processes, counts) for cell, planned in recipes.items()}
     jobs = [
         Job(
@@ -138,6 +141,9 @@ def plan_cells(
                 notes.append(f"left out: {variant.name} at {size}, for it differs from the recipe only above {start}")
                 continue
             planned = recipe_of(recipe, variant, size)
+            if planned.growth.kind == "schedule" and (reached := largest_size(planned)) != size:
+                notes.append(f"left out: {variant.name} at {size}, for its schedule lets it grow to {reached} at most")
+                continue
             twin = next((cell for cell, other in recipes.items() if is_same_training(planned, other)), None)
             if twin is None:
                 recipes[variant.name, size] = planned
@@ -152,11 +158,12 @@ def recipe_of(recipe: Recipe, variant: Variant, minibatch_size: int) -> Recipe:
     Raises:
         InputError: there is no such recipe; the line names the variant.
     """
-    is_reference = minibatch_size == recipe.reference.minibatch_size
-    worker = (at_reference(recipe) if is_reference else recipe).worker_minibatch_size
-    sizes = (f"minibatch_size={minibatch_size}", f"worker_minibatch_size={worker}")
+    at_size = at_reference(recipe) if minibatch_size == recipe.reference.minibatch_size else recipe
+    sizes = (f"minibatch_size={minibatch_size}", f"worker_minibatch_size={at_size.worker_minibatch_size}")
+    is_adaptive = recipe.is_adascale or recipe.is_growing  # otherwise what does nothing there stays
     try:
-        return with_settings(recipe, [*sizes, *variant.settings(recipe, minibatch_size)])
+        settings = [*sizes, *variant.settings(recipe, minibatch_size)]
+        return with_settings(at_size if is_adaptive else recipe, settings)
     except InputError as error:
         msg = str(error) if variant.name == PLAIN else f"variant '{variant.name}' at {minibatch_size}: {error}"
         raise InputError(msg) from error
@@ -192,12 +199,15 @@ def with_seed(recipe: Recipe, seed: int, varied: Sequence[str] | None) -> Recipe
 class _SampleCounts:
     """How many training samples each data set has that the variants name; counted once."""
 
-    def __init__(self) -> None:
-        self.known: dict[str, int] = {}
+    def __init__(self, *, reads_data: bool) -> None:
+        self.reads_data = reads_data
+        self.known: dict[str, int | None] = {}
 
-    def of(self, data: Data) -> int:
+    def of(self, data: Data) -> int | None:
+        """Return None where the data would have to be loaded to know, and that may not be, or runs the user's code."""
         if repr(data) not in self.known:
-            self.known[repr(data)] = count_train_samples(data)
+            may_read = self.reads_data and not is_user_code(data.name)
+            self.known[repr(data)] = count_train_samples(data) if may_read else known_train_samples(data)
         return self.known[repr(data)]
 
 
@@ -206,9 +216,8 @@ def _check(cell: Cell, recipe: Recipe, processes: int, counts: _SampleCounts) ->
     try:
         first_workers = recipe.initial_minibatch_size // recipe.worker_minibatch_size
         worker_block(first_workers, rank=0, world_size=processes)
-        if is_user_code(recipe.data.name) and not recipe.data.num_train_samples:
-            return None
-        return Course(recipe, counts.of(recipe.data)).total_iterations
+        num_samples = counts.of(recipe.data)
+        return Course(recipe, num_samples).total_iterations if num_samples else None
     except InputError as error:
         msg = f"{cell[0]} at {cell[1]}: {error}"
         raise InputError(msg) from error
