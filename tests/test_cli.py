@@ -83,6 +83,13 @@ def test_training_refuses(bigbatch, arguments, message, tmp_path):
         (("bench", "all-reduce", "--sizes", "4TB"), "argument --sizes: must be sizes such as 64KB,10MB"),
         (("report", "none"), "none holds no run"),
         (("bench", "step", "digits", "--minibatch-size", 48, "--processes", 2), "3 workers among 2 processes"),
+        (("plan", "digits", "extra"), "unexpected argument 'extra' (see bigbatch plan --help)"),
+        (("runs", "--foo"), "unknown argument '--foo'; known are: --help, --json, --sort, --where (see bigbatch runs"),
+        (("bench", "step", "--rouds", 3), "unknown argument '--rouds'; did you mean '--rounds'? (see bigbatch bench"),
+        (("plan", "digits", "--cluster", ""), "cluster '' is unknown; known: goyal2017"),
+        (("plan", "digits", "--cluster", "nodes=2"), "the 1 workers of a minibatch of 16; use a larger one, or fewer"),
+        (("report", "none", "--figure", "x.txt"), "argument --figure: must end in .png, .svg or .pdf, not 'x.txt'"),
+        (("report", "none", "--output", ""), "argument --output: must name a file or a folder, not ''"),
     ],
 )
 def test_other_commands_refuse(bigbatch, arguments, message):

@@ -97,6 +97,7 @@ def adaptive_rules(recipe: Recipe) -> dict[str, str]:
     rules: dict[str, str] = {}
     if recipe.is_adascale:
         rules["largest_gain"] = f"r: steps of the reference that an update is worth, measured, 1 to this ({JOHNSON})"
+        rules["warmup_epochs"] = f"none: the gain begins low by itself ({JOHNSON})"
         rules["total_iterations"] = f"at most; ends when the gains add up to the reference's iterations ({JOHNSON})"
         rules["least_total_iterations"] = "if the gradients were all noise, as linear scaling takes them to be"
         rules["milestone_iterations"] = "in iterations of the reference, which the gains add up to"

@@ -200,9 +200,11 @@ def predict(
     """
     processes, worker_count = cluster.nodes * cluster.devices, minibatch_size // worker_minibatch_size
     if processes > worker_count:
+        most = worker_count // cluster.devices
+        way_out = f"use at most {most} nodes, or a larger one" if most else "use a larger one, or fewer devices"
         msg = (
             f"cluster: {cluster.nodes} nodes x {cluster.devices} devices are more than the {worker_count} workers of "
-            f"a minibatch of {minibatch_size}; use at most {worker_count // cluster.devices} nodes, or a larger one"
+            f"a minibatch of {minibatch_size}; {way_out}"
         )
         raise InputError(msg)
     if not cluster.images_per_second:

@@ -3,6 +3,7 @@
 import argparse
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from bigbatch.errors import nearest
@@ -12,6 +13,24 @@ from bigbatch.runs import LAST_EPOCHS
 LARGEST_BUFFER: Final = 1 << 30
 MOST_PROCESSES: Final = 1 << 16
 MOST_SEEDS: Final = 1_000
+FIGURES: Final = (".png", ".svg", ".pdf")
+
+
+def file_or_folder(text: str) -> Path:
+    """Take a path; an empty one would be the current folder."""
+    if not text:
+        msg = "must name a file or a folder, not ''"
+        raise argparse.ArgumentTypeError(msg)
+    return Path(text)
+
+
+def figure_file(text: str) -> Path:
+    """Take the path of a figure."""
+    path = file_or_folder(text)
+    if path.suffix.lower() not in FIGURES:
+        msg = f"must end in {', '.join(FIGURES[:-1])} or {FIGURES[-1]}, not '{text}'"
+        raise argparse.ArgumentTypeError(msg)
+    return path
 
 
 def positive(text: str) -> int:

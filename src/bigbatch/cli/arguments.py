@@ -28,10 +28,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = build_parser()
     options, unknown = parser.parse_known_args(_joined(arguments))
     if unknown:
-        known = [option for option in _all_options(parser) if option.startswith("--")]
-        msg = f"unknown argument '{unknown[0]}'; {nearest(unknown[0], known)}"
-        raise InputError(msg)
+        raise InputError(_refusal(unknown[0], _chosen(parser, options)))
     return options
+
+
+def _refusal(argument: str, command: argparse.ArgumentParser) -> str:
+    """Say what is wrong with an argument that the command does not know."""
+    if not argument.startswith("-"):
+        return f"unexpected argument '{argument}' (see {command.prog} --help)"
+    known = [option for option in _options(command) if option.startswith("--")]
+    return f"unknown argument '{argument}'; {nearest(argument, known)} (see {command.prog} --help)"
 
 
 def build_parser() -> Parser:
@@ -42,7 +48,7 @@ def build_parser() -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"bigbatch {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser, dest="command")
     add_plan(commands)
     add_train(commands)
     add_sweep(commands)
@@ -74,11 +80,13 @@ def _joined(arguments: Sequence[str]) -> list[str]:
     return joined
 
 
-def _all_options(parser: argparse.ArgumentParser) -> list[str]:
-    found: list[str] = []
-    for action in parser._actions:  # noqa: SLF001 - argparse has no public way to list its options
-        found += action.option_strings
+def _chosen(parser: argparse.ArgumentParser, options: argparse.Namespace) -> argparse.ArgumentParser:
+    """Return the parser of the command that was given."""
+    for action in parser._actions:  # noqa: SLF001 - argparse has no public way to list its commands
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
-            for child in action.choices.values():
-                found += _all_options(child)
-    return found
+            return _chosen(action.choices[getattr(options, action.dest)], options)
+    return parser
+
+
+def _options(parser: argparse.ArgumentParser) -> list[str]:
+    return [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001

@@ -4,11 +4,10 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigbatch.cli.aggregation_options import add_aggregation, resolve_aggregation
-from bigbatch.cli.argument_types import positive, seconds, sizes
+from bigbatch.cli.argument_types import figure_file, positive, seconds, sizes
 from bigbatch.cli.parser import Parser, add_command, add_machine, add_recipe
 from bigbatch.cli.processes import processes_to_launch
 from bigbatch.cli.recipe_options import resolve_recipe
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 def add_bench(commands: "Commands") -> None:
     """Add the command, or commands, with their options."""
     benches = add_command(commands, "bench", "Measure speed.").add_subparsers(
-        metavar="WHAT", required=True, parser_class=Parser
+        metavar="WHAT", required=True, parser_class=Parser, dest="what"
     )
     parser = add_command(benches, "step", "Time the exact step against a plain DistributedDataParallel loop, in pairs.")
     add_recipe(parser, default="fashion-mnist")
@@ -46,7 +45,7 @@ def add_bench(commands: "Commands") -> None:
     parser.add_argument(
         "--seconds", type=seconds, default=10.0, metavar="S", help="about how long a size may take (default 10)"
     )
-    parser.add_argument("--figure", type=Path, metavar="FILE", help="write a figure (.png, .svg or .pdf)")
+    parser.add_argument("--figure", type=figure_file, metavar="FILE", help="write a figure (.png, .svg or .pdf)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=bench_all_reduce_command)
 

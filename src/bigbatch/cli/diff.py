@@ -2,9 +2,9 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bigbatch.cli.argument_types import file_or_folder
 from bigbatch.cli.comparison_lines import comparison_lines, comparison_table
 from bigbatch.cli.json_output import print_json
 from bigbatch.cli.parser import add_command
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def add_diff(commands: "Commands") -> None:
     """Add the command with its options."""
     parser = add_command(commands, "diff", "Compare two runs: what cannot matter, what can, and where they part.")
-    parser.add_argument("old", type=Path, metavar="RUN", help="a run's folder")
-    parser.add_argument("new", type=Path, metavar="RUN", help="another's")
+    parser.add_argument("old", type=file_or_folder, metavar="RUN", help="a run's folder")
+    parser.add_argument("new", type=file_or_folder, metavar="RUN", help="another's")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=diff_command)
 

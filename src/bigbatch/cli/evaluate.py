@@ -4,9 +4,9 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bigbatch.cli.argument_types import file_or_folder
 from bigbatch.cli.parser import BEST_HELP, add_command, add_machine
 from bigbatch.cli.processes import processes_to_launch
 from bigbatch.launch_options import Launch
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def add_evaluate(commands: "Commands") -> None:
     """Add the command with its options."""
     parser = add_command(commands, "evaluate", "Evaluate the last checkpoint of a run on its validation data.")
-    parser.add_argument("folder", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("folder", type=file_or_folder, metavar="RUN", help="the run's folder")
     add_machine(parser)
     parser.add_argument("--best", action="store_true", help=BEST_HELP)
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -2,9 +2,9 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bigbatch.cli.argument_types import file_or_folder
 from bigbatch.cli.parser import BEST_HELP, add_command
 from bigbatch.printable import printable
 from bigbatch.runs import RunFolder
@@ -18,8 +18,8 @@ def add_export(commands: "Commands") -> None:
     parser = add_command(
         commands, "export", "Write a run's weights (averaged, if it has an average) as a safetensors file."
     )
-    parser.add_argument("folder", type=Path, metavar="RUN", help="the run's folder")
-    parser.add_argument("file", type=Path, metavar="FILE", help="the file to write")
+    parser.add_argument("folder", type=file_or_folder, metavar="RUN", help="the run's folder")
+    parser.add_argument("file", type=file_or_folder, metavar="FILE", help="the file to write")
     parser.add_argument("--best", action="store_true", help=BEST_HELP)
     parser.set_defaults(run=export_command)
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bigbatch.cli.argument_types import iterations, process_count
+from bigbatch.cli.argument_types import figure_file, file_or_folder, iterations, process_count
 from bigbatch.cli.parser import add_command, add_recipe
 from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.cli.tables import cell, print_table
@@ -47,11 +47,13 @@ def add_plan(commands: "Commands") -> None:
     )
     parser.add_argument(
         "--noise-of",
-        type=Path,
+        type=file_or_folder,
         metavar="RUN",
         help="also how large the minibatch may become, by the gradient noise scale that this run has measured",
     )
-    parser.add_argument("--figure", type=Path, metavar="FILE", help="with --cluster: draw it (.png, .svg or .pdf)")
+    parser.add_argument(
+        "--figure", type=figure_file, metavar="FILE", help="with --cluster: draw it (.png, .svg or .pdf)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=plan_command)
 
@@ -65,7 +67,7 @@ def plan_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
         process_blocks(recipe, options.processes) if options.processes else [],
         find_noise(recipe, options.noise_of) if options.noise_of else None,
     )
-    predictions = predict_scales(parts.plan, options.cluster) if options.cluster else []
+    predictions = predict_scales(parts.plan, options.cluster) if options.cluster is not None else []
     if options.figure and not predictions:
         msg = "--figure draws the prediction for a cluster; give --cluster too"
         raise InputError(msg)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bigbatch.cli.argument_types import few_epochs, percentage_points
+from bigbatch.cli.argument_types import few_epochs, figure_file, file_or_folder, percentage_points
 from bigbatch.cli.parser import add_command
 from bigbatch.cli.tables import cell, print_table
 from bigbatch.errors import InputError
@@ -32,14 +32,14 @@ def add_report(commands: "Commands") -> None:
     )
     parser.add_argument(
         "runs",
-        type=Path,
+        type=file_or_folder,
         nargs="+",
         metavar="RUNS",
         help="a run's folder, a folder of runs, or the runs.json that an earlier report wrote",
     )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=file_or_folder,
         metavar="DIR",
         help=f"write {PAGE}, the figures as PNG, and runs.json there (default: {DEFAULT_FOLDER}; none with --figure)",
     )
@@ -58,7 +58,9 @@ def add_report(commands: "Commands") -> None:
         help="a run's error is the median of its last N epochs, 1 to 5 (default: 5, as in the paper; 1 for schedules "
         "that have not settled before)",
     )
-    parser.add_argument("--figure", type=Path, metavar="FILE", help="write one figure alone (.png, .svg or .pdf)")
+    parser.add_argument(
+        "--figure", type=figure_file, metavar="FILE", help="write one figure alone (.png, .svg or .pdf)"
+    )
     parser.add_argument(
         "--figure-kind",
         choices=(AUTO, *KINDS),

@@ -9,6 +9,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from bigbatch.cli.argument_types import file_or_folder
 from bigbatch.cli.comparison_lines import comparison_lines
 from bigbatch.cli.parser import add_command, add_machine, add_set
 from bigbatch.comparison import compare
@@ -35,11 +36,13 @@ if TYPE_CHECKING:
 def add_reproduce(commands: "Commands", *, train: Callable[[Sequence[str]], int | None]) -> None:
     """Add the command with its options."""
     parser = add_command(commands, "reproduce", "Run a run again on this machine, and compare the two bit for bit.")
-    parser.add_argument("folder", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("folder", type=file_or_folder, metavar="RUN", help="the run's folder")
     add_set(parser)
     add_machine(parser)
     parser.add_argument("--reduction", choices=("exact", NATIVE), help="of the gradients (default: the run's)")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="the new run's folder (default: RUN-reproduction)")
+    parser.add_argument(
+        "--output", type=file_or_folder, metavar="DIR", help="the new run's folder (default: RUN-reproduction)"
+    )
     # What is not said comes from the run.
     parser.set_defaults(run=partial(reproduce_command, train=train), threads_per_process=None)
 

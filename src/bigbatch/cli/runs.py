@@ -2,9 +2,9 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from bigbatch.cli.argument_types import file_or_folder
 from bigbatch.cli.json_output import print_json
 from bigbatch.cli.parser import add_command
 from bigbatch.cli.tables import cell, print_table
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 def add_runs(commands: "Commands") -> None:
     """Add the command with its options."""
     parser = add_command(commands, "runs", "List the runs below folders: a row each, filtered and sorted.")
-    parser.add_argument("folders", type=Path, nargs="*", metavar="FOLDER", help="where to look (default: runs)")
+    parser.add_argument(
+        "folders", type=file_or_folder, nargs="*", metavar="FOLDER", help="where to look (default: runs)"
+    )
     parser.add_argument(
         "--where",
         action="append",

@@ -4,10 +4,16 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bigbatch.cli.argument_types import minibatch_sizes, percentage_points, process_count, seed_count, words_among
+from bigbatch.cli.argument_types import (
+    file_or_folder,
+    minibatch_sizes,
+    percentage_points,
+    process_count,
+    seed_count,
+    words_among,
+)
 from bigbatch.cli.parser import RECIPE_HELP, Parser, add_changes, add_command
 from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.cli.sweep_tables import print_planned, print_results
@@ -94,7 +100,7 @@ def _add_machine(parser: Parser) -> None:
 
 def _add_output(parser: Parser) -> None:
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="the folder of all runs (default: runs/sweep-RECIPENAME)"
+        "--output", type=file_or_folder, metavar="DIR", help="the folder of all runs (default: runs/sweep-RECIPENAME)"
     )
     parser.add_argument(
         "--retry-failed", action="store_true", help="also run those again that have diverged; others are anyway"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigbatch.cli.aggregation_options import add_aggregation, resolve_aggregation
-from bigbatch.cli.argument_types import positive
+from bigbatch.cli.argument_types import file_or_folder, positive
 from bigbatch.cli.parser import add_command, add_machine, add_recipe
 from bigbatch.cli.processes import processes_to_launch
 from bigbatch.cli.recipe_options import resolve_recipe
@@ -32,7 +32,7 @@ def add_train(commands: "Commands") -> None:
     add_recipe(parser)
     add_machine(parser)
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="the run's folder (default: runs/NAME-MINIBATCH-seedSEED)"
+        "--output", type=file_or_folder, metavar="DIR", help="the run's folder (default: runs/NAME-MINIBATCH-seedSEED)"
     )
     add_aggregation(parser)
     parser.add_argument(

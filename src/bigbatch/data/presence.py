@@ -1,4 +1,4 @@
-"""Whether data is where a recipe says, told without reading it: before many runs are started, or a torch is imported."""
+"""Whether data is where a recipe says, told without reading it: before many runs are started."""
 
 from pathlib import Path
 from typing import Final
