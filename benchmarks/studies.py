@@ -85,7 +85,7 @@ STUDIES = {
         ),
     ),
     "digits_past_the_elbow": Study(
-        "Digits at 16 times the reference, past the elbow of linear scaling: AdaScale, growing minibatches, LARS",
+        "Digits at 16 times the reference, about the elbow of linear scaling: AdaScale, growing minibatches, LARS",
         (
             *("digits", "--minibatch-sizes", "256", "--set", "growth.start=32", "--variants"),
             "recipe,adascale,growing,growing-with-noise,my-lars:optimizer.name=lars,optimizer.trust=0.05",
@@ -103,12 +103,13 @@ def bigbatch(*arguments: str) -> str:
     return found.stdout
 
 
-def last_errors(results: Path) -> dict[tuple[str, int], list[float]]:
-    """Return the errors after the last epoch of a report's finished runs, by variant and minibatch size."""
+def last_errors(results: Path, rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], list[float]]:
+    """Return the errors after the last epoch of the runs that the rows count, by variant and minibatch size."""
+    counted = {(row["variant"], row["minibatch_size"]): row["errors"] for row in rows}
     found: dict[tuple[str, int], list[float]] = {}
     for run in (kept["summary"] for kept in json.loads(results.read_text())["runs"]):
-        if run["status"] == "finished" and "variant" in run:  # a run that the sweep knows
-            cell = run["variant"], run["recipe"]["minibatch_size"]
+        cell = run.get("variant", ""), run["recipe"]["minibatch_size"]
+        if str(run["recipe"]["seed"]) in counted.get(cell, {}):
             found.setdefault(cell, []).append(run["final_validation_error"])
     return found
 
@@ -144,9 +145,8 @@ def table_of(rows: list[dict[str, Any]], last: Mapping[tuple[str, int], Sequence
 
 def beside_the_paper(rows: list[dict[str, Any]], reference: int) -> str:
     """Return what each change costs here and in the paper, and whether the two agree on their order."""
-    ours = {
-        row["variant"]: row["mean"] for row in rows if row["minibatch_size"] != reference and row["mean"] is not None
-    }
+    whole = [row for row in rows if row["mean"] is not None and not row["seeds_diverged"]]
+    ours = {row["variant"]: row["mean"] for row in whole if row["minibatch_size"] != reference}
     shared = [name for name in PAPER_AT_8K if name in ours and name != PLAIN]
     if PLAIN not in ours or len(shared) < FEWEST_TO_ORDER:
         return ""
@@ -162,6 +162,8 @@ def write_results(name: str, study: Study, found: dict[str, Any], runs: Path) ->
     """Write the card, the figure and the runs."""
     with tempfile.TemporaryDirectory() as folder:
         bigbatch("report", str(runs), "--output", folder)
+        if not (Path(folder) / "error-by-size.png").exists():
+            sys.exit(f"{name}: only one minibatch size has finished runs; there is no curve yet")
         shutil.copy(Path(folder) / "runs.json", RESULTS / f"{name}.json")
         shutil.copy(Path(folder) / "error-by-size.png", RESULTS / f"{name}.png")
     elbow = f"\n\nElbow: {found['elbow']['text']}." if found["elbow"] else ""
@@ -169,7 +171,7 @@ def write_results(name: str, study: Study, found: dict[str, Any], runs: Path) ->
     draw = f"`bigbatch report benchmarks/results/{name}.json` draws its page."
     paper = beside_the_paper(found["rows"], found["reference_minibatch_size"])
     figure = f"![Error against minibatch size]({name}.png)"
-    table = table_of(found["rows"], last_errors(RESULTS / f"{name}.json"))
+    table = table_of(found["rows"], last_errors(RESULTS / f"{name}.json", found["rows"]))
     body = f"{table}{paper}{elbow}\n\n{figure}\n\n{draw}{unfinished}"
     write_text(name, study.question, body, describe())
 
