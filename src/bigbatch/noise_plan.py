@@ -40,6 +40,8 @@ class NoisePlan:
 
     Attributes:
         run: its folder.
+        minibatch_size: of the run.
+        validation_error: of the run, %: the noise of one that has not learnt is no guide. None if it has none.
         early, middle, late: the noise scale of each third of the training, in samples; infinite where the signal
             drowns in it.
         scale: that of the whole training, in which the early gradients, the large ones, count most.
@@ -47,6 +49,8 @@ class NoisePlan:
     """
 
     run: str
+    minibatch_size: int
+    validation_error: float | None
     early: float
     middle: float
     late: float
@@ -65,7 +69,14 @@ class NoisePlan:
         """Return it as plain values."""
         thirds = {"early": self.early, "middle": self.middle, "late": self.late}
         scales = {name: None if math.isinf(scale) else scale for name, scale in thirds.items()} | {"whole": self.scale}
-        return {"run": self.run, "noise_scale": scales, "prices": [vars(p) for p in self.prices], "caveat": CAVEAT}
+        measured = {"minibatch_size": self.minibatch_size, "validation_error": self.validation_error}
+        return {
+            "run": self.run,
+            **measured,
+            "noise_scale": scales,
+            "prices": [vars(p) for p in self.prices],
+            "caveat": CAVEAT,
+        }
 
 
 def plan_by_noise(run: RunRecord, *, reference: int) -> NoisePlan:
@@ -95,7 +106,8 @@ def plan_by_noise(run: RunRecord, *, reference: int) -> NoisePlan:
     if scale <= 0:
         msg = f"{run.path}: the workers' gradients agree, and there is no noise to plan by; are their samples the same?"
         raise InputError(msg)
-    return NoisePlan(str(run.path), early, middle, late, scale, tuple(prices(scale, reference=reference)))
+    costs = tuple(prices(scale, reference=reference))
+    return NoisePlan(str(run.path), run.recipe.minibatch_size, run.validation_error, early, middle, late, scale, costs)
 
 
 def measured_noise(run: RunRecord) -> list[GradientNoise]:

@@ -160,7 +160,10 @@ def _print_noise(noise: NoisePlan) -> None:
 
     early, middle, late = map(_samples, (noise.early, noise.middle, noise.late))
     thirds = f"{early} early, {middle} midway, {late} late in training"
-    table = Table(title=cell(f"gradient noise scale of {noise.run}: {thirds} (samples)"), title_justify="left")
+    error = "no validation error yet" if noise.validation_error is None else f"{noise.validation_error:.2f} % error"
+    measured = f"gradient noise scale of {noise.run} (minibatch {noise.minibatch_size}, {error})"
+    print(printable(f"{measured}: {thirds} (samples)"))
+    table = Table()
     for heading in ("minibatch", "iterations to the same loss", "samples to the same loss"):
         table.add_column(heading, justify="right")
     for price in noise.prices:
