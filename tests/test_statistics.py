@@ -195,7 +195,7 @@ def test_verdicts_read_in_a_line():
     assert str(verdicts["same"]) == "matches: +0.03 ± 0.10, within 0.30"
     assert str(verdicts["worse"]) == "worse by 0.90 ± 0.11"
     assert str(verdicts["better"]) == "matches: better by 1.00 ± 0.11"
-    assert str(verdicts["lower"]) == "matches: -0.15 ± 0.27, less than 0.30 worse"
+    assert str(verdicts["lower"]) == "matches: -0.15 ± 0.27, below +0.30"
     assert str(verdicts["noisy"]) == f"cannot tell: {verdicts['noisy'].more_seeds} more seeds"
     assert str(verdicts["once"]) == "cannot tell: at least 2 seeds are needed, 1 given"
     assert verdicts["noisy"].more_seeds > 10
@@ -498,6 +498,17 @@ def test_between_sizes_far_apart_the_elbow_has_no_place(sizes, text):
     assert (elbow.minibatch_size, elbow.low, elbow.high) == (None, None, None)
     assert str(elbow).startswith(text)
     assert find_elbow({256: [6.0, 6.1], 1024: [9.0, 9.1]}, reference=256, margin=0.5).low > 256
+
+
+@pytest.mark.parametrize(
+    ("sizes", "spread", "low"),
+    [((256, 2048, 4096), 0.2, 256), ((256, 512, 65536), 0.01, 512), ((256, 512, 1024), 0.2, None)],
+)
+def test_an_interval_does_not_end_between_sizes_far_apart(sizes, spread, low):
+    runs = [6.0, 6.1, 6.2], [6.3 - spread, 6.3, 6.3 + spread], [6.3, 6.5, 6.7]
+    elbow = find_elbow(dict(zip(sizes, runs, strict=True)), reference=256, margin=0.5)
+    assert elbow.low == low if low else elbow.low not in sizes
+    assert elbow.high is None
 
 
 def test_a_diverged_run_counts_with_what_it_recorded():

@@ -26,8 +26,8 @@ HIGHEST_LOSS: Final = 2.0  # times the reference's; what diverges goes far beyon
 BY_SIZE: Final = (
     "Validation error against minibatch size",
     """Mean over seeds, with bars of two standard deviations; each faint dot is a seed. The shaded band is the
-    reference and the margin within which a size matches; the dotted line is the elbow. What lies above the axis is
-    written over it, as mean error. After figure 1 of Goyal et al. 2017.""",
+    reference and the margin: a size matches if its mean is shown to lie below the upper edge. The dotted line is the
+    elbow. What lies above the axis is written over it, as mean error. After figure 1 of Goyal et al. 2017.""",
 )
 LOSSES: Final = (
     "Training loss: each minibatch size over the reference",

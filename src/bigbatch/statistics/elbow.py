@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -112,9 +113,9 @@ def find_elbow(
     10     91 to 92 %       95 to 98 %
     =====  ===============  ==========
 
-    It is about the curve through the measured sizes; what happens between two of them, no interval knows. So there is
-    no place and no interval between two sizes of which one is more than 4 times the other. The margin counts as given,
-    also where it is estimated.
+    It is about the curve through the measured sizes; what happens between two of them, no interval knows. Between two
+    sizes of which one is more than 4 times the other the elbow has no place, and an interval that would end there ends
+    at the farther of the two. The margin counts as given, also where it is estimated.
 
     Args:
         errors: validation errors, %, one for each seed, of every minibatch size, the reference too.
@@ -142,6 +143,7 @@ def find_elbow(
     last = int(last_within(means, used)[0])
     is_wide = last + 1 < len(sizes) and sizes[last + 1] > WIDEST * sizes[last] and sizes[last + 1] not in beyond
     low, high = (math.inf, math.inf) if is_wide else _interval(runs, sizes, used, confidence, seed)
+    low, high = _gap(low, sizes)[0], _gap(high, sizes)[1]
     return Elbow(
         minibatch_size=None if is_wide else _size(crossings(means, sizes, used)[0]),
         low=_size(low),
@@ -196,6 +198,14 @@ def _interval(
     elbows = np.sort(crossings(np.array([run.mean for run in runs]) + errors * noise, sizes, margin))
     tail = (1 - confidence) / 2
     return elbows[math.floor(DRAWS * tail)], elbows[math.ceil(DRAWS * (1 - tail)) - 1]
+
+
+def _gap(log2_size: float, sizes: Sequence[int]) -> tuple[float, float]:
+    """Return log2 of the two sizes that a place lies between, if they are far apart; otherwise the place twice."""
+    for left, right in pairwise(sizes):
+        if right > WIDEST * left and math.log2(left) < log2_size < math.log2(right):
+            return math.log2(left), math.log2(right)
+    return log2_size, log2_size
 
 
 def _size(log2_size: float) -> float | None:

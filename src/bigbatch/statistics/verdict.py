@@ -77,7 +77,7 @@ def text_of(kind: str, shown: Difference, margin: float, p: Adjusted, alpha: flo
     if p.equivalent <= alpha:
         return f"{shown}, within {margin:.2f}"
     is_better = p.different <= alpha and shown.mean < 0
-    return f"better by {change}" if is_better else f"{shown}, less than {margin:.2f} worse"
+    return f"better by {change}" if is_better else f"{shown}, below {margin:+.2f}"
 
 
 def more_text(seeds: int | None) -> str:
