@@ -279,7 +279,7 @@ def test_what_cannot_be_reported_or_written_is_refused(study, tmp_path, report):
 
 
 def test_runs_of_two_machines_with_the_same_paths_are_all_read(tmp_path):
-    """The names of folders are the same on both; a file that is named twice, or is older than the folder, adds none."""
+    """The names of folders are the same on both; a file that is named twice adds none."""
     for machine, hour in (("one", 5), ("other", 6)):
         folder = tmp_path / machine
         for seed in range(2):
@@ -292,6 +292,16 @@ def test_runs_of_two_machines_with_the_same_paths_are_all_read(tmp_path):
         *("runs/64-seed0", "runs/64-seed1"),
         *(f"{files[1]}/runs/64-seed0", f"{files[1]}/runs/64-seed1"),
     ]
+
+
+def test_the_folder_of_a_run_that_was_trained_again_goes_before_an_older_file(tmp_path):
+    for seed in range(2):
+        write_run(tmp_path / "runs" / f"64-seed{seed}", recipe_of(64, seed), 2.0)
+    (tmp_path / "old.json").write_text(results_to_json(read_runs([tmp_path / "runs"])))
+    again = {"started": "2026-11-25T00:00:00+00:00"}
+    write_run(tmp_path / "runs" / "64-seed0", recipe_of(64, 0), 7.0, **again)
+    for paths in ([tmp_path / "runs", tmp_path / "old.json"], [tmp_path / "old.json", tmp_path / "runs"]):
+        assert [run.validation_error for run in read_runs(paths).records] == [7.0, 2.0]
 
 
 def test_a_path_that_is_named_twice_counts_once(study, tmp_path, report):

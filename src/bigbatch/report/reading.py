@@ -22,18 +22,19 @@ RESULTS_SUFFIX: Final = ".json"
 def read_runs(paths: Iterable[Path]) -> Runs:
     """Read and condense all runs of folders and of runs.json files; one that is named twice counts once.
 
-    Folders have the same names on every machine: a file in which another run has a known path is another machine's, and
-    all its runs get the file's name before theirs.
+    Folders have the same names on every machine: a file whose runs are all others than those that are known by their
+    paths is another machine's, and they get the file's name before theirs. Folders are read first.
 
     Raises:
         InputError: a path holds no run, or none that can be read.
     """
     records: dict[Path, RunRecord] = {}
     unreadable: dict[str, str] = {}
-    for path in paths:
+    for path in sorted(paths, key=_is_file_of_runs):
         found = list(_each(path))
         runs = [condense(run) for run in found if isinstance(run, RunRecord)]
-        is_elsewhere = any(not _is_same(run, records.get(run.path, run)) for run in runs)
+        known = [run for run in runs if run.path in records]
+        is_elsewhere = _is_file_of_runs(path) and known and not any(_is_same(run, records[run.path]) for run in known)
         for run in map(partial(_put_under, path), runs) if is_elsewhere else runs:
             records.setdefault(run.path, run)
         for bad in found:
@@ -42,6 +43,10 @@ def read_runs(paths: Iterable[Path]) -> Runs:
     if not records:
         raise InputError(next(iter(unreadable.values()), "there is no run in these files"))
     return Runs(list(records.values()), [Unreadable(*bad) for bad in unreadable.items()])
+
+
+def _is_file_of_runs(path: Path) -> bool:
+    return path.suffix == RESULTS_SUFFIX
 
 
 def _is_same(one: RunRecord, other: RunRecord) -> bool:
@@ -54,7 +59,7 @@ def _put_under(file: Path, run: RunRecord) -> RunRecord:
 
 
 def _each(path: Path) -> Iterator[RunRecord | Unreadable]:
-    if path.suffix == RESULTS_SUFFIX:
+    if _is_file_of_runs(path):
         kept = read_results(path)
         yield from kept.records
         yield from kept.unreadable
