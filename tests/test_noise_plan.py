@@ -51,6 +51,11 @@ def test_a_signal_that_drowns_says_nothing(record_run):
         plan_by_noise(record(record_run("a"), [50.0] * 40, square=-1.0), reference=16)
 
 
+@pytest.mark.parametrize("damaged", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_no_measurement(record_run, damaged):
+    assert plan_by_noise(record(record_run("a"), [80.0] * 20 + [damaged] + [80.0] * 20), reference=16).scale == 80.0
+
+
 @pytest.mark.parametrize("scale", [0.0, -1e-9])
 def test_where_the_workers_agree_there_is_nothing_to_plan_by(record_run, scale):
     with pytest.raises(InputError, match="there is no noise to plan by"):

@@ -11,6 +11,7 @@ from bigbatch.gradient_noise import GradientNoise
 from bigbatch.run_record import RunRecord, as_number
 
 FEWEST: Final = 10  # measurements
+PAIR: Final = 2
 BEYOND: Final = 4  # times the noise scale, where the table ends
 CAVEAT: Final = (
     "The noise scale tells the order of magnitude at which larger minibatches stop paying, not where accuracy is lost; "
@@ -111,13 +112,10 @@ def plan_by_noise(run: RunRecord, *, reference: int) -> NoisePlan:
 
 
 def measured_noise(run: RunRecord) -> list[GradientNoise]:
-    """Return a run's estimates of signal and noise, in their order."""
-    pairs = (
-        (as_number(line.get("gradient_square")), as_number(line.get("gradient_variance"))) for line in run.iterations
-    )
-    return [
-        GradientNoise(square, variance) for square, variance in pairs if square is not None and variance is not None
-    ]
+    """Return a run's estimates of signal and noise, in their order; what is not finite is none."""
+    lines = ((line.get("gradient_square"), line.get("gradient_variance")) for line in run.iterations)
+    pairs = ([number for value in line if (number := as_number(value)) is not None] for line in lines)
+    return [GradientNoise(*pair) for pair in pairs if len(pair) == PAIR and all(map(math.isfinite, pair))]
 
 
 def mean_noise_scale(measured: Sequence[GradientNoise]) -> float:
