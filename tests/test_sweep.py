@@ -255,6 +255,23 @@ def test_a_recipe_that_adapts_is_compared_with_its_reference_which_does_not(own)
     }
 
 
+def test_a_reference_at_which_a_recipe_may_say_all_that_it_says_is_left_as_it_is():
+    """Finished runs are known by their whole recipe."""
+    for own in ("growth.kind=schedule", "scaling.rule=adascale,worker_minibatch_size=8"):
+        recipe = with_settings(digits(), ["minibatch_size=256", *own.split(",")])
+        recipes, _ = plan_cells(recipe, [256], parse_variants("recipe"))
+        assert recipes["recipe", 16] == replace(recipe, minibatch_size=16)
+
+
+def test_the_table_of_finished_runs_needs_no_data(tmp_path):
+    settings = ["data.name=cifar10", f"data.path={tmp_path / 'none'}"]
+    recipe = with_settings(digits(), settings)
+    with pytest.raises(InputError, match="does not hold CIFAR-10"):
+        plan_sweep(recipe, [64], num_seeds=1)
+    sweep = plan_sweep(recipe, [64], num_seeds=1, reads_data=False)
+    assert [job.iterations for job in sweep.jobs] == [None, None]
+
+
 def test_a_size_that_a_growing_minibatch_never_reaches_is_left_out_and_said():
     """The digits' schedule divides the rate by 100 at most."""
     recipe = with_settings(digits(), ["schedule.milestones=[15]", "schedule.factor=0.1"])

@@ -160,13 +160,21 @@ def recipe_of(recipe: Recipe, variant: Variant, minibatch_size: int) -> Recipe:
     """
     at_size = at_reference(recipe) if minibatch_size == recipe.reference.minibatch_size else recipe
     sizes = (f"minibatch_size={minibatch_size}", f"worker_minibatch_size={at_size.worker_minibatch_size}")
-    is_adaptive = recipe.is_adascale or recipe.is_growing  # otherwise what does nothing there stays
     try:
         settings = [*sizes, *variant.settings(recipe, minibatch_size)]
-        return with_settings(at_size if is_adaptive else recipe, settings)
+        return with_settings(recipe if _may_be(recipe, sizes) else at_size, settings)
     except InputError as error:
         msg = str(error) if variant.name == PLAIN else f"variant '{variant.name}' at {minibatch_size}: {error}"
         raise InputError(msg) from error
+
+
+def _may_be(recipe: Recipe, sizes: Sequence[str]) -> bool:
+    """Tell whether a recipe may say all that it says at these sizes; not every reference allows AdaScale and growth."""
+    try:
+        with_settings(recipe, sizes)
+    except InputError:
+        return False
+    return True
 
 
 def is_same_training(one: Recipe, other: Recipe) -> bool:
