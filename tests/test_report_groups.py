@@ -148,6 +148,16 @@ def test_a_variant_that_matches_beyond_the_plain_recipe_is_in_the_headline(tmp_p
     assert headline(group, judge(group, margin=0.5)) == f"Minibatch 64 matches the reference of 16.{told}"
 
 
+def test_what_matches_above_a_size_that_does_not_makes_no_up_to_and_hides_no_variant(tmp_path):
+    for seed, noise in enumerate((-0.1, 0.0, 0.1)):
+        for size, error in {REFERENCE: 2.0, 64: 2.0, 256: 3.5, 1024: 2.0}.items():
+            write_run(tmp_path / f"{size}-seed{seed}", recipe_of(size, seed), error + noise)
+        write_run(tmp_path / f"none-{seed}", recipe_of(256, seed, warmup=Warmup("none")), 2.0 + noise)
+    (group,) = groups_of(tmp_path)
+    found = headline(group, judge(group, margin=0.5))
+    assert found == "Minibatch 64 matches the reference of 16. Of the variants, no warmup matches at 256."
+
+
 def test_all_sizes_up_to_one_match_if_there_are_several(tmp_path):
     for seed, noise in enumerate((-0.1, 0.0, 0.1)):
         for size, error in {REFERENCE: 2.0, 64: 2.0, 256: 2.0, 1024: 4.0}.items():

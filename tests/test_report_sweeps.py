@@ -196,6 +196,30 @@ def test_two_sweeps_that_differ_in_what_does_nothing_at_their_reference_are_neve
     assert {point.series for point in group.points if point.minibatch_size == 16} == {"linear"}
 
 
+def test_a_run_outside_sweeps_joins_the_reference_whichever_of_them_is_the_plainest(tmp_path):
+    recipe = with_settings(digits(), ["name=mine"])
+    study = {("recipe", 16): [2.0, 2.1], ("recipe", 64): [2.0, 2.1]}
+    write_sweep(tmp_path / "a", study, with_settings(recipe, ["warmup.kind=none"]))
+    write_sweep(tmp_path / "b", study, recipe)
+    write_run(tmp_path / "by-hand", with_settings(recipe, ["seed=7"]), 2.3)
+    (group,) = groups_of(tmp_path)
+    assert group.reference.errors == [2.0, 2.1, 2.3]
+    assert [point.minibatch_size for series in group.series for point in series.points] == [16, 64, 64]
+
+
+@pytest.mark.parametrize(
+    "own", [["scaling.rule=adascale"], ["growth.kind=schedule"], ["growth.kind=noise-scale", "growth.start=32"]]
+)
+def test_a_variant_of_a_recipe_that_adapts_is_one_series_as_in_the_sweep(tmp_path, own):
+    errors = {("recipe", 16): [2.0, 2.1], ("recipe", 256): [2.2, 2.1]}
+    errors |= {("halved-rate", 16): [2.1, 2.2], ("halved-rate", 256): [2.3, 2.4]}
+    sweep = write_sweep(tmp_path, errors, with_settings(digits(), ["minibatch_size=256", *own]))
+    told = gather(sweep, read_states(sweep.jobs))
+    (group,) = groups_of(tmp_path)
+    assert [(len(series.points), series.label) for series in group.series][1:] == [(2, "halved-rate")]
+    assert {str(row.verdict) for row in told.rows[1:]} == {str(verdict) for verdict in judge(group).verdicts.values()}
+
+
 def test_one_name_for_two_variants_of_the_users_own_is_two_series(tmp_path):
     for folder, epochs, error in (("a", 3, 3.0), ("b", 4, 4.0)):
         mine = f"mine:epochs={epochs}"

@@ -44,7 +44,8 @@ def split_into_series(runs: Sequence[RunRecord], variants: Mapping[Path, str]) -
         of_variants |= {recipe: min(known, key=lambda training: (training.variant != PLAIN, training))} if known else {}
     members: dict[Training | Recipe, list[RunRecord]] = {}
     for recipe, some in by_recipe.items():
-        otherwise = of_variants.get(homes[recipe], homes[recipe])
+        home = recipe if recipe in of_variants else homes[recipe]
+        otherwise = of_variants.get(home, home)
         for run in some:
             members.setdefault(trainings.get(run.path, otherwise), []).append(run)
     ordered = sorted(members.items(), key=lambda item: (not _is_plain(item[0]), *_plainest_first(item[1])))

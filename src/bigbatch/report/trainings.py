@@ -15,7 +15,7 @@ from bigbatch.report.points import OF_THE_SEED, SIZE, size_of
 from bigbatch.run_record import RunRecord
 from bigbatch.variants import PLAIN, VARIANTS
 
-WORKER_SIZE: Final = "worker_minibatch_size"
+IDLE_AT_REFERENCE: Final = ("scaling.", "warmup.", "growth.", "worker_minibatch_size")  # may differ there
 REFERENCE_SIZE: Final = "reference.minibatch_size"
 
 
@@ -45,12 +45,11 @@ def trainings_of(runs: Sequence[RunRecord], variants: Mapping[Path, str]) -> dic
 
 def _said(run: RunRecord, variant: str) -> dict[str, str]:
     """Return what a run's recipe says that does something at some size, and does not follow from the size."""
-    left_out = (*NOT_OF_THE_RESULT, *OF_THE_SEED, *FOR_PEOPLE)
-    following = {SIZE, *(VARIANTS[variant].follows_size if variant in VARIANTS else ())}
-    if _is_at_reference(run):  # which may be cut into smaller workers than the sizes above it
-        following.add(WORKER_SIZE)
+    following = VARIANTS[variant].follows_size if variant in VARIANTS else ()
+    idle = IDLE_AT_REFERENCE if _is_at_reference(run) else ()
+    left_out = (SIZE, *following, *idle, *NOT_OF_THE_RESULT, *OF_THE_SEED, *FOR_PEOPLE)
     fields = switched_on_fields(run.recipe_fields).items()
-    return {name: repr(value) for name, value in fields if name not in following and not name.startswith(left_out)}
+    return {name: repr(value) for name, value in fields if not name.startswith(left_out)}
 
 
 def _is_at_reference(run: RunRecord) -> bool:

@@ -19,7 +19,7 @@ def headline(group: Group, findings: Judgement) -> str:
         return _nothing_judged(group, findings)
     matching = _matching(group.series[0], group, findings)
     largest = largest_matching(group, findings)
-    if largest and len(matching) == 1:
+    if largest and largest.minibatch_size == min(matching):
         plain = f"Minibatch {largest.minibatch_size:,} matches the reference of {reference:,}"
     elif largest:
         plain = f"Minibatches of up to {largest.minibatch_size:,} match the reference of {reference:,}"
@@ -27,7 +27,8 @@ def headline(group: Group, findings: Judgement) -> str:
         plain = f"Minibatch {max(matching):,} matches the reference of {reference:,}, but not all below"
     else:
         plain = f"No minibatch size larger than the reference, {reference}, has been shown to match it"
-    return f"{plain}.{_farther(group, findings, max(matching, default=0))}"
+    reached = largest.minibatch_size if largest else max(matching, default=0)
+    return f"{plain}.{_farther(group, findings, reached)}"
 
 
 def _farther(group: Group, findings: Judgement, size: int) -> str:
