@@ -38,7 +38,8 @@ def trainings_of(runs: Sequence[RunRecord], variants: Mapping[Path, str]) -> dic
             continue
         said, others = _said(run, variant), known.setdefault(variant, [])
         number = next((i for i, other in enumerate(others) if _agree(said, other)), len(others))
-        others[number:] = [{**others[number], **said}, *others[number + 1 :]] if number < len(others) else [said]
+        others += [{}] if number == len(others) else []
+        others[number] |= said
         found[run.path] = Training(variant, number)
     return found
 
