@@ -9,16 +9,19 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from bigbatch.cli import main
 from bigbatch.errors import InputError
 from bigbatch.report import CURVES, SIZES
 from bigbatch.report import page as page_module
+from bigbatch.report.groups import group_runs
 from bigbatch.report.page import make_report, missing_extras, write_report
 from bigbatch.report.reading import read_runs
 from bigbatch.report.results import read_results, results_to_json
 from bigbatch.report.single_figure import draw_figure
+from bigbatch.report.size_figure import draw_error_by_size
 from bigbatch.report.tables import run_row
 from studies import recipe_of, write_run
 
@@ -199,6 +202,18 @@ def test_what_lies_above_the_axis_is_written_over_it(study, tmp_path):
     assert re.search(r">\s*elbow\s*</text>", figure)
     ticks = [float(text) for text in re.findall(r">\s*(\d+\.\d+)\s*</text>", figure)]
     assert max(ticks) < 5  # the flat part, not 90, sets the scale
+
+
+@pytest.mark.parametrize(("largest", "is_cut"), [(4.05, True), (3.95, False)])
+def test_nothing_is_both_drawn_on_the_axis_and_written_over_it(tmp_path, largest, is_cut):
+    """The axis ends at twice the reference's error, 4 %."""
+    for size, error in {16: 2.0, 64: 3.95, 256: largest}.items():
+        write_run(tmp_path / str(size), recipe_of(size), error)
+    (group,), _ = group_runs(read_runs([tmp_path]).records)
+    figure = Figure()
+    draw_error_by_size(figure, group, None)
+    top = figure.axes[-1].get_ylim()[1]
+    assert (len(figure.axes), 3.95 < top <= 4.0) == ((2, True) if is_cut else (1, False))
 
 
 def test_with_a_figure_there_is_no_page_unless_it_is_asked_for(study, tmp_path, monkeypatch, capsys):

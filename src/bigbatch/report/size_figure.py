@@ -132,7 +132,9 @@ def _limit(axes: "Axes", group: Group, margin: float | None, ceiling: float) -> 
         drawn += [mean - (margin or 0), mean + (margin or 0)]
     if drawn:
         space = PADDING * (max(drawn) - min(drawn)) or 1.0
-        axes.set_ylim(min(drawn) - space, max(drawn) + space)
+        is_cut = any(error > ceiling for point, _ in summaries for error in point.errors)
+        highest = min(max(drawn) + space, ceiling) if is_cut else max(drawn) + space
+        axes.set_ylim(min(drawn) - space, highest)  # what is written above the axis is not drawn on it, too
 
 
 def _ends(summary: Summary, ceiling: float) -> tuple[float, float]:
