@@ -9,11 +9,10 @@ from bigbatch.printable import printable
 from bigbatch.report.labels import variant_label
 from bigbatch.report.plainness import REDUCTION, SCALING, plainness, series_fields, unusual
 from bigbatch.report.points import Point, size_of, whole_number
-from bigbatch.report.trainings import Training, trainings_of
+from bigbatch.report.trainings import REFERENCE_SIZE, Training, trainings_of
 from bigbatch.run_record import RunRecord
 from bigbatch.variants import PLAIN
 
-REFERENCE_SIZE: Final = "reference.minibatch_size"
 WORKER_SIZE: Final = "worker_minibatch_size"
 
 Recipe = frozenset[tuple[str, str]]  # what a recipe says that does something, and tells series apart
