@@ -74,6 +74,17 @@ def test_torchruns_processes_are_recognised(tmp_path):
     assert refused.stderr.count("bigbatch: error: p3 already holds this run") == 1
 
 
+@pytest.mark.parametrize("arguments", [("plan", "digits"), ("plan", "digit"), ("--help",)])
+@pytest.mark.parametrize("starter", [{}, {"RANK": "1", "WORLD_SIZE": "2"}, {"SLURM_PROCID": "0"}])
+def test_one_process_of_several_leaves_without_tearing_the_interpreter_down(tmp_path, bigbatch, starter, arguments):
+    """Whoever has started it: torch's threads can abort it then (pytorch#190489)."""
+    (tmp_path / "sitecustomize.py").write_text("import atexit\natexit.register(print, 'torn down')\n")
+    done = bigbatch(*arguments, PYTHONPATH=str(tmp_path), **starter)
+    assert done.returncode == (2 if "digit" in arguments else 0), done.stderr
+    assert ("torn down" in done.stdout) == (not starter)
+    assert done.stderr if "digit" in arguments else done.stdout.replace("torn down", "").strip(), "flushed"
+
+
 def test_a_place_is_found_in_the_environment():
     batch = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_NTASKS_PER_NODE": "4"}
     step = batch | {"SLURM_STEP_ID": "0"}

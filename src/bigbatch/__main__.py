@@ -2,7 +2,7 @@
 
 import sys
 
-from bigbatch.cli import main
+from bigbatch.cli import start
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start())

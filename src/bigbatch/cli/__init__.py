@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NoReturn
@@ -26,45 +27,60 @@ LONGEST_LINE: Final = 2_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit code (`outcome`). What the user can put right is one line on standard error.
+    """Run a command; return its exit code (`outcome`). What the user can put right is one line on standard error."""
+    return _run(sys.argv[1:] if arguments is None else arguments)
+
+
+def start() -> int:
+    """Be the process of a command, and return its exit code; one process of several leaves at once instead.
 
     A process that an elastic launcher has started records its error for the launcher, which shows it once.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if "TORCHELASTIC_ERROR_FILE" not in os.environ:
-        if LAUNCHER in os.environ:  # a sweep's run
-            die_with_launcher()
-            del os.environ[LAUNCHER]  # what it starts is no child of the sweep's
-        exit_code = _run(arguments)
-        if "SLURM_PROCID" in os.environ:
-            _leave(exit_code)
-        return exit_code
-    die_with_launcher()
-    from torch.distributed.elastic.multiprocessing.errors import record
-
-    sys.excepthook = lambda *_: None
-    exit_code = FAILURE
-    try:
-        exit_code = record(_run_launched)(arguments) or 0
-    except SystemExit as end:  # of --help
-        exit_code = end.code if isinstance(end.code, int) else FAILURE
-    except BaseException:
-        mark_group_lost()
-        raise
-    finally:
-        _leave(exit_code)
+    if "TORCHELASTIC_ERROR_FILE" in os.environ:
+        die_with_launcher()
+        _leave_after(_run_recorded)
+    if LAUNCHER in os.environ:  # a sweep's run
+        die_with_launcher()
+        del os.environ[LAUNCHER]  # what it starts is no child of the sweep's
+    if os.environ.keys() & {"RANK", "SLURM_PROCID"}:
+        _leave_after(_run_shown)
+    return main()
 
 
-def _leave(exit_code: int) -> NoReturn:
-    """End the process, one of several, at once: what had to be written is written.
+def _leave_after(run: Callable[[Sequence[str]], int]) -> NoReturn:
+    """Run the command, and end the process, one of several, at once: what had to be written is written.
 
     An interpreter that is torn down can abort when one of torch's threads still wants it (pytorch#190489), or wait for
     a message that never comes.
     """
-    with suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(exit_code)
+    exit_code = FAILURE
+    try:
+        exit_code = run(sys.argv[1:])
+    except SystemExit as end:  # of --help
+        exit_code = end.code if isinstance(end.code, int) else FAILURE
+    finally:
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(exit_code)
+
+
+def _run_recorded(arguments: Sequence[str]) -> int:
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    try:
+        return record(_run_launched)(arguments) or 0
+    except (Exception, KeyboardInterrupt):
+        mark_group_lost()
+        raise
+
+
+def _run_shown(arguments: Sequence[str]) -> int:
+    try:
+        return _run(arguments)
+    except Exception:  # noqa: BLE001 - shown whole, as the interpreter does before it is torn down
+        traceback.print_exc()
+        return FAILURE
 
 
 def _run(arguments: Sequence[str]) -> int:
