@@ -16,6 +16,10 @@ from bigbatch.errors import InputError
 from bigbatch.ledger import find_runs, parse_condition, read_row, select
 from bigbatch.presets import digits, fashion_mnist
 from bigbatch.run_record import read_record
+from bigbatch.sweep.jobs import plan_sweep
+from bigbatch.sweep.manifest import write_manifest
+from bigbatch.sweep.membership import Membership
+from bigbatch.variants import parse_variants
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -37,7 +41,7 @@ def rows(tmp_path, record_run):
     fashion.append_metrics({"iteration": 0, "loss": 2.0}, {"epoch": 1, "iteration": 1, "validation_error": 40.0})
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "run.json").write_text("{")
-    return [read_row(path) for path in find_runs(tmp_path)]
+    return [read_row(path, Membership()) for path in find_runs(tmp_path)]
 
 
 def test_every_run_below_a_folder_has_a_row(rows):
@@ -143,7 +147,7 @@ def test_whatever_run_json_holds_is_a_row(tmp_path_factory, anything, fields):
         (path / "metrics.jsonl").write_text(
             f"{json.dumps(anything)}\n{json.dumps({'epoch': 1, 'validation_error': anything})}"
         )
-        row = read_row(path)
+        row = read_row(path, Membership())
         assert row["state"] in {"damaged", "interrupted", "finished"}
         assert select([row], sort="error") == [row]
 
@@ -154,14 +158,39 @@ def test_numbers_and_nesting_that_no_run_writes_are_damage(tmp_path):
         '{"status": "failed", "seed": 1' + "0" * 99 + "}",
     ):
         (tmp_path / "run.json").write_text(hostile)
-        assert read_row(tmp_path)["state"] == "damaged"
+        assert read_row(tmp_path, Membership())["state"] == "damaged"
     for text in (
         '{"status": "finished", "iterations": NaN, "validation_error": 1e999}',
         '{"status": "done"}',
         '{"status": []}',
     ):
         (tmp_path / "run.json").write_text(text)
-        assert read_row(tmp_path)["iterations"] in {0, None}
+        assert read_row(tmp_path, Membership())["iterations"] in {0, None}
+
+
+def test_a_sweeps_runs_are_found_by_their_variant(tmp_path, record_run, capsys):
+    """By what the sweep's folder says; a run of another size in one of its places is none of its runs."""
+    write_manifest(plan_sweep(digits(), [16, 64], num_seeds=1, variants=parse_variants("no-warmup"), output=tmp_path))
+    plain = record_run("recipe-16-seed0")
+    other = record_run("no-warmup-64-seed0")
+    larger = replace(digits(), minibatch_size=64)
+    changed = record_run("elsewhere/no-warmup-64-seed0", larger)
+    rows = [read_row(folder.path, Membership()) for folder in (plain, other, changed)]
+    assert [row["variant"] for row in rows] == ["recipe", None, None]
+    other.write_summary(changed.read_summary())
+    found = json.loads(shown(capsys, tmp_path, "--where", "variant=no-warmup", "--json"))
+    assert [row["run"] for row in found] == [str(other.path)]
+
+
+def test_a_damaged_record_of_a_sweep_is_said_and_its_runs_are_listed(tmp_path, record_run, capsys):
+    record_run("recipe-16-seed0")
+    (tmp_path / "sweep.json").write_text("{\x1b")
+    assert main(["runs", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert "recipe-16-seed0" in printed.out
+    assert printed.err.startswith("bigbatch: warning: ")
+    assert "sweep.json is damaged" in printed.err
+    assert "\x1b" not in printed.err
 
 
 def shown(capsys, *arguments):

@@ -13,13 +13,14 @@ from typing import Any, Final
 
 from bigbatch.errors import InputError, nearest
 from bigbatch.run_record import RunRecord, as_number, as_text, read_record
+from bigbatch.sweep.membership import Membership
 
 Value = str | int | float | bool | None
 Row = Mapping[str, Value]
 
 DAMAGED: Final = "damaged"
 TABLE: Final = ("run", "recipe", "minibatch", "error", "state", "when", "weights")
-COLUMNS: Final = (*TABLE, "iterations", "seconds", "processes", "device", "problem")
+COLUMNS: Final = (*TABLE, "variant", "iterations", "seconds", "processes", "device", "problem")
 NEWEST_FIRST: Final = "-when"
 DEPTH: Final = 5  # folders within folders that are looked into
 CONDITION: Final = re.compile(r"([\w.-]+?)\s*(<=|>=|!=|=|<|>)(.*)", re.DOTALL)
@@ -69,20 +70,25 @@ def _is_run(folder: Path) -> bool:
     return started or (folder / "run.json").is_file()
 
 
-def read_row(path: Path) -> Row:
+def read_row(path: Path, membership: Membership) -> Row:
     """Return what the ledger says of a run: what the table shows first, then the rest, then every field of the recipe.
 
     A damaged folder has a row too, which says what is wrong.
+
+    Args:
+        path: the run's folder.
+        membership: tells which variant it is, if it is a sweep's.
     """
     try:
-        row = _row(read_record(path))
+        row = _row(read_record(path), membership)
     except InputError as error:
         row = {**dict.fromkeys(COLUMNS), "state": DAMAGED, "problem": str(error)}
     return {**row, "run": str(path)}
 
 
-def _row(record: RunRecord) -> dict[str, Value]:
+def _row(record: RunRecord, membership: Membership) -> dict[str, Value]:
     fields, last = record.recipe_fields, record.attempts[-1]
+    found = membership.find(record)
     when = as_text(record.started)
     values = (
         None,
@@ -92,6 +98,7 @@ def _row(record: RunRecord) -> dict[str, Value]:
         record.state,
         when if when and WRITTEN.fullmatch(when) else None,
         record.weights,
+        found[0][0] if found else None,
         record.num_iterations,
         as_number(record.summary.get("seconds")),
         as_number(last.get("processes")),

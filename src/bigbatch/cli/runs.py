@@ -1,6 +1,7 @@
 """`bigbatch runs`."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,7 +11,9 @@ from bigbatch.cli.parser import add_command
 from bigbatch.cli.tables import cell, print_table
 from bigbatch.contract import in_words
 from bigbatch.ledger import NEWEST_FIRST, TABLE, Row, find_runs, parse_condition, read_row, select
+from bigbatch.printable import printable
 from bigbatch.runs import RUNS_FOLDER
+from bigbatch.sweep.membership import Membership
 
 HASH_DIGITS: Final = 8
 UNWRAPPED: Final = 10_000  # a row is a line, however long a run's name
@@ -30,7 +33,8 @@ def add_runs(commands: "Commands") -> None:
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="only these: state=finished, minibatch>=256, model.width=16, ...; may be repeated, and all must hold",
+        help="only these: state=finished, minibatch>=256, variant=adascale, model.width=16, ...; may be repeated, and "
+        "all must hold",
     )
     parser.add_argument(
         "--sort",
@@ -48,7 +52,10 @@ def runs_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     conditions = [parse_condition(text) for text in options.where]
     folders = options.folders or [RUNS_FOLDER] * RUNS_FOLDER.is_dir()
     paths = dict.fromkeys(path for folder in folders for path in find_runs(folder))
-    rows = [read_row(path) for path in paths]
+    membership = Membership()
+    rows = [read_row(path, membership) for path in paths]
+    for reason in membership.damaged.values():
+        print(printable(f"bigbatch: warning: {reason}"), file=sys.stderr)
     selected = select(rows, where=conditions, sort=options.sort)
     if options.json:
         print_json(selected)

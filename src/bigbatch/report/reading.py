@@ -14,7 +14,7 @@ from bigbatch.report.results import Runs, Unreadable, read_results
 from bigbatch.run_record import RunRecord, read_record
 from bigbatch.runs import RunFolder
 from bigbatch.sweep.manifest import NAME as SWEEP
-from bigbatch.sweep.manifest import Manifest, read_manifest
+from bigbatch.sweep.membership import Membership
 
 RESULTS_SUFFIX: Final = ".json"
 
@@ -64,39 +64,22 @@ def _each(path: Path) -> Iterator[RunRecord | Unreadable]:
         yield from kept.records
         yield from kept.unreadable
         return
-    manifests = Manifests()
+    membership = Membership()
     for folder in _run_folders(path):
         try:
-            yield manifests.marked(_with_recipe(read_record(folder)))
+            yield _with_variant(_with_recipe(read_record(folder)), membership)
         except InputError as error:
             yield Unreadable(str(folder), str(error))
-    yield from manifests.damaged
+    yield from (Unreadable(str(folder / SWEEP), reason) for folder, reason in membership.damaged.items())
 
 
-class Manifests:
-    """What the sweeps say whose runs are read; one that is damaged is ignored, and said."""
-
-    def __init__(self) -> None:
-        self.known: dict[Path, Manifest | None] = {}
-        self.damaged: list[Unreadable] = []
-
-    def marked(self, run: RunRecord) -> RunRecord:
-        """Return the run with its variant, and whether it is the reference, if a sweep's folder says so."""
-        manifest = self._of(run.path.absolute().parent)
-        cell = manifest.runs.get(run.path.absolute().name) if manifest else None
-        if not manifest or not cell or cell[1] != run.recipe_fields.get("minibatch_size"):
-            return run
-        told = {"variant": cell[0], "is_reference": cell == manifest.reference}
-        return replace(run, summary={**run.summary, **told})
-
-    def _of(self, folder: Path) -> Manifest | None:
-        if folder not in self.known:
-            self.known[folder] = None
-            try:
-                self.known[folder] = read_manifest(folder)
-            except InputError as error:
-                self.damaged.append(Unreadable(str(folder / SWEEP), f"{error}, and ignored"))
-        return self.known[folder]
+def _with_variant(run: RunRecord, membership: Membership) -> RunRecord:
+    """Return the run with its variant, and whether it is the reference, if a sweep's folder says so."""
+    found = membership.find(run)
+    if not found:
+        return run
+    (variant, _), is_reference = found
+    return replace(run, summary={**run.summary, "variant": variant, "is_reference": is_reference})
 
 
 def _run_folders(path: Path) -> list[Path]:
