@@ -19,6 +19,8 @@ from bigbatch.recipe import Recipe
 from bigbatch.report.page import Report, make_report
 from bigbatch.report.reading import read_runs
 from bigbatch.runs import RunFolder
+from bigbatch.sweep.jobs import Sweep, plan_sweep
+from bigbatch.variants import parse_variants
 from studies import write_study
 
 settings.register_profile("steady", deadline=None)  # a busy machine is no reason to fail
@@ -26,7 +28,15 @@ settings.load_profile("steady")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tests' promises are about processes, of which one GPU allows one
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="bigbatch-tests-")  # measurements of all-reduces are kept there
 # Run as processes, imported by the command or by tests, not collected.
-collect_ignore = ["programs", "user_models.py", "broken_models.py", "bad_images.py", "mutations.py", "studies.py"]
+collect_ignore = [
+    "programs",
+    "user_models.py",
+    "broken_models.py",
+    "bad_images.py",
+    "mutations.py",
+    "studies.py",
+    "simulations.py",
+]
 PROGRAMS = Path(__file__).parent / "programs"
 TIMEOUT_SECONDS = 240
 
@@ -138,3 +148,29 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def report(study: Path) -> Report:
     """Return the report of the study."""
     return make_report(read_runs([study]), command="bigbatch report runs")
+
+
+@pytest.fixture
+def no_planning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulations count kinds, and planning the seeds of every "cannot tell" takes most of the time."""
+    monkeypatch.setattr("bigbatch.statistics.equivalence.seeds_needed", lambda *_, **__: None)
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    """Return a sweep of the digits at three seeds, in the folder `s`."""
+    return plan_sweep(
+        digits(), [64, 256], num_seeds=3, variants=parse_variants("recipe,unscaled"), output=tmp_path / "s"
+    )
+
+
+@pytest.fixture
+def record(record_run: Callable[..., RunFolder], sweep: Sweep) -> Callable[..., None]:
+    """Return a function that writes a run of the sweep that nobody trained."""
+
+    def recorded(name: str, validation_error: float | None = None, **fields: object) -> None:
+        job = next(job for job in sweep.jobs if job.name == name)
+        fields |= {"validation_error": validation_error, "iterations": job.iterations}
+        record_run(f"s/{name}", job.recipe, **fields)
+
+    return recorded

@@ -1,0 +1,29 @@
+"""Errors that are drawn, and counts that are judged: what the tests of statistics share."""
+
+import numpy as np
+from hypothesis import strategies as st
+from scipy import stats
+
+# Multiples of 1/64: sums and differences of a few are exact in binary, so that equality can be asked for.
+ERRORS = st.integers(0, 6400).map(lambda n: n / 64)
+RUNS = st.lists(ERRORS, min_size=2, max_size=6)
+MARGINS = st.integers(1, 640).map(lambda n: n / 64)
+NOISY = RUNS.filter(lambda runs: len(set(runs)) > 1)
+
+
+def at_most(count, total, rate):
+    """Whether so many of `total` are compatible with a rate no higher than `rate`: one chance in 10,000 to be wrong."""
+    return stats.binom.sf(count - 1, total, rate) > 1e-4
+
+
+def at_least(count, total, rate):
+    """Whether so many are compatible with a rate no lower than `rate`: likewise."""
+    return stats.binom.cdf(count, total, rate) > 1e-4
+
+
+def simulated(seed, repetitions, num_seeds, differences, *, std=0.1, reference_std=0.1, reference_seeds=None):
+    """Draw the errors of a reference and of sizes that differ from it so much, again and again."""
+    rng = np.random.default_rng(seed)
+    reference = rng.normal(6.0, reference_std, (repetitions, reference_seeds or num_seeds)).tolist()
+    sizes = rng.normal(6.0 + np.array(differences)[:, None], std, (repetitions, len(differences), num_seeds)).tolist()
+    return zip((dict(enumerate(runs)) for runs in sizes), reference, strict=True)
