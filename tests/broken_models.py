@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from bigbatch.optim import LARS, RateAbsorbedSGD
+from bigbatch.optim import LARS
+from rate_absorbed import RateAbsorbedSGD
 
 NUM_PIXELS, NUM_CLASSES = 64, 10
 

@@ -34,6 +34,7 @@ collect_ignore = [
     "broken_models.py",
     "bad_images.py",
     "mutations.py",
+    "rate_absorbed.py",
     "studies.py",
     "simulations.py",
 ]

@@ -9,7 +9,6 @@ from torch import nn
 from bigbatch.errors import InputError
 from bigbatch.models.resnet import cifar_resnet
 from bigbatch.optim import (
-    RateAbsorbedSGD,
     absorbed_state,
     build_optimizer,
     correct_momentum,
@@ -17,6 +16,7 @@ from bigbatch.optim import (
     weight_decay_groups,
 )
 from bigbatch.recipe import Optimizer
+from rate_absorbed import RateAbsorbedSGD
 
 
 def run(make, rates, *, correct=False):

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bigbatch.errors import InputError
-from bigbatch.optim import RateAbsorbedSGD
 from bigbatch.reduction.flat import FlatLayout
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.step import Step
+from rate_absorbed import RateAbsorbedSGD
 
 LOSS = nn.CrossEntropyLoss(reduction="none")
 

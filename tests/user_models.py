@@ -7,7 +7,7 @@ import time
 import torch
 from torch import nn
 
-from bigbatch.optim import RateAbsorbedSGD
+from rate_absorbed import RateAbsorbedSGD
 
 
 def net(hidden=16):

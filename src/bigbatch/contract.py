@@ -15,7 +15,7 @@ from bigbatch.run_record import RunRecord, as_table, as_text
 from bigbatch.runs import RunFolder
 
 PACKAGES: Final = ("torch", "numpy", "python", "bigbatch")
-FOR_PEOPLE: Final = ("name", "reference.largest_matching")  # fields of a recipe that no computation reads
+FOR_PEOPLE: Final = ("name", "reference.largest_matching")  # fields of a recipe that no training reads
 ON_NONFINITE: Final = "launch.on_nonfinite"
 HASH: Final = re.compile(r"[0-9a-f]{40,}")
 HASH_DIGITS: Final = 12
@@ -59,6 +59,7 @@ def facts_of(run: RunRecord) -> dict[str, object]:
         "device": _history(run, "device"),
         "host.machine": _history(run, "host", "machine"),
         "threads_per_process": _history(run, "threads_per_process"),
+        "default_dtype": _history(run, "default_dtype"),
         "reduction": run.summary.get("reduction"),
         "processes": _history(run, "processes"),
         "all_reduce": _all_reduce(run),

@@ -64,19 +64,16 @@ def evaluate(
     starts = range(0, len(dataset), BLOCK_SIZE)
     mine = range(processes.rank, len(starts), processes.world_size)
     blocks = [WorkerBlock(0, np.arange(starts[i], min(starts[i] + BLOCK_SIZE, len(dataset)))) for i in mine]
-    results = torch.zeros(
-        len(starts), 2, dtype=torch.float64, device=device
-    )  # correct samples, summed loss of each block
+    # Of each block its correct samples, and its summed loss.
+    results = torch.zeros(len(starts), 2, dtype=torch.float64, device=device)
     batches = load_blocks(dataset, blocks, seed=0, device=device, num_workers=num_workers)
     for i, (inputs, labels) in zip(mine, batches, strict=True):
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             logits = model(inputs)
         results[i] = _score(logits.float(), labels)
     if processes.world_size > 1:
-        with communicating():
-            dist.all_reduce(
-                results, group=processes.group
-            )  # each block has one process's value and zeros: exact in any order
+        with communicating():  # each block has one process's value and zeros: exact in any order
+            dist.all_reduce(results, group=processes.group)
     correct, loss = _ordered_sum(results)
     return Evaluation(len(dataset), int(correct), loss / len(dataset))
 

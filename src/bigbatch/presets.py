@@ -16,8 +16,8 @@ def digits() -> Recipe:
 
     ResNet-8 of width 16, minibatch 16 at rate 0.05, Nesterov momentum 0.9, weight decay 5e-4, 30 epochs, drops by 10
     at 15 and 25, crops after padding by one pixel; 3 epochs of gradual warmup above 16. The rate was chosen at 16
-    alone, from 0.025, 0.05 and 0.1 (mean errors of 3 seeds 1.93, 1.29 and 1.42 %). Errors at 16 and 256:
-    benchmarks/results/digits_accuracy.md.
+    alone, from 0.025, 0.05 and 0.1 (mean errors of 3 seeds 1.93, 1.29 and 1.42 %). Errors from 16 to
+    1024: benchmarks/results/digits_figure1.md.
     """
     return Recipe(
         name="digits",

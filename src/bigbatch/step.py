@@ -48,13 +48,13 @@ class StepOutcome:
 class Step:
     """Compute the update of a minibatch worker by worker, and sum along the canonical tree.
 
-    For each worker of this process: seed torch's generators from (seed, iteration, worker), put the running
-    statistics back to the step's start, run the model on the worker's samples, divide their summed loss by the
-    minibatch size, go backward. The gradients, running statistics and losses are summed over all workers of all
+    For each worker of this process: seed torch's, numpy's and Python's generators from (seed, iteration, worker), put
+    the running statistics back to the step's start, run the model on the worker's samples, divide their summed loss by
+    the minibatch size, go backward. The gradients, running statistics and losses are summed over all workers of all
     processes; the running statistics then become the mean over the workers (arXiv 1706.02677, sections 2.3 and 3).
 
-    All processes start from the weights of rank 0. Under `torchrun`, call `torch.distributed.init_process_group`
-    before.
+    All processes start from the weights of rank 0. Make it within `bigbatch.joined()`, or after a
+    `torch.distributed.init_process_group` of your own.
 
     Args:
         model: on its device, in the mode (`train()`) that you leave it in. A parameter that no worker used has a zero

@@ -1,13 +1,13 @@
 """`bigbatch bench`: of a step, and of an all-reduce."""
 
 import argparse
-import json
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bigbatch.cli.aggregation_options import add_aggregation, resolve_aggregation
 from bigbatch.cli.argument_types import figure_file, positive, seconds, sizes
+from bigbatch.cli.json_output import print_json
 from bigbatch.cli.parser import Parser, add_command, add_machine, add_recipe
 from bigbatch.cli.processes import processes_to_launch
 from bigbatch.cli.recipe_options import resolve_recipe
@@ -75,7 +75,10 @@ def bench_step_command(options: argparse.Namespace, arguments: Sequence[str]) ->
             recipe, machine, rounds=options.rounds, seconds_per_turn=options.seconds, aggregation=aggregation
         )
     if machine.processes.rank == 0:
-        print(json.dumps(result, indent=2) if options.json else _sentences(result))
+        if options.json:
+            print_json(result)
+        else:
+            print(_sentences(result))
 
 
 def _sentences(result: dict[str, Any]) -> str:
@@ -113,7 +116,7 @@ def bench_all_reduce_command(options: argparse.Namespace, arguments: Sequence[st
     if machine.processes.rank != 0:
         return
     if options.json:
-        print(json.dumps(result, indent=2))
+        print_json(result)
     else:
         _print_all_reduces(result)
     if options.figure:

@@ -1,12 +1,12 @@
 """`bigbatch evaluate`."""
 
 import argparse
-import json
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bigbatch.cli.argument_types import file_or_folder
+from bigbatch.cli.json_output import print_json
 from bigbatch.cli.parser import BEST_HELP, add_command, add_machine
 from bigbatch.cli.processes import processes_to_launch
 from bigbatch.launch_options import Launch
@@ -45,7 +45,7 @@ def evaluate_command(options: argparse.Namespace, arguments: Sequence[str]) -> i
     if machine.processes.rank:
         return 0
     if options.json:
-        print(json.dumps(result, indent=2))
+        print_json(result)
         return 0
     correct, total = result["num_correct"], result["num_samples"]
     print(f"validation error  {result['validation_error']:.2f} % ({total - correct:,} of {total:,} samples)")

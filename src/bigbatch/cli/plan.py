@@ -1,7 +1,6 @@
 """`bigbatch plan`."""
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bigbatch.cli.argument_types import figure_file, file_or_folder, iterations, process_count
+from bigbatch.cli.json_output import print_json
 from bigbatch.cli.parser import add_command, add_recipe
 from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.cli.tables import cell, print_table
@@ -72,7 +72,7 @@ def plan_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
         msg = "--figure draws the prediction for a cluster; give --cluster too"
         raise InputError(msg)
     if options.json:
-        print(json.dumps(_to_json(parts, predictions, options.at), indent=2))
+        print_json(_to_json(parts, predictions, options.at))
     else:
         _print(parts, predictions, options.at)
     if options.figure:

@@ -1,13 +1,13 @@
 """`bigbatch verify`."""
 
 import argparse
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from bigbatch.cli.argument_types import positive, process_counts
+from bigbatch.cli.json_output import print_json
 from bigbatch.cli.parser import add_command, add_recipe
 from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.errors import InputError
@@ -70,7 +70,7 @@ def verify_command(options: argparse.Namespace, arguments: Sequence[str]) -> int
     num_failed = sum(not check.is_passed for check in checks)
     if options.json:
         result = {"passed": not num_failed, "checks": [asdict(check) for check in checks]}
-        print(json.dumps(result, indent=2))
+        print_json(result)
     else:
         _print_checks(checks)
         print(f"{num_failed} of {len(checks)} checks failed" if num_failed else f"all {len(checks)} checks passed")

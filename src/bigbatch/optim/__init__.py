@@ -4,7 +4,7 @@
 guard, and momentum correction).
 """
 
-from bigbatch.optim.absorbed_rate import RateAbsorbedSGD, absorbed_state, correct_momentum
+from bigbatch.optim.absorbed_rate import absorbed_state, correct_momentum
 from bigbatch.optim.build import build_optimizer
 from bigbatch.optim.groups import layerwise_groups, set_learning_rate, weight_decay_groups
 from bigbatch.optim.layerwise import LAMB, LARS
@@ -12,7 +12,6 @@ from bigbatch.optim.layerwise import LAMB, LARS
 __all__ = [
     "LAMB",
     "LARS",
-    "RateAbsorbedSGD",
     "absorbed_state",
     "build_optimizer",
     "correct_momentum",

@@ -2,9 +2,8 @@
 
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -14,28 +13,6 @@ from bigbatch.optim.groups import set_learning_rate
 
 PROBE_RATE: Final = 0.125
 SCALES_WITH_RATE: Final = 1.5  # between 1 (absorbed) and 2 (applied)
-
-
-class RateAbsorbedSGD(torch.optim.Optimizer):
-    """Momentum that absorbs the rate: v' = m*v + eta*g, w' = w - v' (arXiv 1706.02677, eq. 10).
-
-    Equal to torch's form (eq. 9) only while the rate stands still; for a changing one it needs `MomentumCorrection`.
-    Caffe2 and several other trainers use it; it is here to be recognised and corrected.
-    """
-
-    def __init__(self, params: Iterable[Any], *, lr: float, momentum: float = 0.9, weight_decay: float = 0.0) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Update every parameter that has a gradient."""
-        del closure
-        for group in self.param_groups:
-            for parameter in (p for p in group["params"] if p.grad is not None):
-                gradient = parameter.grad.add(parameter, alpha=group["weight_decay"])
-                velocity = self.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
-                velocity.mul_(group["momentum"]).add_(gradient, alpha=group["lr"])
-                parameter.sub_(velocity)
 
 
 def correct_momentum(optimizer: torch.optim.Optimizer, *, is_requested: bool) -> None:

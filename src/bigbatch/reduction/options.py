@@ -44,8 +44,3 @@ class AggregationOptions:
         if self.compression != "none" and not (self.all_reduce == NATIVE and self.overlap):
             msg = f"compression {self.compression} is not exact; it needs the native all-reduce, and overlap"
             raise InputError(msg)
-
-    @property
-    def reduction(self) -> str:
-        """What it promises: "exact", or "native"."""
-        return NATIVE if self.all_reduce == NATIVE else "exact"

@@ -13,13 +13,14 @@ LAST_EPOCHS: Final = 5  # the error of a run that has not ended is their median
 ITERATION_VALUES: Final = ("loss", "learning_rate", "gradient_square", "gradient_variance")
 EPOCH_VALUES: Final = ("iteration", "loss", "validation_error", "seconds")
 OF_THE_RUN: Final = (
-    *("status", "recipe", "seed", "reduction", "data_fingerprint", "all_reduce", "default_dtype"),
+    *("status", "recipe", "seed", "reduction", "data_fingerprint", "all_reduce"),
     *("iterations", "seconds", "validation_error", "final_validation_error", "weights_sha256"),
     *("error", "exit_code", "stopped_by"),
     *("variant", "is_reference"),  # of a sweep's run, from the sweep's folder
 )
 OF_AN_ATTEMPT: Final = (
-    *("started", "versions", "git", "host", "processes", "threads_per_process", "device", "code", "after"),
+    *("started", "versions", "git", "host", "processes", "threads_per_process", "device"),
+    *("default_dtype", "code", "after"),
 )
 
 

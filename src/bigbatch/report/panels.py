@@ -66,9 +66,8 @@ def _draw_panel(axes: "Axes", group: Group, point: Point, curve_of: CurveOf, ref
     colour: dict[str, Any] = {"color": series_style(number)["color"]}
     if reference and point is not group.reference:
         label = f"reference, minibatch {group.reference_size}"
-        axes.plot(
-            *_columns(reference), color=SOFT, alpha=0.45, linewidth=3.2, label=label
-        )  # wide: seen behind the others
+        # Wide, so that it is seen behind the others.
+        axes.plot(*_columns(reference), color=SOFT, alpha=0.45, linewidth=3.2, label=label)
     for run in point.runs:
         line = (
             {"alpha": 0.35, "linewidth": 0.7} if run in point.counted else {"linestyle": (0, (3, 2)), "linewidth": 0.9}

@@ -102,9 +102,8 @@ def _mark_reference(axes: "Axes", group: Group, margin: float | None, elbow: Elb
 
 def _draw_series(axes: "Axes", series: Series, number: int, ceiling: float) -> None:
     style = series_style(number)
-    shift = (
-        DODGE * ((number + 1) // 2) * (1 if number % 2 else -1)
-    )  # the plain recipe in the middle, its variants on both sides
+    # The plain recipe in the middle, its variants on both sides.
+    shift = DODGE * ((number + 1) // 2) * (1 if number % 2 else -1)
     points = [(point, summarise(point.errors)) for point in series.points if point.errors]
     if not points:
         return
