@@ -18,7 +18,7 @@ from bigbatch.presets import digits
 from bigbatch.recipe_file import with_settings
 from bigbatch.runs import RunFolder
 from bigbatch.stop_signals import StopSignals
-from bigbatch.sweep.children import Child, Ending, training_arguments
+from bigbatch.sweep.children import Child, Ending, ending_of, training_arguments
 from bigbatch.sweep.gpus import default_jobs, find_gpus
 from bigbatch.sweep.runner import Runner
 from bigbatch.sweep.watching import Pace, Running, Watch
@@ -41,6 +41,30 @@ class Silent:
 
     def show(self, num_done, running, seconds_left):
         pass
+
+
+def test_a_run_has_no_more_processes_than_its_first_minibatch_has_workers(sweep, monkeypatch):
+    started = []
+
+    def start(job, *, processes, **_):
+        started.append((job.cell, processes))
+        msg = "this is all that was asked"
+        raise InputError(msg)
+
+    monkeypatch.setattr("bigbatch.sweep.runner.start", start)
+    runner = Runner(sweep.jobs[:3], num_done=0, at_once=3, processes=5, gpus=[], display=Silent(), pace=Pace())
+    with StopSignals(what_follows="") as signals:
+        runner.run(signals)
+    assert started == [(("recipe", 16), 1), (("recipe", 64), 4), (("recipe", 256), 5)]
+
+
+@pytest.mark.parametrize("code", [0, -15, 1])
+def test_a_run_that_has_said_that_it_is_finished_is(sweep, record, tmp_path, code):
+    """Whatever its process died of afterwards."""
+    record("recipe-16-seed0", 2.5)
+    job = sweep.jobs[0]
+    child = Child(Running(job, Watch(job.folder.path)), Namespace(returncode=code), tmp_path, 0, 0)
+    assert ending_of(child, is_stopping=True) == Ending(job, "finished", error=2.5)
 
 
 def test_after_three_failures_in_a_row_no_more_are_started(sweep, monkeypatch):

@@ -147,7 +147,6 @@ def test_a_setting_belongs_to_the_name_before_it():
         (("--minibatch-sizes", "0"), "argument --minibatch-sizes: must be a whole number of at least 1, not '0'"),
         (("--minibatch-sizes", "64,"), "argument --minibatch-sizes: must be a whole number of at least 1, not ''"),
         ((), "the following arguments are required: --minibatch-sizes"),
-        (("--processes", "2"), "recipe at 16: 2 processes are more than the 1 workers of a minibatch"),
         (("--seeds", "0"), "argument --seeds: must be a whole number of at least 1, not '0'"),
         (("--seeds", "1000000"), "argument --seeds: must be at most 1000"),
         (("--variants", "no-warmpu"), "unknown variant 'no-warmpu'; did you mean 'no-warmup'?"),
@@ -159,13 +158,6 @@ def test_a_setting_belongs_to_the_name_before_it():
         (
             ("--variants", "mine:data.image_size=64"),
             "variant 'mine' cannot set data.image_size: errors on other data cannot be compared; use --set for all",
-        ),
-        (
-            (
-                *("--variants", "mine:growth.kind=schedule,growth.start=16"),
-                *("--processes", "2", "--set", "reference.minibatch_size=32"),
-            ),
-            "mine at 64: 2 processes are more than the 1 workers of a minibatch",
         ),
         (
             ("--variants", "mine:data={name='digits'}"),
@@ -244,6 +236,12 @@ def test_the_table_of_finished_runs_needs_no_data(tmp_path):
         plan_sweep(recipe, [64], num_seeds=1)
     sweep = plan_sweep(recipe, [64], num_seeds=1, reads_data=False)
     assert [job.iterations for job in sweep.jobs] == [None, None]
+
+
+def test_workers_that_a_minibatch_is_too_small_for_are_left_out_and_said():
+    cells, notes = plan_cells(digits(), [16, 64], parse_variants("recipe,n=32"))
+    assert list(cells) == [("recipe", 16), ("recipe", 64), ("n=32", 64)]
+    assert notes == ["left out: n=32 at 16, for that is less than one worker"]
 
 
 def test_a_size_that_a_growing_minibatch_never_reaches_is_left_out_and_said():

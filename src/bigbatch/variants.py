@@ -33,6 +33,7 @@ class Variant:
         settings: the change as `section.field=value`, a function of the recipe and of the minibatch size.
         starts_above: the size up to which it is the plain recipe, or nothing at all; a function of the recipe.
         follows_size: the fields that it sets to another value at each minibatch size.
+        fewest_samples: of a minibatch: it is not made for fewer.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Variant:
     settings: Settings
     starts_above: Callable[[Recipe], int] = lambda _recipe: 0
     follows_size: tuple[str, ...] = ()
+    fewest_samples: int = 1
 
 
 def always(*settings: str) -> Settings:
@@ -199,7 +201,8 @@ def find_variant(word: str) -> Variant:
     if word in VARIANTS:
         return VARIANTS[word]
     if match := WORKERS.fullmatch(word):
-        return Variant(word, FORMS["n=N"], always(f"worker_minibatch_size={match[1]}"))
+        workers = always(f"worker_minibatch_size={match[1]}")
+        return Variant(word, FORMS["n=N"], workers, fewest_samples=int(match[1]))
     name, colon, settings = word.partition(":")
     if colon:
         return _own(name, OUTSIDE_BRACKETS.split(settings))

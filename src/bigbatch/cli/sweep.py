@@ -94,7 +94,11 @@ def _add_machine(parser: Parser) -> None:
         help="runs at once (default: GPUs / processes, or else cores / processes)",
     )
     group.add_argument(
-        "--processes", type=process_count, default=1, metavar="P", help="of each run, at most one a worker (default 1)"
+        "--processes",
+        type=process_count,
+        default=1,
+        metavar="P",
+        help="of each run; of one with fewer workers, as many as those (default 1)",
     )
 
 
@@ -130,7 +134,6 @@ def sweep_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         num_seeds=options.seeds,
         variants=parse_variants(options.variants),
         varied=options.vary,
-        processes=options.processes,
         output=options.output,
         reads_data=not options.show,
     )

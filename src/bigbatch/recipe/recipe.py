@@ -85,6 +85,11 @@ class Recipe:
         return (self.growth.start or self.reference.minibatch_size) if self.is_growing else self.minibatch_size
 
     @property
+    def initial_worker_count(self) -> int:
+        """Workers of a minibatch in the first epoch: the most processes that can train."""
+        return self.initial_minibatch_size // self.worker_minibatch_size
+
+    @property
     def base_learning_rate(self) -> float:
         """The rate after scaling, before the schedule (eta-hat); of a minibatch that grows, at its first size."""
         return self.scaled_rate(self.initial_minibatch_size)

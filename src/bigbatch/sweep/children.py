@@ -123,7 +123,7 @@ def ending_of(child: Child, *, is_stopping: bool) -> Ending:
     """
     job, code = child.running.job, child.process.returncode
     state = read_state(job)
-    if code == 0 and state.kind in {FINISHED, SKIPPED}:
+    if state.kind in {FINISHED, SKIPPED}:  # whatever its process died of after it had said so
         return Ending(job, FINISHED, error=state.error)
     if code == NOT_FINITE:
         return Ending(job, DIVERGED)

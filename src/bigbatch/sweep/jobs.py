@@ -13,7 +13,6 @@ from bigbatch.plan import at_reference
 from bigbatch.recipe import Data, Recipe, effective_fields, flatten
 from bigbatch.recipe_file import with_settings
 from bigbatch.runs import RUNS_FOLDER, RunFolder
-from bigbatch.sampling import worker_block
 from bigbatch.user_code import is_user_code
 from bigbatch.variants import PLAIN, VARIANTS, Variant
 
@@ -88,7 +87,6 @@ def plan_sweep(
     num_seeds: int,
     variants: Sequence[Variant] = (VARIANTS[PLAIN],),
     varied: Sequence[str] | None = None,
-    processes: int = 1,
     output: Path | None = None,
     reads_data: bool = True,
 ) -> Sweep:
@@ -100,18 +98,17 @@ def plan_sweep(
         num_seeds: runs of each variant and size, with the seeds recipe.seed, +1, +2, ...
         variants: of the recipe.
         varied: the streams of randomness that follow the seed; the others stay at the recipe's. None: as it says.
-        processes: of each run.
         output: the folder of all runs; by default runs/sweep-NAME.
         reads_data: count its samples, if need be; otherwise the plan does not foresee how long a run is.
 
     Raises:
-        InputError: a size is there twice, one of the recipes is impossible, or a run has too few workers.
+        InputError: a size is there twice, or one of the recipes is impossible.
     """
     output = output or RUNS_FOLDER / f"sweep-{recipe.name}"
     _check_counts(minibatch_sizes, num_seeds, len(variants))
     recipes, notes = plan_cells(recipe, sorted(minibatch_sizes), variants)
     counts = _SampleCounts(reads_data=reads_data)
-    per_cell = {cell: _check(cell, planned, processes, counts) for cell, planned in recipes.items()}
+    per_cell = {cell: _check(cell, planned, counts) for cell, planned in recipes.items()}
     jobs = [
         Job(
             cell[0],
@@ -139,6 +136,9 @@ def plan_cells(
         for size in minibatch_sizes:
             if size <= (start := variant.starts_above(recipe)):
                 notes.append(f"left out: {variant.name} at {size}, for it differs from the recipe only above {start}")
+                continue
+            if size < variant.fewest_samples:
+                notes.append(f"left out: {variant.name} at {size}, for that is less than one worker")
                 continue
             planned = recipe_of(recipe, variant, size)
             if planned.growth.kind == "schedule" and (reached := largest_size(planned)) != size:
@@ -219,11 +219,9 @@ class _SampleCounts:
         return self.known[repr(data)]
 
 
-def _check(cell: Cell, recipe: Recipe, processes: int, counts: _SampleCounts) -> int | None:
+def _check(cell: Cell, recipe: Recipe, counts: _SampleCounts) -> int | None:
     """Refuse what can be known to be impossible; return the number of iterations where the data need not be loaded."""
     try:
-        first_workers = recipe.initial_minibatch_size // recipe.worker_minibatch_size
-        worker_block(first_workers, rank=0, world_size=processes)
         num_samples = counts.of(recipe.data)
         return Course(recipe, num_samples).total_iterations if num_samples else None
     except InputError as error:

@@ -35,7 +35,7 @@ class Runner:
         jobs: to be run.
         num_done: runs of the sweep that were over before.
         at_once: how many go on at a time.
-        processes: of each.
+        processes: of each that has as many workers.
         gpus: of the machine.
         display: what a person sees.
         pace: of the runs that were over before.
@@ -86,7 +86,8 @@ class Runner:
         place = min(set(range(self.at_once)) - {child.place for child in self.children})
         own_gpus = gpus_of(place, processes=self.processes, gpus=self.gpus, at_once=self.at_once)
         try:
-            self.children.append(start(job, processes=self.processes, place=place, environment=own_gpus))
+            processes = min(self.processes, job.recipe.initial_worker_count)
+            self.children.append(start(job, processes=processes, place=place, environment=own_gpus))
         except InputError as error:
             self._end(None, Ending(job, FAILED, reason=str(error)))
 
