@@ -36,9 +36,8 @@ def paper(resnet50, nodes):
     return predict(
         replace(GOYAL_2017, nodes=nodes),
         into_buckets(resnet50, GOYAL_2017.bucket_mb),
-        minibatch_size=minibatch_size,
+        updates=[{minibatch_size: 90 * (IMAGENET_SAMPLES // minibatch_size)}],
         worker_minibatch_size=32,
-        total_iterations=90 * (IMAGENET_SAMPLES // minibatch_size),
     )
 
 
@@ -75,12 +74,23 @@ def test_more_bytes_and_slower_links_never_take_less_time(name, nodes, devices, 
 def test_what_cannot_be_hidden_is_added():
     """One buffer is ready when backpropagation ends: nothing of its time is hidden; of many, nearly all."""
     cluster = Cluster(nodes=2, devices=1, images_per_second=32.0, gbit=8.0, latency_us=0.0, all_reduce="native")
-    sizes = {"minibatch_size": 64, "worker_minibatch_size": 32, "total_iterations": 3600}
+    sizes = {"updates": [{64: 3600}], "worker_minibatch_size": 32}
     whole, parts = predict(cluster, [1e8], **sizes), predict(cluster, [1e6] * 100, **sizes)
     assert whole.seconds == pytest.approx(1.1)  # 1 s of computation, 2(p-1)/p of 0.1 GB at 1 GB/s
     assert whole.exposed_seconds == pytest.approx(0.1)
     assert parts.seconds == pytest.approx(1.001)
     assert whole.hours == pytest.approx(1.1)
+
+
+def test_each_minibatch_size_takes_its_own_time_and_the_smallest_must_have_work_for_all():
+    """Two processes, a worker of 32 takes a second: 64 samples one second, 256 four; nothing to send."""
+    cluster = Cluster(nodes=1, devices=2, images_per_second=32.0)
+    grows = predict(cluster, [], updates=[{64: 900, 256: 900}], worker_minibatch_size=32)
+    assert (grows.seconds, grows.hours, grows.most_hours) == pytest.approx((4.0, 1.25, 1.25))
+    either = predict(cluster, [], updates=[{256: 900}, {64: 7200}], worker_minibatch_size=32)
+    assert (either.hours, either.most_hours) == pytest.approx((1.0, 2.0))
+    with pytest.raises(InputError, match="1 nodes x 2 devices are more than the 1 workers of a minibatch of 32"):
+        predict(cluster, [], updates=[{256: 900, 32: 1}], worker_minibatch_size=32)
 
 
 def test_buckets_keep_the_order_and_the_bytes(resnet50):
@@ -104,9 +114,9 @@ def test_wrong_clusters_are_refused():
         with pytest.raises(InputError, match=complaint):
             parse_cluster(text)
     with pytest.raises(InputError, match="give images_per_second"):
-        predict(Cluster(), [1.0], minibatch_size=256, worker_minibatch_size=32, total_iterations=1)
+        predict(Cluster(), [1.0], updates=[{256: 1}], worker_minibatch_size=32)
     with pytest.raises(InputError, match="2 nodes x 8 devices are more than the 8 workers"):
-        predict(GOYAL_2017_ON_2, [1.0], minibatch_size=256, worker_minibatch_size=32, total_iterations=1)
+        predict(GOYAL_2017_ON_2, [1.0], updates=[{256: 1}], worker_minibatch_size=32)
 
 
 GOYAL_2017_ON_2 = replace(GOYAL_2017, nodes=2)

@@ -1,5 +1,6 @@
 """What a plan says of a training whose rate, length or minibatch size follows from its course."""
 
+from collections import Counter
 from typing import Any, Final
 
 from bigbatch.course import Course
@@ -40,17 +41,24 @@ def largest_size(recipe: Recipe) -> int | None:
     return max(sizes) if sizes else None
 
 
-def iteration_bounds(recipe: Recipe, num_samples: int) -> tuple[int, int]:
-    """Return the least and the largest number of updates that the training may take."""
-    sizes = epoch_sizes(recipe, num_samples)
+def updates_by_size(recipe: Recipe, num_samples: int) -> list[Counter[int]]:
+    """Return how many updates the training takes at each minibatch size.
+
+    Where the gradients will decide there are two such counts: of the shortest training, and of the longest.
+    """
+    sizes, full = epoch_sizes(recipe, num_samples), recipe.minibatch_size
     if sizes is not None:
-        total = sum(num_samples // size for size in sizes)
-        return total, total
+        return [sum((Counter({size: num_samples // size}) for size in sizes), Counter())]
     if recipe.is_adascale:
         steps = Course(recipe, num_samples).schedule.total_iterations
-        return -(-steps * recipe.reference.minibatch_size // recipe.minibatch_size), steps
-    least, largest = recipe.minibatch_size, recipe.initial_minibatch_size
-    return recipe.epochs * (num_samples // least), recipe.epochs * (num_samples // largest)
+        return [Counter({full: -(-steps * recipe.reference.minibatch_size // full)}), Counter({full: steps})]
+    return [Counter({size: recipe.epochs * (num_samples // size)}) for size in (full, recipe.initial_minibatch_size)]
+
+
+def iteration_bounds(recipe: Recipe, num_samples: int) -> tuple[int, int]:
+    """Return the least and the largest number of updates that the training may take."""
+    totals = [updates.total() for updates in updates_by_size(recipe, num_samples)]
+    return totals[0], totals[-1]
 
 
 def rate_at(recipe: Recipe, num_samples: int, iteration: int) -> float:
@@ -97,20 +105,21 @@ def adaptive_rules(recipe: Recipe) -> dict[str, str]:
     rules: dict[str, str] = {}
     if recipe.is_adascale:
         rules["largest_gain"] = f"r: steps of the reference that an update is worth, measured, 1 to this ({JOHNSON})"
-        rules["warmup_epochs"] = f"none: the gain begins low by itself ({JOHNSON})"
+        rules["warmup_epochs"] = (
+            f"none: the gain is low where gradients are mostly signal, as they usually are at first ({JOHNSON})"
+        )
         rules["total_iterations"] = f"at most; ends when the gains add up to the reference's iterations ({JOHNSON})"
         rules["least_total_iterations"] = "if the gradients were all noise, as linear scaling takes them to be"
         rules["milestone_iterations"] = "in iterations of the reference, which the gains add up to"
     if recipe.is_growing:
+        is_known = recipe.growth.kind == "schedule"
         rules["growth"] = GROWTH_SOURCES[recipe.growth.kind]
-        rules["initial_minibatch_size"] = (
-            "of the first epoch; it doubles between epochs, and the rate with it by the rule"
-        )
+        rate = "for each division of the rate by two" if is_known else "and the rate with it by the rule"
+        rules["initial_minibatch_size"] = f"of the first epoch; it doubles between epochs, {rate}"
         rules["minibatch_size_from_epoch"] = "where the schedule makes it larger"
         rules["iterations_per_epoch"] = "once the minibatch has its full size"
         rules["warmup_iterations"] = "at the first size"
         rules["milestone_iterations"] = "as iterations of the first size; the schedule goes by epochs"
-        is_known = recipe.growth.kind == "schedule"
         rules["total_iterations"] = "over all epochs, at their sizes" if is_known else "at most: if it does not grow"
         rules["least_total_iterations"] = "if the minibatch had its full size from the start"
     return rules

@@ -159,7 +159,8 @@ class Prediction:
         exposed_seconds: of that, what is not hidden behind backpropagation.
         images_per_second: of the cluster.
         efficiency: images/s, as a part of what the devices would compute if each were alone on a node's worth of them.
-        hours: of the training.
+        hours: of the training; of the shortest, where the gradients will decide.
+        most_hours: of the longest then.
     """
 
     nodes: int
@@ -171,17 +172,17 @@ class Prediction:
     images_per_second: float
     efficiency: float
     hours: float
+    most_hours: float
 
 
 def predict(
     cluster: Cluster,
     buffers: Sequence[float],
     *,
-    minibatch_size: int,
+    updates: Sequence[Mapping[int, int]],
     worker_minibatch_size: int,
-    total_iterations: int,
 ) -> Prediction:
-    """Predict a training.
+    """Predict a training; an iteration, and what follows from it, is that of its largest minibatch.
 
     The compute time of v workers, one after the other, is v t; all wait for the slowest of p processes, whose
     jitter is that of the largest of p normal values: v t + jitter t sqrt(v) z(p), z(p) after Blom 1958. Buffers become
@@ -191,15 +192,49 @@ def predict(
     Args:
         cluster: with images_per_second.
         buffers: bytes of each, in the order in which they become ready.
-        minibatch_size: samples per update (kn).
+        updates: how many there are at each minibatch size (kn); several such counts where the training may be one or
+            the other, the shortest first.
         worker_minibatch_size: samples of one worker (n).
-        total_iterations: updates of the training.
 
     Raises:
         InputError: more processes than workers, or no images_per_second.
     """
-    processes, worker_count = cluster.nodes * cluster.devices, minibatch_size // worker_minibatch_size
-    if processes > worker_count:
+    sizes = sorted({size for counts in updates for size in counts})
+    processes, minibatch_size = cluster.nodes * cluster.devices, sizes[-1]
+    _check_workers(cluster, sizes[0], worker_minibatch_size)
+    if not cluster.images_per_second:
+        msg = "cluster: give images_per_second, of one device, as `bigbatch bench step` measures it"
+        raise InputError(msg)
+    iterations = {
+        size: _iteration(cluster, buffers, size // worker_minibatch_size, worker_minibatch_size) for size in sizes
+    }
+    compute, communication, exposed = iterations[minibatch_size]
+    seconds = compute + exposed
+    hours = [
+        sum(count * (iterations[size][0] + iterations[size][2]) for size, count in counts.items()) / 3600
+        for counts in updates
+    ]
+    node = replace(cluster, nodes=1)
+    alone = sum(_iteration(node, buffers, cluster.devices, worker_minibatch_size)[::2])
+    images_per_second = minibatch_size / seconds
+    return Prediction(
+        nodes=cluster.nodes,
+        processes=processes,
+        workers_per_process=ceil(minibatch_size // worker_minibatch_size / processes),
+        seconds=seconds,
+        communication_seconds=communication,
+        exposed_seconds=exposed,
+        images_per_second=images_per_second,
+        efficiency=images_per_second / (processes * worker_minibatch_size / alone),
+        hours=hours[0],
+        most_hours=hours[-1],
+    )
+
+
+def _check_workers(cluster: Cluster, minibatch_size: int, worker_minibatch_size: int) -> None:
+    """Refuse more processes than the smallest minibatch has workers."""
+    worker_count = minibatch_size // worker_minibatch_size
+    if cluster.nodes * cluster.devices > worker_count:
         most = worker_count // cluster.devices
         way_out = f"use at most {most} nodes, or a larger one" if most else "use a larger one, or fewer devices"
         msg = (
@@ -207,25 +242,6 @@ def predict(
             f"a minibatch of {minibatch_size}; {way_out}"
         )
         raise InputError(msg)
-    if not cluster.images_per_second:
-        msg = "cluster: give images_per_second, of one device, as `bigbatch bench step` measures it"
-        raise InputError(msg)
-    compute, communication, exposed = _iteration(cluster, buffers, worker_count, worker_minibatch_size)
-    seconds = compute + exposed
-    node = replace(cluster, nodes=1)
-    alone = sum(_iteration(node, buffers, cluster.devices, worker_minibatch_size)[::2])
-    images_per_second = minibatch_size / seconds
-    return Prediction(
-        nodes=cluster.nodes,
-        processes=processes,
-        workers_per_process=ceil(worker_count / processes),
-        seconds=seconds,
-        communication_seconds=communication,
-        exposed_seconds=exposed,
-        images_per_second=images_per_second,
-        efficiency=images_per_second / (processes * worker_minibatch_size / alone),
-        hours=total_iterations * seconds / 3600,
-    )
 
 
 def _iteration(

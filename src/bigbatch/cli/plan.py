@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from bigbatch.adaptive_plan import updates_by_size
 from bigbatch.cli.argument_types import figure_file, file_or_folder, iterations, process_count
 from bigbatch.cli.json_output import print_json
 from bigbatch.cli.parser import add_command, add_recipe
@@ -131,9 +132,8 @@ def predict_scales(plan: Plan, spec: str) -> list[Prediction]:
         predict(
             replace(cluster, nodes=nodes),
             buffers,
-            minibatch_size=plan.recipe.minibatch_size,
+            updates=updates_by_size(plan.recipe, plan.num_samples),
             worker_minibatch_size=plan.recipe.worker_minibatch_size,
-            total_iterations=plan.learning_rate.total_iterations,
         )
         for nodes in reversed(scales(cluster.nodes))  # the largest first: it is the one that may not fit
     ][::-1]
@@ -182,7 +182,8 @@ def _print_predictions(predictions: Sequence[Prediction]) -> None:
     for p in predictions:
         seconds = (f"{value:.4f}" for value in (p.seconds, p.communication_seconds, p.exposed_seconds))
         counts = (str(p.nodes), str(p.processes), str(p.workers_per_process))
-        table.add_row(*counts, *seconds, f"{p.images_per_second:,.0f}", f"{p.efficiency:.1%}", f"{p.hours:.2f}")
+        hours = f"{p.hours:.2f}" if p.hours == p.most_hours else f"{p.hours:.2f} to {p.most_hours:.2f}"
+        table.add_row(*counts, *seconds, f"{p.images_per_second:,.0f}", f"{p.efficiency:.1%}", hours)
     print_table(table)
 
 
