@@ -9,6 +9,7 @@ from bigbatch.errors import InputError, nearest
 from bigbatch.user_code import is_user_code
 
 ADAM_LIKE: Final = ("adam", "adamw", "lamb")  # which divide by the root of the gradient's squares
+BY_SQUARE_ROOT: Final = ("adam", "adamw")  # whose betas and epsilon the square-root rule scales too
 LAYERWISE: Final = ("lars", "lamb")
 WITH_MOMENTUM: Final = ("sgd", "lars")
 OPTIMIZERS: Final = ("sgd", "adam", "adamw", "lars", "lamb")

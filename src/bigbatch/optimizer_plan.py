@@ -2,16 +2,17 @@
 
 from typing import Any, Final
 
-from bigbatch.optimizer_options import ADAM_LIKE, LAYERWISE
+from bigbatch.optimizer_options import ADAM_LIKE, BY_SQUARE_ROOT, LAYERWISE
 from bigbatch.recipe import Recipe
 from bigbatch.scaling import NO_TIMESCALE, SQUARE_ROOT, TIMESCALE
 
 PAPER: Final = "arXiv 1706.02677"
 MALLADI: Final = "Malladi 2022, arXiv 2205.10287"
+LAMB: Final = "You 2019, arXiv 1904.00962"
 TIMESCALE_SOURCE: Final = "Wang and Aitchison 2024, arXiv 2405.13698"
 NAMES: Final = {
     "lars": "layer-wise rates over momentum, You 2017, arXiv 1708.03888",
-    "lamb": "layer-wise rates over Adam, You 2019, arXiv 1904.00962",
+    "lamb": f"layer-wise rates over Adam, {LAMB}",
     "adam": "Kingma and Ba 2015, arXiv 1412.6980",
     "adamw": "Adam with decoupled weight decay, Loshchilov and Hutter 2019, arXiv 1711.05101",
 }
@@ -48,7 +49,7 @@ def optimizer_rules(recipe: Recipe) -> dict[str, str]:
     name = recipe.optimizer.name
     rules = {"optimizer": NAMES[name]} if name in NAMES else {}
     if name in ADAM_LIKE:
-        rules |= _adam_rules(is_scaled=recipe.scaling.rule == SQUARE_ROOT)
+        rules |= _adam_rules(name, is_scaled=recipe.scaling.rule == SQUARE_ROOT)
     else:
         form = "this form needs" if name == "lars" else "torch's form needs"
         rules |= {
@@ -59,7 +60,8 @@ def optimizer_rules(recipe: Recipe) -> dict[str, str]:
         rules["trust"] = "a layer's update beside its weights; kept (arXiv 1708.03888, eq. 6)"
     rules["weight_decay"] = _weight_decay_rule(recipe)
     if recipe.average.decay:
-        rules["average_decay"] = "rho^kappa; the average is evaluated (EMA, Busbridge 2023, arXiv 2307.13813)"
+        power = "rho^r, at the largest gain" if recipe.is_adascale else "rho^kappa"
+        rules["average_decay"] = f"{power}; the average is evaluated (EMA, Busbridge 2023, arXiv 2307.13813)"
     return rules
 
 
@@ -67,7 +69,7 @@ def optimizer_warnings(recipe: Recipe) -> list[str]:
     """Return what the user should know of the optimizer before starting."""
     name, found = recipe.optimizer.name, []
     if (
-        name in ADAM_LIKE
+        name in BY_SQUARE_ROOT
         and recipe.scaling.rule == "linear"
         and recipe.minibatch_size != recipe.reference.minibatch_size
     ):
@@ -84,12 +86,17 @@ def optimizer_warnings(recipe: Recipe) -> list[str]:
 
 
 def rate_source(recipe: Recipe, source: str) -> str:
-    """Return the source of the scaled rate: Malladi's for the square-root rule of Adam and its like."""
-    is_malladis = recipe.scaling.rule == SQUARE_ROOT and recipe.optimizer.name in ADAM_LIKE
-    return f"square-root rule, with betas and epsilon, {MALLADI}" if is_malladis else source
+    """Return the source of the scaled rate: for the square-root rule of Adam and its like, their own."""
+    if recipe.scaling.rule != SQUARE_ROOT:
+        return source
+    if recipe.optimizer.name == "lamb":
+        return f"square-root rule, {LAMB}"
+    return f"square-root rule, with betas and epsilon, {MALLADI}" if recipe.optimizer.name in BY_SQUARE_ROOT else source
 
 
-def _adam_rules(*, is_scaled: bool) -> dict[str, str]:
+def _adam_rules(name: str, *, is_scaled: bool) -> dict[str, str]:
+    if name not in BY_SQUARE_ROOT:
+        return {"betas": f"kept ({LAMB})", "epsilon": "kept, likewise"}
     if not is_scaled:
         return {"betas": "kept; scaling.rule=square-root scales them", "epsilon": "kept, likewise"}
     return {"betas": f"1 - kappa * (1 - beta) ({MALLADI})", "epsilon": f"epsilon / sqrt(kappa) ({MALLADI})"}

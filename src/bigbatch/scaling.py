@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Final
 
 from bigbatch.errors import InputError
-from bigbatch.optimizer_options import ADAM_LIKE, OPTIMIZERS, Optimizer
+from bigbatch.optimizer_options import BY_SQUARE_ROOT, OPTIMIZERS, Optimizer
 
 SQUARE_ROOT: Final = "square-root"
 KEEP, TIMESCALE = "keep", "timescale"
@@ -24,7 +24,7 @@ def scale_optimizer(
 
     Args:
         optimizer: its settings at the reference.
-        rule: of the learning rate; "square-root" scales betas and epsilon of adam, adamw and lamb too.
+        rule: of the learning rate; "square-root" scales betas and epsilon of adam and adamw too.
         weight_decay_rule: "keep" or "timescale".
         minibatch_size: samples per update (kn).
         reference: those of the reference.
@@ -39,7 +39,7 @@ def scale_optimizer(
     >>> scaled.betas, scaled.epsilon, scaled.weight_decay
     ((0.6, 0.996), 5e-09, 0.02)
     """
-    if rule == SQUARE_ROOT and optimizer.name in ADAM_LIKE:
+    if rule == SQUARE_ROOT and optimizer.name in BY_SQUARE_ROOT:
         beta1, beta2 = (
             square_root_beta(b, minibatch_size=minibatch_size, reference=reference) for b in optimizer.betas
         )

@@ -11,7 +11,7 @@ from bigbatch.growth import GROWTHS
 from bigbatch.learning_rate import SCALING_RULES, SCHEDULES, WARMUPS
 from bigbatch.losses import check_loss_name
 from bigbatch.models.names import check_model_name
-from bigbatch.optimizer_options import ADAM_LIKE, LAYERWISE, check_optimizer_name
+from bigbatch.optimizer_options import ADAM_LIKE, BY_SQUARE_ROOT, LAYERWISE, check_optimizer_name
 from bigbatch.sampling import check_minibatch_size
 from bigbatch.scaling import KEEP, SQUARE_ROOT, WEIGHT_DECAY_RULES
 from bigbatch.user_code import is_user_code
@@ -170,7 +170,7 @@ def _check_growth(recipe: "Recipe") -> None:
     if start > recipe.minibatch_size:
         msg = f"growth.start {start} is larger than minibatch_size {recipe.minibatch_size}, to which it should grow"
         raise InputError(msg)
-    is_scaled = recipe.optimizer.name in ADAM_LIKE and recipe.scaling.rule == SQUARE_ROOT
+    is_scaled = recipe.optimizer.name in BY_SQUARE_ROOT and recipe.scaling.rule == SQUARE_ROOT
     if is_scaled or recipe.scaling.weight_decay != KEEP:
         msg = "a growing minibatch changes the rate alone, not betas or weight decay; use sgd, or growth.kind=none"
         raise InputError(msg)
