@@ -182,6 +182,13 @@ def test_a_sweeps_runs_are_found_by_their_variant(tmp_path, record_run, capsys):
     assert [row["run"] for row in found] == [str(other.path)]
 
 
+def test_a_divergence_is_called_what_sweeps_and_reports_call_it(record_run):
+    """A result, the same in every repetition; another failure is none."""
+    diverged = record_run("hot", status="failed", exit_code=3)
+    failed = record_run("broken", status="failed", exit_code=1)
+    assert [read_row(run.path, Membership())["state"] for run in (diverged, failed)] == ["diverged", "failed"]
+
+
 def test_a_damaged_record_of_a_sweep_is_said_and_its_runs_are_listed(tmp_path, record_run, capsys):
     record_run("recipe-16-seed0")
     (tmp_path / "sweep.json").write_text("{\x1b")

@@ -25,7 +25,7 @@ def test_the_thirds_of_a_run_and_the_whole(record_run):
     plan = plan_by_noise(record(record_run("a"), [100.0] * 200 + [400.0] * 200 + [1000.0] * 200), reference=16)
     assert (plan.early, plan.middle, plan.late, plan.scale) == (100.0, 400.0, 1000.0, 500.0)
     assert json.loads(json.dumps(plan.to_json()))["noise_scale"]["whole"] == plan.scale
-    assert "takes twice the samples" in plan.advice
+    assert "there a training takes twice the fewest samples" in plan.advice
     assert "arXiv 1811.03600" in plan.advice
 
 
@@ -68,7 +68,7 @@ def test_through_the_command(bigbatch, record_run, tmp_path):
     done = bigbatch("plan", "digits", "--minibatch-size", 256, "--noise-of", tmp_path / "measured")
     assert done.returncode == 0, done.stderr
     assert "(minibatch 64, 2.00 % error): 80 early, 80 midway, 80 late in training (samples)" in done.stdout
-    assert "up to about 80 samples" in done.stdout
+    assert "well below 80 samples" in done.stdout
     other = bigbatch("plan", "digits", "--set", "model.width=8", "--noise-of", tmp_path / "measured")
     assert other.returncode == 2
     assert "is a run of another model" in other.stderr

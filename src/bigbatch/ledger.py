@@ -14,6 +14,7 @@ from typing import Any, Final
 from bigbatch.errors import InputError, nearest
 from bigbatch.run_record import RunRecord, as_number, as_text, read_record
 from bigbatch.sweep.membership import Membership
+from bigbatch.sweep.states import DIVERGED
 
 Value = str | int | float | bool | None
 Row = Mapping[str, Value]
@@ -95,7 +96,7 @@ def _row(record: RunRecord, membership: Membership) -> dict[str, Value]:
         as_text(fields.get("name")),
         as_number(fields.get("minibatch_size")),
         record.validation_error,
-        record.state,
+        DIVERGED if record.has_diverged else record.state,
         when if when and WRITTEN.fullmatch(when) else None,
         record.weights,
         found[0][0] if found else None,

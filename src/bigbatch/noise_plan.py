@@ -62,8 +62,9 @@ class NoisePlan:
     def advice(self) -> str:
         """One sentence, and the caveat."""
         return (
-            f"up to about {self.scale:,.0f} samples a larger minibatch saves iterations nearly in proportion; there it "
-            f"takes twice the samples, and past it hardly fewer iterations. {CAVEAT}"
+            f"well below {self.scale:,.0f} samples a larger minibatch saves iterations nearly in proportion; there a "
+            "training takes twice the fewest samples and twice the fewest iterations that any size can do with, and "
+            f"far above it hardly fewer iterations. {CAVEAT}"
         )
 
     def to_json(self) -> dict[str, Any]:
