@@ -1,6 +1,7 @@
 """The course of a training: minibatch size, rate and end."""
 
 import json
+from itertools import groupby
 
 import pytest
 from hypothesis import given, settings
@@ -108,6 +109,47 @@ def test_a_tenth_of_the_rate_is_ten_times_the_minibatch_whatever_it_rounds_to(di
     course.end_epoch()
     assert course.place.minibatch_size == times * start
     assert course.learning_rate == pytest.approx(before)
+
+
+@pytest.mark.parametrize("rule", ["linear", "square-root", "none"])
+def test_the_minibatch_grows_instead_of_the_rate_under_every_rule(rule):
+    """The rate over the minibatch size is the schedule's; so the rate itself stays where the first size has it."""
+    halved = ("schedule.factor=0.5", "schedule.milestones=[10,20]", "warmup.kind=none")
+    course = course_of("growth.kind=schedule", "growth.start=32", "minibatch_size=128", f"scaling.rule={rule}", *halved)
+    updates = follow(course, None)
+    assert [size for size, _ in groupby(size for _, size, _ in updates)] == [32, 64, 128]
+    assert {rate for _, _, rate in updates} == {with_settings(digits(), [f"scaling.rule={rule}"]).scaled_rate(32)}
+
+
+def test_an_update_that_is_left_out_is_worth_nothing_and_the_training_ends_all_the_same():
+    """At the latest after as many iterations as the reference takes, for each would be worth at least one."""
+    course, noise = course_of(*ADASCALE), GradientNoise(1.0, 100.0)
+    course.observe(noise)
+    course.advance()
+    steps = course.place.steps
+    course.observe(noise)
+    course.advance(is_taken=False)
+    assert course.place.steps == steps == course.place.gain > 1
+    while not course.is_over:
+        if course.is_epoch_over:
+            course.end_epoch()
+        else:
+            course.advance(is_taken=False)
+    assert course.place.steps == steps
+    assert course.place.iteration == course.schedule.total_iterations
+
+
+def test_an_average_of_the_weights_spans_what_updates_are_worth():
+    """With AdaScale as many iterations of the reference, whatever the gain; otherwise as many samples."""
+    course = course_of(*ADASCALE, "average.decay=0.99")
+    kept, noise = 1.0, GradientNoise(1.0, 100.0)
+    for _ in range(20):
+        course.observe(noise)
+        kept *= course.average_decay
+        course.advance()
+    assert 1 < course.place.gain < 16
+    assert kept == pytest.approx(0.99**course.place.steps)
+    assert course_of("minibatch_size=32", "average.decay=0.99").average_decay == pytest.approx(0.99**2)
 
 
 @settings(max_examples=20, deadline=None)

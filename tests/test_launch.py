@@ -74,6 +74,19 @@ def test_torchruns_processes_are_recognised(tmp_path):
     assert refused.stderr.count("bigbatch: error: p3 already holds this run") == 1
 
 
+def test_a_growing_minibatch_trains_on_as_many_processes_as_its_first_size_has_workers(bigbatch):
+    growing = ("--minibatch-size", 256, "--set", "growth.kind=schedule")
+    short = ("--stop-after-iteration", 2, "--output", "run")
+    refused = bigbatch("train", "digits", *growing, "--processes", 2)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "2 processes are more than the 1 workers of a minibatch" in refused.stderr
+    done = bigbatch("train", "digits", *growing, *short)
+    assert done.returncode == 0, done.stderr
+    assert "1 process," in done.stdout
+    verified = bigbatch("verify", "digits", *growing, "--iterations", 1)
+    assert verified.returncode == 0, verified.stdout
+
+
 @pytest.mark.parametrize("arguments", [("plan", "digits"), ("plan", "digit"), ("--help",)])
 @pytest.mark.parametrize("starter", [{}, {"RANK": "1", "WORLD_SIZE": "2"}, {"SLURM_PROCID": "0"}])
 def test_one_process_of_several_leaves_without_tearing_the_interpreter_down(tmp_path, bigbatch, starter, arguments):

@@ -95,15 +95,20 @@ class Course:
     @property
     def is_epoch_over(self) -> bool:
         """Whether this epoch has no further update."""
-        is_cut = self.recipe.is_adascale and self.place.steps >= self.schedule.total_iterations
-        return is_cut or self.place.epoch_iteration >= self.iterations_per_epoch
+        return self._has_come_as_far or self.place.epoch_iteration >= self.iterations_per_epoch
 
     @property
     def is_over(self) -> bool:
         """Whether all epochs are over."""
         if self.recipe.is_adascale:
-            return self.place.epoch_iteration == 0 and self.place.steps >= self.schedule.total_iterations
+            return self.place.epoch_iteration == 0 and self._has_come_as_far
         return self.place.epoch >= self.recipe.epochs
+
+    @property
+    def _has_come_as_far(self) -> bool:
+        """Whether AdaScale has come as far as the reference; at the latest after as many updates, some left out."""
+        end = self.schedule.total_iterations
+        return self.recipe.is_adascale and max(self.place.steps, self.place.iteration) >= end
 
     @property
     def total_iterations(self) -> int:
@@ -130,13 +135,20 @@ class Course:
         if self.recipe.is_adascale and average:
             place.gain = gain(average, minibatch_size=place.minibatch_size, reference=reference)
 
-    def advance(self) -> None:
-        """An update is done."""
+    @property
+    def average_decay(self) -> float:
+        """How much an average of the weights keeps of itself in the next update, by what that is worth; 0 for none."""
+        if self.recipe.is_adascale:
+            return float(self.recipe.average.decay**self.place.gain)
+        return self.recipe.average_decay(self.place.minibatch_size)
+
+    def advance(self, *, is_taken: bool = True) -> None:
+        """An update is done, or was left out: then it is worth nothing."""
         place = self.place
         place.iteration += 1
         place.epoch_iteration += 1
         place.samples_consumed += place.minibatch_size
-        if self.recipe.is_adascale:
+        if self.recipe.is_adascale and is_taken:
             place.steps += place.gain
 
     def end_epoch(self) -> None:
@@ -181,4 +193,7 @@ class Course:
         return per_epoch * (self.place.epoch + self.place.epoch_iteration / self.iterations_per_epoch)
 
     def _growth_of_rate(self) -> float:
-        return self.recipe.scaled_rate(self.place.minibatch_size) / self.recipe.base_learning_rate
+        size, start = self.place.minibatch_size, self.recipe.initial_minibatch_size
+        if self.recipe.growth.kind == "schedule":  # what the minibatch has grown by, the rate has not fallen by
+            return size / start
+        return self.recipe.scaled_rate(size) / self.recipe.base_learning_rate

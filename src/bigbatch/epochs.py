@@ -122,11 +122,12 @@ def take_step(training: Training, recorder: Recorder, minibatch: Iterable[Any]) 
     if outcome.is_finite:
         training.optimizer.step()
         if training.average:
+            training.average.decay = course.average_decay
             training.average.update()
     else:
         meet_nonfinite(training, recorder)
     update = Update(iteration, loss if outcome.is_finite else None, describe_update(course, rate, outcome))
-    course.advance()
+    course.advance(is_taken=outcome.is_finite)
     if not recorder.is_state_checked:
         recorder.check_state(training.state())
     return update, outcome.requests
@@ -261,7 +262,7 @@ def evaluate_training(training: Training) -> float:
 def finish_epoch(training: Training, recorder: Recorder, *, seconds: float) -> None:
     """Record the epoch, go on to the next, and save a checkpoint if it is time."""
     epoch, iteration = len(training.validation_errors), training.iteration
-    loss = training.epoch_loss / training.epoch_updates if training.epoch_updates else math.nan
+    loss = training.epoch_loss / training.epoch_updates if training.epoch_updates else None
     error, rate = training.validation_errors[-1], training.last_rate
     training.epoch_loss, training.epoch_updates = 0.0, 0
     length = {"total_epochs": training.course.total_epochs} if training.recipe.is_adascale else {}
@@ -271,4 +272,5 @@ def finish_epoch(training: Training, recorder: Recorder, *, seconds: float) -> N
     is_last = training.is_finished
     if is_last or recorder.is_due_after_epoch(epoch) or recorder.is_due_after(iteration):
         save(training, recorder)
-    recorder.display.epoch(iteration, epoch=epoch - 1, loss=loss, rate=rate, error=error)
+    shown = math.nan if loss is None else loss
+    recorder.display.epoch(iteration, epoch=epoch - 1, loss=shown, rate=rate, error=error)

@@ -1,4 +1,4 @@
-"""Growing the minibatch while training, by doubling it between epochs; the rate grows with it by the scaling rule."""
+"""Growing the minibatch while training, by doubling it between epochs."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -15,8 +15,9 @@ class Growth:
     """How the minibatch grows from `start` to the recipe's `minibatch_size`.
 
     Attributes:
-        kind: "none"; "schedule": as the schedule lowers the rate; "noise-scale": as the measured noise scale grows,
-            and not while no signal can be told from the noise.
+        kind: "none"; "schedule": where the schedule would lower the rate, which falls by so much less; "noise-scale":
+            as the measured noise scale grows, and the rate with it by the scaling rule; not while no signal can be told
+            from the noise.
         start: samples per update in the first epoch; 0 is the reference's size.
         noise_fraction: by "noise-scale", the largest part of it that the minibatch may be.
     """

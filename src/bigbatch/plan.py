@@ -158,7 +158,7 @@ def process_blocks(recipe: Recipe, processes: int) -> list[range]:
     Raises:
         InputError: more processes than workers.
     """
-    count = recipe.initial_minibatch_size // recipe.worker_minibatch_size
+    count = recipe.initial_worker_count
     return [worker_block(count, rank=rank, world_size=processes) for rank in range(processes)]
 
 

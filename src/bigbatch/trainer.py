@@ -148,7 +148,8 @@ def introduce(training: Training) -> list[str]:
         f"{recipe.warmup.kind} warmup of {recipe.warmup_epochs:g} epochs" if recipe.warmup_epochs else "no warmup",
     ]
     if training.average:
-        facts.append(f"evaluated: the average of the weights (decay {training.average.decay:g})")
+        decay = f"{recipe.average.decay:g}^gain" if recipe.is_adascale else f"{training.course.average_decay:g}"
+        facts.append(f"evaluated: the average of the weights (decay {decay})")
     warnings = [f"warning: {warning}" for warning in Plan(recipe, len(training.data.train)).warnings]
     return [f"{recipe.name}: {', '.join(facts)}", *warnings]
 

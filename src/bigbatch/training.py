@@ -124,8 +124,6 @@ class Training:
         size = self.course.place.minibatch_size
         self.minibatches = cut(self.recipe, self.data, self.machine, minibatch_size=size, num_workers=self.num_workers)
         self.step.resize(size)
-        if self.average:
-            self.average.decay = self.recipe.average_decay(size)
 
     def conclude(self) -> dict[str, Any]:
         """Return what run.json says of the training when it ends."""
@@ -177,7 +175,7 @@ def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, 
         precision=recipe.precision,
     )
     # After the step, which gives all processes the weights of rank 0.
-    average = WeightAverage(model, recipe.average_decay(size)) if recipe.average.decay else None
+    average = WeightAverage(model, course.average_decay) if recipe.average.decay else None
     return Training(recipe, machine, data, minibatches, model, optimizer, step, course, num_workers, average)
 
 

@@ -64,7 +64,7 @@ def train_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
     from bigbatch.launch import joined
 
-    if processes := processes_to_launch(options, place, worker_count=recipe.worker_count):
+    if processes := processes_to_launch(options, place, worker_count=recipe.initial_worker_count):
         from bigbatch.launcher import launch
 
         return launch(
@@ -96,7 +96,7 @@ def check_sizes(recipe: Recipe, processes: int | None) -> None:
     Raises:
         InputError: more processes than workers, or a minibatch larger than the data.
     """
-    worker_block(recipe.worker_count, rank=0, world_size=processes or 1)
+    worker_block(recipe.initial_worker_count, rank=0, world_size=processes or 1)
     if not is_user_code(recipe.data.name):
         recipe.sampling(count_train_samples(recipe.data))
 

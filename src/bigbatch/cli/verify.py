@@ -60,7 +60,7 @@ def verify_command(options: argparse.Namespace, arguments: Sequence[str]) -> int
     if find_place(os.environ):
         msg = "verify starts processes of its own; run it without torchrun or srun"
         raise InputError(msg)
-    processes = choose_processes(options.processes, recipe.worker_count)
+    processes = choose_processes(options.processes, recipe.initial_worker_count)
 
     from bigbatch.launch import joined
     from bigbatch.verification.verify import verify
