@@ -12,15 +12,15 @@ import torch
 
 from bigbatch.benchmark.step import bench_step
 from bigbatch.checkpoint.weights import weights_sha256
-from bigbatch.launch import Machine, joined
 from bigbatch.models import build_model
-from bigbatch.presets import digits, imagenet_resnet50
+from bigbatch.processes.join import Machine, joined
 from bigbatch.recipe import Model, Scaling
+from bigbatch.recipe.presets import digits, imagenet_resnet50
 from bigbatch.reduction.communicator import Communicator
 from bigbatch.reduction.options import AggregationOptions
-from bigbatch.runs import RunFolder
+from bigbatch.runs.folder import RunFolder
 from bigbatch.step import Step
-from bigbatch.trainer import train
+from bigbatch.training.trainer import train
 from card import write_card
 
 

@@ -11,12 +11,12 @@ from statistics import geometric_mean
 from typing import Any
 
 from bigbatch.figures import INK, SOFT, plain_numbers, series_style, written_figure
-from bigbatch.noise_plan import mean_noise_scale, measured_noise
+from bigbatch.planning.noise import mean_noise_scale, measured_noise
 from bigbatch.report.groups import Group, group_runs
 from bigbatch.report.points import Point
 from bigbatch.report.results import read_results
 from bigbatch.report.verdicts import judge
-from bigbatch.run_record import RunRecord
+from bigbatch.runs.record import RunRecord
 from bigbatch.statistics import Elbow
 from card import RESULTS, write_card
 

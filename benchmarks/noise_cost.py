@@ -13,12 +13,12 @@ from typing import Any
 
 import torch.distributed as dist
 
-from bigbatch.course import NOISE_EVERY
-from bigbatch.launch import Machine, joined
-from bigbatch.presets import find_recipe
-from bigbatch.recipe_file import with_settings
+from bigbatch.processes.join import Machine, joined
+from bigbatch.recipe.course import NOISE_EVERY
+from bigbatch.recipe.file import with_settings
+from bigbatch.recipe.presets import find_recipe
 from bigbatch.reduction.options import AggregationOptions
-from bigbatch.training import Training, build
+from bigbatch.training.state import Training, build
 from card import write_card
 
 WARM = 4  # steps before any is timed

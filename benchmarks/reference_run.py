@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from bigbatch.runs import RunFolder
+from bigbatch.runs.folder import RunFolder
 from card import write_card
 
 

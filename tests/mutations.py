@@ -4,8 +4,8 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from bigbatch.presets import PRESETS
-from bigbatch.recipe_file import to_toml
+from bigbatch.recipe.file import to_toml
+from bigbatch.recipe.presets import PRESETS
 
 Mutation = Callable[[random.Random, str], str | bytes]
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bigbatch.presets import digits
 from bigbatch.recipe import Recipe, Warmup
-from bigbatch.runs import RunFolder
+from bigbatch.recipe.presets import digits
+from bigbatch.recipe.variants import find_variant
+from bigbatch.runs.folder import RunFolder
 from bigbatch.sweep.jobs import Cell, Sweep, plan_sweep
 from bigbatch.sweep.manifest import write_manifest
-from bigbatch.variants import find_variant
 
 REFERENCE = digits().reference.minibatch_size
 FINGERPRINT = "da7a" * 16

@@ -22,8 +22,8 @@ from bigbatch.checkpoint.state import flatten, unflatten
 from bigbatch.checkpoint.weights import export_weights, weights_sha256
 from bigbatch.checkpoint.writer import MAX_FAILURES, CheckpointWriter
 from bigbatch.errors import InputError
-from bigbatch.presets import digits
-from bigbatch.recipe_file import to_toml
+from bigbatch.recipe.file import to_toml
+from bigbatch.recipe.presets import digits
 
 CPU = torch.device("cpu")
 MODEL = {"w": torch.arange(24.0).reshape(2, 3, 4), "steps": torch.tensor(7)}

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigbatch.benchmark.step import gradient_bytes
-from bigbatch.cluster import (
+from bigbatch.errors import InputError
+from bigbatch.planning.cluster import (
     ALGORITHMS,
     GOYAL_2017,
     Cluster,
@@ -19,8 +20,7 @@ from bigbatch.cluster import (
     ring,
     scales,
 )
-from bigbatch.errors import InputError
-from bigbatch.presets import imagenet_resnet50
+from bigbatch.recipe.presets import imagenet_resnet50
 
 IMAGENET_SAMPLES = 1_281_167
 

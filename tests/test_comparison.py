@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from bigbatch.cli import main
 from bigbatch.cli.comparison_lines import comparison_lines, comparison_table
-from bigbatch.comparison import compare, find_parting
-from bigbatch.contract import Difference
 from bigbatch.errors import InputError
-from bigbatch.presets import digits
 from bigbatch.printable import printable
-from bigbatch.recipe_file import with_settings
-from bigbatch.run_record import read_record
+from bigbatch.recipe.file import with_settings
+from bigbatch.recipe.presets import digits
+from bigbatch.runs.comparison import compare, find_parting
+from bigbatch.runs.contract import Difference
+from bigbatch.runs.record import read_record
 
 LINES = [{"iteration": i, "loss": 2.0 - i / 10, "learning_rate": 0.1} for i in range(3)]
 EPOCH = {"epoch": 1, "iteration": 3, "loss": 1.9, "validation_error": 20.0, "seconds": 1.0}

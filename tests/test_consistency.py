@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bigbatch.consistency import Timing, checksum, compare_processes, odd_ones
-from bigbatch.reduction.processes import Processes
+from bigbatch.processes.group import Processes
+from bigbatch.training.consistency import Timing, checksum, compare_processes, odd_ones
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.uint8, torch.complex64]
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigbatch.course import Course
 from bigbatch.errors import InputError
-from bigbatch.gradient_noise import GradientNoise
-from bigbatch.presets import digits
-from bigbatch.recipe_file import with_settings
+from bigbatch.recipe.course import Course
+from bigbatch.recipe.file import with_settings
+from bigbatch.recipe.presets import digits
+from bigbatch.rules.gradient_noise import GradientNoise
 
 N = 1280  # samples of the digits
 

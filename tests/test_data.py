@@ -23,9 +23,9 @@ from bigbatch.data.image_folder import open_image
 from bigbatch.data.loading import load_blocks
 from bigbatch.data.minibatches import Minibatches
 from bigbatch.errors import InputError
-from bigbatch.keyed_random import random_words
 from bigbatch.recipe import Data
-from bigbatch.sampling import WorkerBlock
+from bigbatch.rules.keyed_random import random_words
+from bigbatch.rules.sampling import WorkerBlock
 
 CPU = torch.device("cpu")
 

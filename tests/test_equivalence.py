@@ -150,7 +150,7 @@ def test_scaling_errors_and_margin_scales_the_difference_and_keeps_the_verdict(f
         assert after[size].more_seeds == verdict.more_seeds
 
 
-@given(RUNS, NOISY, MARGINS, st.floats(0, 3))
+@given(RUNS, NOISY, MARGINS, st.integers(0, 192).map(lambda n: n / 64))
 @settings(max_examples=30, deadline=None)
 def test_a_wider_margin_never_takes_a_match_away(runs, reference, margin, wider):
     narrow, wide = (compare({1: runs}, reference, margin=m)[1] for m in (margin, margin + wider))

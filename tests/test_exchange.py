@@ -16,7 +16,7 @@ from bigbatch.reduction.exchange import Exchange
 from bigbatch.reduction.in_memory import InMemoryTransport
 from bigbatch.reduction.three_phase import three_phase
 from bigbatch.reduction.tree import Node, merge_run
-from bigbatch.sampling import worker_block
+from bigbatch.rules.sampling import worker_block
 
 WORLD_SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 16, 32)
 COUNTS = (0, 1, 7, 64, 1000, 100_003)

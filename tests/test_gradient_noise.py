@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from bigbatch.adascale import gain
-from bigbatch.gradient_noise import GradientNoise, RunningNoise, estimate_noise, smoothed_noise_scale
 from bigbatch.norms import norms, sum_rows
+from bigbatch.rules.adascale import gain
+from bigbatch.rules.gradient_noise import GradientNoise, RunningNoise, estimate_noise, smoothed_noise_scale
 from bigbatch.step import Step
 
 MEAN, STD, SIZE = np.array([0.5, -1.0, 2.0]), np.array([3.0, 1.0, 0.5]), 6

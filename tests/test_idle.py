@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from bigbatch.plan import at_reference
-from bigbatch.presets import digits
+from bigbatch.planning.plan import at_reference
 from bigbatch.recipe import effective_fields, flatten
-from bigbatch.recipe_file import with_settings
+from bigbatch.recipe.file import with_settings
+from bigbatch.recipe.presets import digits
 
 
 def effective(*settings):

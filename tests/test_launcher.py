@@ -6,8 +6,8 @@ from itertools import count
 
 import pytest
 
-from bigbatch.launcher import find_cause
-from bigbatch.outcome import (
+from bigbatch.processes.launch import find_cause
+from bigbatch.processes.outcome import (
     STORE,
     Outcome,
     failure_before,

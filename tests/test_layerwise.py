@@ -9,15 +9,15 @@ import torch
 from torch import nn
 
 from bigbatch.errors import InputError
-from bigbatch.launch import Machine
 from bigbatch.models.resnet import cifar_resnet
 from bigbatch.optim import LAMB, LARS, absorbed_state, build_optimizer, layerwise_groups
-from bigbatch.optimizer_options import Optimizer
-from bigbatch.presets import digits
-from bigbatch.recipe_file import with_settings
-from bigbatch.reduction.processes import Processes
-from bigbatch.runs import RunFolder
-from bigbatch.trainer import train
+from bigbatch.processes.group import Processes
+from bigbatch.processes.join import Machine
+from bigbatch.recipe.file import with_settings
+from bigbatch.recipe.optimizer import Optimizer
+from bigbatch.recipe.presets import digits
+from bigbatch.runs.folder import RunFolder
+from bigbatch.training.trainer import train
 
 RATES = (0.1, 0.2, 0.05, 0.3)
 

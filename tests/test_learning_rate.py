@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigbatch.learning_rate import LearningRate, linear_scaling, no_scaling, square_root_scaling
+from bigbatch.rules.learning_rate import LearningRate, linear_scaling, no_scaling, square_root_scaling
 
 RATES = st.floats(1e-4, 10)
 

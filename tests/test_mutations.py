@@ -9,7 +9,7 @@ import pytest
 
 from bigbatch.cli import main
 from bigbatch.errors import InputError
-from bigbatch.recipe_file import from_toml, read_recipe
+from bigbatch.recipe.file import from_toml, read_recipe
 from mutations import mutated_command_lines, mutated_recipes
 
 NUM_RECIPES, NUM_COMMAND_LINES = 750, 350

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from bigbatch.errors import InputError
-from bigbatch.noise_plan import plan_by_noise, prices
-from bigbatch.presets import digits
-from bigbatch.recipe_file import with_settings
-from bigbatch.run_record import read_record
+from bigbatch.planning.noise import plan_by_noise, prices
+from bigbatch.recipe.file import with_settings
+from bigbatch.recipe.presets import digits
+from bigbatch.runs.record import read_record
 
 
 def record(folder, scales, square=2.0):

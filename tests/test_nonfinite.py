@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from bigbatch.nonfinite import find_nonfinite_workers
 from bigbatch.step import Step
+from bigbatch.training.nonfinite import find_nonfinite_workers
 
 LOSS = nn.CrossEntropyLoss(reduction="none")
 

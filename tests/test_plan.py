@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from bigbatch.errors import InputError
-from bigbatch.plan import Plan, at_reference, process_blocks
-from bigbatch.presets import digits, imagenet_resnet50
-from bigbatch.recipe_file import with_settings
+from bigbatch.planning.plan import Plan, at_reference, process_blocks
+from bigbatch.recipe.file import with_settings
+from bigbatch.recipe.presets import digits, imagenet_resnet50
 
 PROMISED = [
     "minibatch_size",

@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
-from bigbatch import progress
-from bigbatch.progress import ProgressDisplay
+from bigbatch.training import progress
+from bigbatch.training.progress import ProgressDisplay
 
 
 def show(monkeypatch, *, is_terminal, is_shown=True):

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigbatch.errors import InputError
-from bigbatch.presets import PRESETS, digits, find_recipe, imagenet_resnet50
 from bigbatch.recipe import MAX_SEED, Data, Model, Warmup, differences
-from bigbatch.recipe_file import from_toml, read_recipe, to_toml, with_settings
+from bigbatch.recipe.file import from_toml, read_recipe, to_toml, with_settings
+from bigbatch.recipe.presets import PRESETS, digits, find_recipe, imagenet_resnet50
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 import torch.distributed as dist
 
-from bigbatch.rendezvous import agree_on_a_word
+from bigbatch.processes.rendezvous import agree_on_a_word
 
-SECONDS = timedelta(seconds=5)
+SECONDS = timedelta(seconds=60)
 
 
 def meet(store, world_size):

@@ -14,7 +14,7 @@ from bigbatch.report.reading import read_runs
 from bigbatch.report.tables import point_rows
 from bigbatch.report.verdicts import judge
 from bigbatch.report.words import headline, largest_matching, sentences
-from bigbatch.run_record import KeptMetrics, RunRecord, read_record
+from bigbatch.runs.record import KeptMetrics, RunRecord, read_record
 from studies import REFERENCE, recipe_of, write_run, write_study
 
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from bigbatch.errors import InputError
-from bigbatch.presets import digits
 from bigbatch.recipe import Warmup
-from bigbatch.recipe_file import with_settings
+from bigbatch.recipe.file import with_settings
+from bigbatch.recipe.presets import digits
+from bigbatch.recipe.variants import parse_variants
 from bigbatch.report.groups import group_runs
 from bigbatch.report.reading import read_runs
 from bigbatch.report.results import results_to_json
@@ -19,7 +20,6 @@ from bigbatch.sweep.jobs import plan_sweep
 from bigbatch.sweep.manifest import NAME, read_manifest, write_manifest
 from bigbatch.sweep.results import gather
 from bigbatch.sweep.states import check_folders, is_to_run, read_states
-from bigbatch.variants import parse_variants
 from studies import recipe_of, write_run, write_sweep
 
 DEEPER = "deeper:model.name=cifar-resnet14"

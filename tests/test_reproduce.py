@@ -9,8 +9,8 @@ import pytest
 
 from bigbatch.cli import main
 from bigbatch.cli.reproduce import MACHINE_OPTIONS, free_folder, reproduce_command, training_arguments
-from bigbatch.run_record import read_record
-from bigbatch.runs import RunFolder
+from bigbatch.runs.folder import RunFolder
+from bigbatch.runs.record import read_record
 
 SMALL = ("--minibatch-size", 256, "--epochs", 1, "--set", "model.width=4")
 

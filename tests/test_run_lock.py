@@ -9,12 +9,12 @@ import sys
 import pytest
 
 from bigbatch.errors import InputError
-from bigbatch.run_lock import is_locked, locked
+from bigbatch.runs.lock import is_locked, locked
 
 HOLD = """
 import os, sys
 from pathlib import Path
-from bigbatch.run_lock import locked
+from bigbatch.runs.lock import locked
 with locked(Path(sys.argv[1])):
     child = os.fork()
     if child == 0:

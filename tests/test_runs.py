@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from bigbatch.errors import InputError
-from bigbatch.presets import digits
-from bigbatch.runs import RunFolder, default_folder, describe_run, run_error
+from bigbatch.recipe.presets import digits
+from bigbatch.runs.folder import RunFolder, default_folder, describe_run, run_error
 
 
 def test_a_new_folder_is_made_and_holds_the_recipe(tmp_path):

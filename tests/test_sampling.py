@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigbatch.errors import InputError
-from bigbatch.sampling import Sampling, check_minibatch_size, permutation, worker_block
+from bigbatch.rules.sampling import Sampling, check_minibatch_size, permutation, worker_block
 
 
 @st.composite

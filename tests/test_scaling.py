@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigbatch.errors import InputError
-from bigbatch.optimizer_options import Optimizer
-from bigbatch.plan import Plan
-from bigbatch.presets import digits
-from bigbatch.recipe_file import from_toml, to_toml, with_settings
-from bigbatch.scaling import (
+from bigbatch.planning.plan import Plan
+from bigbatch.recipe.file import from_toml, to_toml, with_settings
+from bigbatch.recipe.optimizer import Optimizer
+from bigbatch.recipe.presets import digits
+from bigbatch.recipe.scaling import (
     largest_minibatch_size,
     scale_average_decay,
     scale_optimizer,

@@ -8,11 +8,11 @@ import threading
 
 import pytest
 
-from bigbatch.stop_signals import INTERRUPTED, StopSignals
+from bigbatch.processes.stop_signals import INTERRUPTED, StopSignals
 
 PROGRAM = """
 import os, sys, time
-from bigbatch.stop_signals import StopSignals
+from bigbatch.processes.stop_signals import StopSignals
 with StopSignals(lambda: sys.argv[1] == "lost") as signals:
     print("ready", flush=True)
     while not signals.received:

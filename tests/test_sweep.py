@@ -14,15 +14,15 @@ from trial import Trial, children, is_alive
 from bigbatch.cli import main
 from bigbatch.cli.sweep import exit_code_of
 from bigbatch.errors import InputError
-from bigbatch.presets import digits
-from bigbatch.recipe_file import with_settings
-from bigbatch.runs import RunFolder
-from bigbatch.stop_signals import StopSignals
+from bigbatch.processes.stop_signals import StopSignals
+from bigbatch.recipe.file import with_settings
+from bigbatch.recipe.presets import digits
+from bigbatch.recipe.variants import PLAIN, VARIANTS, find_variant
+from bigbatch.runs.folder import RunFolder
 from bigbatch.sweep.children import Child, Ending, ending_of, training_arguments
 from bigbatch.sweep.gpus import default_jobs, find_gpus
 from bigbatch.sweep.runner import Runner
 from bigbatch.sweep.watching import Pace, Running, Watch
-from bigbatch.variants import PLAIN, VARIANTS, find_variant
 
 HERE = {"PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
 TINY = ("--set=model.width=4", "--set=reference.minibatch_size=256", "--set=reference.learning_rate=0.8")
@@ -197,13 +197,15 @@ def test_whatever_ends_it_a_sweep_goes_on_and_repeats_nothing(trial, bigbatch, t
     assert states_of(folder) == {first: "finished", second: "stopped"}
 
     trial.start("--jobs=2").wait_for(lambda: Watch(folder / third).epoch)
+    runs = children(trial.launcher())
+    for run in runs:
+        trial.kill(run, signal.SIGSTOP)  # it must still be going on when it is killed
     assert main([*TINY_SWEEP, "--output", str(folder)]) == 2
     refused = capsys.readouterr().err
     assert f"another sweep is writing to {folder}; wait for it" in refused
     assert refused.count("\n") == 1
     assert main([*TINY_SWEEP, "--output", str(folder), "--show"]) == 0
     assert "running: " in capsys.readouterr().out
-    runs = children(trial.launcher())
     assert runs
     trial.kill(trial.launcher())
     trial.wait()
@@ -254,7 +256,7 @@ def test_a_divergence_is_a_result_and_a_failure_is_named_and_the_sweep_goes_on(b
     runs = json.loads(bigbatch("runs", "s", "--json").stdout)
     assert {Path(row["run"]).name: row["state"] for row in runs} == {
         "recipe-256-seed0": "finished",
-        "huge-256-seed0": "failed",
+        "huge-256-seed0": "diverged",
         "broken-256-seed0": "damaged",  # it has ended before it could say anything
     }
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from bigbatch.cli import main
 from bigbatch.errors import InputError
-from bigbatch.presets import digits, imagenet_resnet50
-from bigbatch.recipe_file import with_settings
+from bigbatch.recipe.file import with_settings
+from bigbatch.recipe.presets import digits, imagenet_resnet50
+from bigbatch.recipe.variants import PLAIN, VARIANTS, parse_variants
 from bigbatch.sweep.jobs import STREAMS, plan_cells, plan_sweep, with_seed
-from bigbatch.variants import PLAIN, VARIANTS, parse_variants
 
 
 @settings(max_examples=50, deadline=None)

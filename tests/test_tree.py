@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigbatch.reduction.tree import BinaryCounter, Node, is_node, merge_run, run_of
-from bigbatch.sampling import worker_block
+from bigbatch.rules.sampling import worker_block
 
 
 def text(left, right):

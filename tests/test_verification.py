@@ -11,9 +11,9 @@ import torch
 from bigbatch.cli.verify import choose_processes
 from bigbatch.data import load_data
 from bigbatch.errors import InputError
-from bigbatch.presets import digits
-from bigbatch.recipe_file import to_toml, with_settings
-from bigbatch.sampling import Sampling
+from bigbatch.recipe.file import to_toml, with_settings
+from bigbatch.recipe.presets import digits
+from bigbatch.rules.sampling import Sampling
 from bigbatch.verification import processes as processes_module
 from bigbatch.verification import shuffling
 from bigbatch.verification.coupling import check_coupling

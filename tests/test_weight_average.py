@@ -10,19 +10,19 @@ from torch import nn
 from bigbatch.checkpoint.loading import load_last_good
 from bigbatch.checkpoint.weights import weights_sha256
 from bigbatch.cli import main
-from bigbatch.epochs import evaluate_training, take_step
 from bigbatch.errors import InputError
-from bigbatch.launch import Machine
-from bigbatch.presets import digits
-from bigbatch.recipe_file import with_settings
+from bigbatch.optim.weight_average import WeightAverage
+from bigbatch.processes.group import Processes
+from bigbatch.processes.join import Machine
+from bigbatch.recipe.file import with_settings
+from bigbatch.recipe.presets import digits
 from bigbatch.reduction.options import AggregationOptions
-from bigbatch.reduction.processes import Processes
-from bigbatch.run_evaluation import evaluate_run, export_run
-from bigbatch.runs import RunFolder
+from bigbatch.runs.folder import RunFolder
 from bigbatch.step import StepOutcome
-from bigbatch.trainer import train
-from bigbatch.training import build
-from bigbatch.weight_average import WeightAverage
+from bigbatch.training.epochs import evaluate_training, take_step
+from bigbatch.training.run_evaluation import evaluate_run, export_run
+from bigbatch.training.state import build
+from bigbatch.training.trainer import train
 
 MACHINE = Machine(Processes(), torch.device("cpu"), threads=1)
 AVERAGED = with_settings(
@@ -151,7 +151,7 @@ def test_a_skipped_update_does_not_count_and_evaluation_takes_the_average(monkey
     assert not all(torch.equal(a, b) for a, b in zip(before, training.average.averages, strict=True))
     seen = []
     monkeypatch.setattr(
-        "bigbatch.epochs.evaluate",
+        "bigbatch.training.epochs.evaluate",
         lambda model, *_, **__: seen.append(weights_sha256(model.state_dict())) or SimpleNamespace(error=1.0),
     )
     evaluate_training(training)

@@ -3,11 +3,14 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from rate_absorbed import RateAbsorbedSGD
+
+FAULT = Path("fault")  # written when it happens
 
 
 def net(hidden=16):
@@ -41,6 +44,7 @@ class FailsOnRank(nn.Module):
     def forward(self, x):
         self.passes_left -= 1
         if int(os.environ.get("RANK", "0")) == self.rank and self.passes_left < 0:
+            FAULT.touch()
             if self.how == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             if self.how == "hang":

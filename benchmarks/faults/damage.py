@@ -21,8 +21,8 @@ from bigbatch.checkpoint.loading import load_last_good
 from bigbatch.checkpoint.manifest import Position, data_path, list_manifests, read_manifest
 from bigbatch.checkpoint.saving import Snapshot, save_checkpoint
 from bigbatch.errors import InputError
-from bigbatch.presets import digits
-from bigbatch.recipe_file import to_toml, with_settings
+from bigbatch.recipe.file import to_toml, with_settings
+from bigbatch.recipe.presets import digits
 
 RECIPE = digits()
 CPU = torch.device("cpu")

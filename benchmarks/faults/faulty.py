@@ -6,9 +6,10 @@ import platform
 import torch
 from torch.utils.data import TensorDataset
 
-from bigbatch import runs, step
+from bigbatch import step
 from bigbatch.data import load_data
 from bigbatch.recipe import Data
+from bigbatch.runs import folder
 
 BAD_SAMPLE = 700
 FLIP_BEFORE = 130  # iterations
@@ -27,8 +28,8 @@ def digits() -> tuple[TensorDataset, TensorDataset]:
     elif fault == "default dtype":
         torch.set_default_dtype(torch.float64)
     elif fault in {"torch", "numpy"}:
-        version = runs.package_version
-        runs.package_version = lambda package: "1.0" if package == fault else version(package)
+        version = folder.package_version
+        folder.package_version = lambda package: "1.0" if package == fault else version(package)
     elif fault == "python":
         platform.python_version = lambda: "2.7"
     elif fault == "flip" and os.environ.get("RANK") == FLIPPED_RANK:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
@@ -16,10 +17,10 @@ from trial import EPOCHS, TINY, Row, Trial, is_alive, stale, undisturbed_sha256
 from bigbatch.checkpoint.loading import load_last_good
 from bigbatch.checkpoint.manifest import Position
 from bigbatch.checkpoint.saving import Snapshot, save_checkpoint, sweep
-from bigbatch.presets import digits
-from bigbatch.recipe_file import to_toml
+from bigbatch.recipe.file import to_toml
+from bigbatch.recipe.presets import digits
 
-START_UP = "import torch, bigbatch.trainer, torch._dynamo; torch.use_deterministic_algorithms(True)"
+START_UP = "import torch, bigbatch.training.trainer, torch._dynamo; torch.use_deterministic_algorithms(True)"
 
 
 def kill_ranks(
@@ -61,6 +62,7 @@ def kill_one(trial: Trial, chance: random.Random) -> float:
     return seconds + trial.wait_for(lambda: trial.num_metrics() > before)
 
 
+@cache
 def start_up_seconds(processes: int) -> float:
     """Return how long so many processes need to import what a training needs; the median of three."""
     times = []

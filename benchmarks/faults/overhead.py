@@ -18,16 +18,16 @@ import torch
 import torch.distributed as dist
 from trial import Row
 
-from bigbatch.consistency import compare_processes
-from bigbatch.epochs import COMPARED_EVERY
-from bigbatch.launch import joined
-from bigbatch.presets import digits
-from bigbatch.progress import ProgressDisplay
-from bigbatch.recipe_file import with_settings
-from bigbatch.recorder import Recorder
+from bigbatch.processes.join import joined
+from bigbatch.recipe.file import with_settings
+from bigbatch.recipe.presets import digits
 from bigbatch.reduction.options import AggregationOptions
-from bigbatch.runs import RunFolder
-from bigbatch.training import Training, build
+from bigbatch.runs.folder import RunFolder
+from bigbatch.training.consistency import compare_processes
+from bigbatch.training.epochs import COMPARED_EVERY
+from bigbatch.training.progress import ProgressDisplay
+from bigbatch.training.recorder import Recorder
+from bigbatch.training.state import Training, build
 
 SECONDS_BETWEEN_SAVES = 10
 MODELS = {

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from emulation import Link, emulated_network, missing, run_group
 
-from bigbatch.communication_figures import draw_all_reduces, size_in_words
+from bigbatch.planning.communication_figures import draw_all_reduces, size_in_words
 from card import RESULTS, write_card
 
 

@@ -17,8 +17,8 @@ import torch.distributed as dist
 from emulation import Link, emulated_network, missing, run_group
 from torch import nn
 
-from bigbatch.launch import Machine, joined
 from bigbatch.models import build_model
+from bigbatch.processes.join import Machine, joined
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.step import Step
 from card import write_card

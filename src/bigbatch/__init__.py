@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from bigbatch.data.minibatches import Minibatches
     from bigbatch.errors import InputError
-    from bigbatch.launch import joined
-    from bigbatch.learning_rate import LearningRate, linear_scaling, no_scaling, square_root_scaling
     from bigbatch.optim import LAMB, LARS, correct_momentum, set_learning_rate
-    from bigbatch.presets import find_recipe
+    from bigbatch.optim.weight_average import WeightAverage
+    from bigbatch.processes.join import joined
     from bigbatch.recipe import Recipe
+    from bigbatch.recipe.presets import find_recipe
     from bigbatch.reduction.options import AggregationOptions
-    from bigbatch.runs import RunFolder
-    from bigbatch.sampling import Sampling
+    from bigbatch.rules.learning_rate import LearningRate, linear_scaling, no_scaling, square_root_scaling
+    from bigbatch.rules.sampling import Sampling
+    from bigbatch.runs.folder import RunFolder
     from bigbatch.step import Step
-    from bigbatch.trainer import train
-    from bigbatch.weight_average import WeightAverage
+    from bigbatch.training.trainer import train
 
 __version__ = "0.1.0"
 
@@ -29,21 +29,21 @@ MODULE_OF: Final = {
     "InputError": "errors",
     "LAMB": "optim",
     "LARS": "optim",
-    "LearningRate": "learning_rate",
+    "LearningRate": "rules.learning_rate",
     "Minibatches": "data.minibatches",
     "Recipe": "recipe",
-    "RunFolder": "runs",
-    "Sampling": "sampling",
+    "RunFolder": "runs.folder",
+    "Sampling": "rules.sampling",
     "Step": "step",
-    "WeightAverage": "weight_average",
+    "WeightAverage": "optim.weight_average",
     "correct_momentum": "optim",
-    "find_recipe": "presets",
-    "joined": "launch",
-    "linear_scaling": "learning_rate",
-    "no_scaling": "learning_rate",
+    "find_recipe": "recipe.presets",
+    "joined": "processes.join",
+    "linear_scaling": "rules.learning_rate",
+    "no_scaling": "rules.learning_rate",
     "set_learning_rate": "optim",
-    "square_root_scaling": "learning_rate",
-    "train": "trainer",
+    "square_root_scaling": "rules.learning_rate",
+    "train": "training.trainer",
 }
 
 __all__ = [

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bigbatch.errors import InputError, nearest
-from bigbatch.run_record import RunRecord, as_number, as_text, read_record
+from bigbatch.runs.record import RunRecord, as_number, as_text, read_record
 from bigbatch.sweep.membership import Membership
 from bigbatch.sweep.states import DIVERGED
 

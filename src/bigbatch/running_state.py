@@ -8,8 +8,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from bigbatch.errors import InputError
+from bigbatch.processes.group import Processes
 from bigbatch.reduction.lost_peer import communicating
-from bigbatch.reduction.processes import Processes
 
 # Counts of forward passes, equal on every worker: restored like a statistic, they need no average.
 STEP_COUNTERS: Final = ("num_batches_tracked",)

@@ -11,19 +11,19 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from bigbatch.errors import InputError
-from bigbatch.gradient_noise import GradientNoise, estimate_noise
-from bigbatch.keyed_random import fold
 from bigbatch.optim import correct_momentum
 from bigbatch.preconditions import LossFunction, check_choices, check_loss, check_model
+from bigbatch.processes.group import Processes
 from bigbatch.reduction.aggregation import Aggregation
 from bigbatch.reduction.agreement import check_agreement
 from bigbatch.reduction.communicator import Communicator
 from bigbatch.reduction.lost_peer import communicating
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.reduction.overlap import Overlap
-from bigbatch.reduction.processes import Processes
+from bigbatch.rules.gradient_noise import GradientNoise, estimate_noise
+from bigbatch.rules.keyed_random import fold
+from bigbatch.rules.sampling import check_minibatch_size, worker_block
 from bigbatch.running_state import RunningState
-from bigbatch.sampling import check_minibatch_size, worker_block
 from bigbatch.seeding import seed_generators
 
 HALF: Final = (torch.float16, torch.bfloat16)

@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bigbatch.attempts import check_attempts, describe_attempt
 from bigbatch.errors import InputError
-from bigbatch.launch import joined
-from bigbatch.presets import digits
+from bigbatch.processes.join import joined
+from bigbatch.recipe.presets import digits
 from bigbatch.reduction.options import AggregationOptions
-from bigbatch.runs import RunFolder
+from bigbatch.runs.folder import RunFolder
 from bigbatch.step import Step
+from bigbatch.training.attempts import check_attempts, describe_attempt
 
 
 def complaint(machine, **of_the_last_rank):

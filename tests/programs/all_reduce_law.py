@@ -5,12 +5,12 @@ from itertools import product
 
 import torch
 
-from bigbatch.launch import joined
+from bigbatch.processes.join import joined
 from bigbatch.reduction.communicator import Communicator
 from bigbatch.reduction.library_collectives import DirectCollectives
 from bigbatch.reduction.options import EXACT_ALGORITHMS
 from bigbatch.reduction.tree import Node, merge_run
-from bigbatch.sampling import worker_block
+from bigbatch.rules.sampling import worker_block
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 

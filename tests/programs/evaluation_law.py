@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from bigbatch.data.in_memory import InMemoryImages
-from bigbatch.evaluation import BLOCK_SIZE, evaluate
-from bigbatch.launch import joined
-from bigbatch.reduction.processes import Processes
+from bigbatch.processes.group import Processes
+from bigbatch.processes.join import joined
+from bigbatch.training.evaluation import BLOCK_SIZE, evaluate
 
 
 class Recording(InMemoryImages):

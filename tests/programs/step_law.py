@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from bigbatch.errors import InputError
-from bigbatch.launch import joined
+from bigbatch.processes.group import Processes
+from bigbatch.processes.join import joined
 from bigbatch.reduction.flat import FlatLayout
 from bigbatch.reduction.options import ALL_REDUCES, AggregationOptions
-from bigbatch.reduction.processes import Processes
 from bigbatch.step import Step
 
 

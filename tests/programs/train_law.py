@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from bigbatch.launch import Machine
-from bigbatch.presets import digits
-from bigbatch.recipe_file import with_settings
-from bigbatch.reduction.processes import Processes
-from bigbatch.runs import RunFolder
-from bigbatch.trainer import train
+from bigbatch.processes.group import Processes
+from bigbatch.processes.join import Machine
+from bigbatch.recipe.file import with_settings
+from bigbatch.recipe.presets import digits
+from bigbatch.runs.folder import RunFolder
+from bigbatch.training.trainer import train
 
 rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 dist.init_process_group(

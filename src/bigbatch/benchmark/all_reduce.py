@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from bigbatch.launch import Machine
+from bigbatch.processes.join import Machine
 from bigbatch.reduction.communicator import Communicator
 from bigbatch.reduction.exchange import AllReduce
 from bigbatch.reduction.lost_peer import communicating

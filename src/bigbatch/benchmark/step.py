@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bigbatch.errors import InputError
-from bigbatch.launch import Machine
 from bigbatch.optim import build_optimizer
+from bigbatch.processes.join import Machine
 from bigbatch.recipe import Recipe
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.step import Step
-from bigbatch.training import build_recipe_model
+from bigbatch.training.state import build_recipe_model
 
 Block = tuple[Tensor, Tensor]
 TakeStep = Callable[[int], None]

@@ -13,9 +13,9 @@ from torch import Tensor
 from bigbatch.checkpoint.manifest import Manifest, data_files, data_path, list_manifests, read_manifest
 from bigbatch.checkpoint.state import unflatten
 from bigbatch.errors import InputError
-from bigbatch.keyed_random import SCHEME
 from bigbatch.recipe import Recipe, differences
-from bigbatch.recipe_file import from_toml
+from bigbatch.recipe.file import from_toml
+from bigbatch.rules.keyed_random import SCHEME
 
 Like = Mapping[str, Tensor] | None
 KINDS: Final = {

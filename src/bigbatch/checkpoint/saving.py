@@ -24,8 +24,8 @@ from bigbatch.checkpoint.manifest import (
     read_manifest,
 )
 from bigbatch.checkpoint.state import flatten
-from bigbatch.keyed_random import SCHEME
-from bigbatch.runs import package_version
+from bigbatch.rules.keyed_random import SCHEME
+from bigbatch.runs.folder import package_version
 
 TEMPORARIES_OF_SAFETENSORS: Final = ".tmp*"
 

@@ -10,7 +10,8 @@ from typing import Final, NoReturn
 
 from bigbatch.cli.arguments import parse
 from bigbatch.errors import InputError, NonFiniteError, PeerLostError, ProcessFailedError, SaveError
-from bigbatch.outcome import (
+from bigbatch.printable import printable
+from bigbatch.processes.outcome import (
     FAILURE,
     INTERRUPTED,
     STORE,
@@ -20,8 +21,7 @@ from bigbatch.outcome import (
     read_outcome,
     report_outcome,
 )
-from bigbatch.parent import LAUNCHER, die_with_launcher
-from bigbatch.printable import printable
+from bigbatch.processes.parent import LAUNCHER, die_with_launcher
 
 LONGEST_LINE: Final = 2_000
 

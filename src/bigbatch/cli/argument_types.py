@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from bigbatch.errors import nearest
-from bigbatch.launch_options import MAX_SECONDS
-from bigbatch.runs import LAST_EPOCHS
+from bigbatch.recipe.launch import MAX_SECONDS
+from bigbatch.runs.folder import LAST_EPOCHS
 
 LARGEST_BUFFER: Final = 1 << 30
 MOST_PROCESSES: Final = 1 << 16

@@ -12,10 +12,10 @@ from bigbatch.cli.parser import Parser, add_command, add_machine, add_recipe
 from bigbatch.cli.processes import processes_to_launch
 from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.cli.tables import print_table
-from bigbatch.communication_figures import draw_all_reduces, size_in_words
 from bigbatch.errors import InputError
-from bigbatch.launch_options import Launch
-from bigbatch.place import find_place
+from bigbatch.planning.communication_figures import draw_all_reduces, size_in_words
+from bigbatch.processes.place import find_place
+from bigbatch.recipe.launch import Launch
 
 if TYPE_CHECKING:
     from bigbatch.cli.parser import Commands
@@ -55,8 +55,8 @@ def bench_step_command(options: argparse.Namespace, arguments: Sequence[str]) ->
     recipe = resolve_recipe(options)
     aggregation = resolve_aggregation(options)
     from bigbatch.benchmark.step import bench_step, find_input
-    from bigbatch.launch import joined
-    from bigbatch.launcher import launch
+    from bigbatch.processes.join import joined
+    from bigbatch.processes.launch import launch
 
     place = find_place(os.environ)
     processes = processes_to_launch(options, place, worker_count=recipe.worker_count)
@@ -95,8 +95,8 @@ def _sentences(result: dict[str, Any]) -> str:
 
 def bench_all_reduce_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     """Time the all-reduces here if this is one process of several, otherwise start the processes."""
-    from bigbatch.launch import joined
-    from bigbatch.launcher import launch
+    from bigbatch.processes.join import joined
+    from bigbatch.processes.launch import launch
 
     place = find_place(os.environ)
     if (place.world_size if place else options.processes) == 1:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from bigbatch.comparison import Comparison, Parting
-from bigbatch.contract import Difference, in_words
-from bigbatch.run_record import FINISHED, RunRecord
+from bigbatch.runs.comparison import Comparison, Parting
+from bigbatch.runs.contract import Difference, in_words
+from bigbatch.runs.record import FINISHED, RunRecord
 
 WIDEST_NAME: Final = 32
 LINE_BY_LINE: Final = "line by line"

@@ -8,9 +8,9 @@ from bigbatch.cli.argument_types import file_or_folder
 from bigbatch.cli.comparison_lines import comparison_lines, comparison_table
 from bigbatch.cli.json_output import print_json
 from bigbatch.cli.parser import add_command
-from bigbatch.comparison import compare
 from bigbatch.printable import printable
-from bigbatch.run_record import read_record
+from bigbatch.runs.comparison import compare
+from bigbatch.runs.record import read_record
 
 if TYPE_CHECKING:
     from bigbatch.cli.parser import Commands

@@ -9,10 +9,10 @@ from bigbatch.cli.argument_types import file_or_folder
 from bigbatch.cli.json_output import print_json
 from bigbatch.cli.parser import BEST_HELP, add_command, add_machine
 from bigbatch.cli.processes import processes_to_launch
-from bigbatch.launch_options import Launch
-from bigbatch.place import find_place
 from bigbatch.printable import printable
-from bigbatch.runs import RunFolder
+from bigbatch.processes.place import find_place
+from bigbatch.recipe.launch import Launch
+from bigbatch.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from bigbatch.cli.parser import Commands
@@ -30,9 +30,9 @@ def add_evaluate(commands: "Commands") -> None:
 
 def evaluate_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Evaluate here if this is one process of several or the only one asked for, otherwise start the processes."""
-    from bigbatch.launch import joined
-    from bigbatch.launcher import launch
-    from bigbatch.run_evaluation import evaluate_run
+    from bigbatch.processes.join import joined
+    from bigbatch.processes.launch import launch
+    from bigbatch.training.run_evaluation import evaluate_run
 
     place = find_place(os.environ)
     # One process unless more are asked for: starting them takes longer than a small evaluation.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bigbatch.cli.argument_types import file_or_folder
 from bigbatch.cli.parser import BEST_HELP, add_command
 from bigbatch.printable import printable
-from bigbatch.runs import RunFolder
+from bigbatch.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from bigbatch.cli.parser import Commands
@@ -27,7 +27,7 @@ def add_export(commands: "Commands") -> None:
 def export_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     """Write the weights of a run as a safetensors file."""
     del arguments
-    from bigbatch.run_evaluation import export_run
+    from bigbatch.training.run_evaluation import export_run
 
     result = export_run(RunFolder(options.folder), options.file, best=options.best)
     is_average = "average_sha256" in result

@@ -8,21 +8,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bigbatch.adaptive_plan import updates_by_size
 from bigbatch.cli.argument_types import figure_file, file_or_folder, iterations, process_count
 from bigbatch.cli.json_output import print_json
 from bigbatch.cli.parser import add_command, add_recipe
 from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.cli.tables import cell, print_table
-from bigbatch.cluster import Prediction, into_buckets, parse_cluster, predict, scales
-from bigbatch.communication_figures import draw_predictions
 from bigbatch.data import count_train_samples
 from bigbatch.errors import InputError
-from bigbatch.noise_plan import NoisePlan, plan_by_noise
-from bigbatch.plan import Plan, process_blocks
+from bigbatch.planning.adaptive import updates_by_size
+from bigbatch.planning.cluster import Prediction, into_buckets, parse_cluster, predict, scales
+from bigbatch.planning.communication_figures import draw_predictions
+from bigbatch.planning.noise import NoisePlan, plan_by_noise
+from bigbatch.planning.plan import Plan, process_blocks
 from bigbatch.printable import printable
 from bigbatch.recipe import Recipe
-from bigbatch.run_record import read_record
+from bigbatch.runs.record import read_record
 
 if TYPE_CHECKING:
     from bigbatch.cli.parser import Commands

@@ -3,7 +3,7 @@
 import argparse
 
 from bigbatch.errors import InputError
-from bigbatch.place import Place
+from bigbatch.processes.place import Place
 
 
 def processes_to_launch(options: argparse.Namespace, place: Place | None, *, worker_count: int) -> int:
@@ -12,7 +12,7 @@ def processes_to_launch(options: argparse.Namespace, place: Place | None, *, wor
     Raises:
         InputError: --processes contradicts the group that this process is one of.
     """
-    from bigbatch.launch import default_process_count
+    from bigbatch.processes.join import default_process_count
 
     if place is None:
         processes: int = options.processes or default_process_count(worker_count)

@@ -3,9 +3,9 @@
 import argparse
 from typing import Final
 
-from bigbatch.presets import find_recipe
 from bigbatch.recipe import Recipe
-from bigbatch.recipe_file import with_settings
+from bigbatch.recipe.file import with_settings
+from bigbatch.recipe.presets import find_recipe
 
 FIELD_OF: Final = {
     "minibatch_size": "minibatch_size",

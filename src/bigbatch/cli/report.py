@@ -13,7 +13,7 @@ from bigbatch.cli.tables import cell, print_table
 from bigbatch.errors import InputError
 from bigbatch.printable import printable
 from bigbatch.report import AUTO, KINDS, PAGE
-from bigbatch.runs import LAST_EPOCHS
+from bigbatch.runs.folder import LAST_EPOCHS
 
 if TYPE_CHECKING:
     from bigbatch.cli.parser import Commands

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 from bigbatch.cli.argument_types import file_or_folder
 from bigbatch.cli.comparison_lines import comparison_lines
 from bigbatch.cli.parser import add_command, add_machine, add_set
-from bigbatch.comparison import compare
 from bigbatch.errors import InputError
-from bigbatch.place import find_place
 from bigbatch.printable import printable
+from bigbatch.processes.place import find_place
 from bigbatch.recipe import Recipe
-from bigbatch.recipe_file import to_toml, with_settings
+from bigbatch.recipe.file import to_toml, with_settings
 from bigbatch.reduction.options import NATIVE
-from bigbatch.run_record import FINISHED, RunRecord, read_record
+from bigbatch.runs.comparison import compare
+from bigbatch.runs.record import FINISHED, RunRecord, read_record
 from bigbatch.user_code import is_user_code
 
 DIFFERENT: Final = 1  # the exit code

@@ -19,17 +19,17 @@ from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.cli.sweep_tables import print_planned, print_results
 from bigbatch.data.presence import check_presence
 from bigbatch.errors import InputError
-from bigbatch.outcome import FAILURE, STOPPED
-from bigbatch.place import find_place
 from bigbatch.printable import printable
-from bigbatch.run_lock import locked
-from bigbatch.run_record import FAILED, INTERRUPTED
-from bigbatch.stop_signals import StopSignals
+from bigbatch.processes.outcome import FAILURE, STOPPED
+from bigbatch.processes.place import find_place
+from bigbatch.processes.stop_signals import StopSignals
+from bigbatch.recipe.variants import FORMS, PLAIN, VARIANTS, parse_variants
+from bigbatch.runs.lock import locked
+from bigbatch.runs.record import FAILED, INTERRUPTED
 from bigbatch.sweep.gpus import default_jobs, find_gpus
 from bigbatch.sweep.jobs import STREAMS, Job, Sweep, plan_sweep
 from bigbatch.sweep.manifest import write_manifest
 from bigbatch.sweep.states import check_folders, check_writers, is_to_run, read_states
-from bigbatch.variants import FORMS, PLAIN, VARIANTS, parse_variants
 
 if TYPE_CHECKING:
     from bigbatch.cli.parser import Commands

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from bigbatch.cli.json_output import print_json
 from bigbatch.cli.tables import cell, print_table
 from bigbatch.printable import printable
-from bigbatch.run_record import FAILED
+from bigbatch.runs.record import FAILED
 from bigbatch.sweep.jobs import Job, Sweep
 from bigbatch.sweep.states import DIVERGED, MISSING, SKIPPED, State
 

@@ -13,13 +13,13 @@ from bigbatch.cli.processes import processes_to_launch
 from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.cli.reliability_options import add_reliability
 from bigbatch.data import count_train_samples
-from bigbatch.outcome import STOPPED
-from bigbatch.place import find_place
 from bigbatch.printable import printable
+from bigbatch.processes.outcome import STOPPED
+from bigbatch.processes.place import find_place
 from bigbatch.recipe import Recipe
-from bigbatch.run_lock import check_unlocked
-from bigbatch.runs import RunFolder, default_folder
-from bigbatch.sampling import worker_block
+from bigbatch.rules.sampling import worker_block
+from bigbatch.runs.folder import RunFolder, default_folder
+from bigbatch.runs.lock import check_unlocked
 from bigbatch.user_code import is_user_code
 
 if TYPE_CHECKING:
@@ -62,10 +62,10 @@ def train_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         check_unlocked(folder.path)
         folder.check(recipe, resume=is_resumed)
 
-    from bigbatch.launch import joined
+    from bigbatch.processes.join import joined
 
     if processes := processes_to_launch(options, place, worker_count=recipe.initial_worker_count):
-        from bigbatch.launcher import launch
+        from bigbatch.processes.launch import launch
 
         return launch(
             [*arguments, "--output", str(folder.path), "--processes", str(processes)],
@@ -73,7 +73,7 @@ def train_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
             max_restarts=recipe.launch.max_restarts,
             stop_seconds=recipe.launch.timeout_seconds,
         )
-    from bigbatch.trainer import train
+    from bigbatch.training.trainer import train
 
     with joined(threads=options.threads_per_process, timeout_seconds=recipe.launch.timeout_seconds) as machine:
         summary = train(

@@ -11,8 +11,8 @@ from bigbatch.cli.json_output import print_json
 from bigbatch.cli.parser import add_command, add_recipe
 from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.errors import InputError
-from bigbatch.place import find_place
-from bigbatch.sampling import worker_block
+from bigbatch.processes.place import find_place
+from bigbatch.rules.sampling import worker_block
 
 if TYPE_CHECKING:
     from bigbatch.verification.check import Check
@@ -62,7 +62,7 @@ def verify_command(options: argparse.Namespace, arguments: Sequence[str]) -> int
         raise InputError(msg)
     processes = choose_processes(options.processes, recipe.initial_worker_count)
 
-    from bigbatch.launch import joined
+    from bigbatch.processes.join import joined
     from bigbatch.verification.verify import verify
 
     with joined() as machine:

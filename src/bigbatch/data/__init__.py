@@ -65,7 +65,7 @@ def _loader(name: str) -> Callable[[Data], "Splits"]:
 def _load_user_data(recipe: Data) -> "Splits":
     """Call the user's callable, which returns (training dataset, validation dataset) of (image, label) samples."""
     from bigbatch.data.dataset import MapDataset, Splits, sample_fingerprint
-    from bigbatch.keyed_random import fold
+    from bigbatch.rules.keyed_random import fold
     from bigbatch.seeding import seed_generators
 
     seed_generators(fold("data"))  # a random split must be the same on every process and in every run

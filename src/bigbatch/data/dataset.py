@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.data import default_collate
 
 from bigbatch.errors import InputError
-from bigbatch.keyed_random import random_words
+from bigbatch.rules.keyed_random import random_words
 from bigbatch.seeding import seed_generators
 
 NUM_FINGERPRINTED: Final = 16

@@ -17,9 +17,9 @@ from bigbatch.data.dataset import Splits
 from bigbatch.data.listing import Listing, find_split, list_split
 from bigbatch.data.presence import IMAGE_FOLDER, VALIDATION_NAMES
 from bigbatch.errors import InputError
-from bigbatch.keyed_random import below, random_words
 from bigbatch.paths import is_file
 from bigbatch.recipe import Data
+from bigbatch.rules.keyed_random import below, random_words
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,10 +9,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bigbatch.data.dataset import Batch, BlockDataset
 from bigbatch.errors import InputError
-from bigbatch.keyed_random import fold
-from bigbatch.parent import die_with_parent
-from bigbatch.sampling import WorkerBlock
-from bigbatch.stop_signals import outlive_stop_signals
+from bigbatch.processes.parent import die_with_parent
+from bigbatch.processes.stop_signals import outlive_stop_signals
+from bigbatch.rules.keyed_random import fold
+from bigbatch.rules.sampling import WorkerBlock
 
 
 def load_blocks(

@@ -9,8 +9,8 @@ import torch.distributed as dist
 
 from bigbatch.data.dataset import Batch, BlockDataset, MapDataset
 from bigbatch.data.loading import load_blocks
-from bigbatch.reduction.processes import Processes
-from bigbatch.sampling import Sampling, worker_block
+from bigbatch.processes.group import Processes
+from bigbatch.rules.sampling import Sampling, worker_block
 
 
 class Minibatches:

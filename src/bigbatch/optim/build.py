@@ -9,7 +9,7 @@ from torch import nn
 from bigbatch.errors import InputError
 from bigbatch.optim.groups import layerwise_groups, weight_decay_groups
 from bigbatch.optim.layerwise import LAMB, LARS
-from bigbatch.optimizer_options import Optimizer, check_optimizer_name
+from bigbatch.recipe.optimizer import Optimizer, check_optimizer_name
 from bigbatch.user_code import call_user_code, is_user_code
 
 Build = Callable[[Optimizer, nn.Module, float], torch.optim.Optimizer]

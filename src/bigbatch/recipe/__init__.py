@@ -1,13 +1,13 @@
 """A recipe: one frozen value that says all there is to say about a training, and nothing about the machine."""
 
-from bigbatch.growth import Growth
-from bigbatch.launch_options import Checkpoints, Launch
-from bigbatch.optimizer_options import Average, Optimizer
 from bigbatch.recipe.checks import MAX_SEED, PRECISIONS
 from bigbatch.recipe.differences import NOT_OF_THE_RESULT, differences, flatten
 from bigbatch.recipe.idle import effective_fields, switched_on_fields
+from bigbatch.recipe.launch import Checkpoints, Launch
+from bigbatch.recipe.optimizer import Average, Optimizer
 from bigbatch.recipe.recipe import Recipe
 from bigbatch.recipe.sections import Data, Model, Reference, Scaling, Schedule, Seeds, Warmup
+from bigbatch.rules.growth import Growth
 
 __all__ = [
     "MAX_SEED",

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from bigbatch.errors import InputError, nearest
-from bigbatch.growth import GROWTHS
-from bigbatch.learning_rate import SCALING_RULES, SCHEDULES, WARMUPS
 from bigbatch.losses import check_loss_name
 from bigbatch.models.names import check_model_name
-from bigbatch.optimizer_options import ADAM_LIKE, BY_SQUARE_ROOT, LAYERWISE, check_optimizer_name
-from bigbatch.sampling import check_minibatch_size
-from bigbatch.scaling import KEEP, SQUARE_ROOT, WEIGHT_DECAY_RULES
+from bigbatch.recipe.optimizer import ADAM_LIKE, BY_SQUARE_ROOT, LAYERWISE, check_optimizer_name
+from bigbatch.recipe.scaling import KEEP, SQUARE_ROOT, WEIGHT_DECAY_RULES
+from bigbatch.rules.growth import GROWTHS
+from bigbatch.rules.learning_rate import SCALING_RULES, SCHEDULES, WARMUPS
+from bigbatch.rules.sampling import check_minibatch_size
 from bigbatch.user_code import is_user_code
 
 if TYPE_CHECKING:

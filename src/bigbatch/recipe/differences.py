@@ -14,7 +14,7 @@ def differences(old: Recipe, new: Recipe) -> list[str]:
     Where the data lies is left out (what it is, its fingerprint says), and how the run is launched and saved.
 
     >>> from dataclasses import replace
-    >>> from bigbatch.presets import digits
+    >>> from bigbatch.recipe.presets import digits
     >>> small = digits()
     >>> differences(small, replace(small, minibatch_size=32))
     ['minibatch_size: 16 -> 32']

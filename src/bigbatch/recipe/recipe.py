@@ -3,16 +3,16 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bigbatch.adascale import ADASCALE
-from bigbatch.growth import Growth
-from bigbatch.launch_options import Checkpoints, Launch
-from bigbatch.learning_rate import SCALING_RULES, LearningRate
 from bigbatch.losses import CROSS_ENTROPY
-from bigbatch.optimizer_options import Average, Optimizer
 from bigbatch.recipe.checks import check_recipe
+from bigbatch.recipe.launch import Checkpoints, Launch
+from bigbatch.recipe.optimizer import Average, Optimizer
+from bigbatch.recipe.scaling import scale_average_decay, scale_optimizer
 from bigbatch.recipe.sections import Data, Model, Reference, Scaling, Schedule, Seeds, Warmup
-from bigbatch.sampling import Sampling, check_minibatch_size
-from bigbatch.scaling import scale_average_decay, scale_optimizer
+from bigbatch.rules.adascale import ADASCALE
+from bigbatch.rules.growth import Growth
+from bigbatch.rules.learning_rate import SCALING_RULES, LearningRate
+from bigbatch.rules.sampling import Sampling, check_minibatch_size
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from bigbatch.errors import InputError
+from bigbatch.processes.group import Processes
 from bigbatch.reduction.lost_peer import communicating
-from bigbatch.reduction.processes import Processes
 
 TEXT_BYTES = 160
 

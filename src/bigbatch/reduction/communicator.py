@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.futures import Future
 
 from bigbatch.errors import InputError
-from bigbatch.place import find_place
+from bigbatch.processes.group import Processes
+from bigbatch.processes.place import find_place
 from bigbatch.reduction.binary_blocks import binary_blocks
 from bigbatch.reduction.choice import Choice, choose
 from bigbatch.reduction.communication import Communication, StreamCommunication, ThreadCommunication
@@ -23,11 +24,10 @@ from bigbatch.reduction.library_collectives import DirectCollectives, NativeAllR
 from bigbatch.reduction.lost_peer import communicating
 from bigbatch.reduction.options import AUTO, NATIVE
 from bigbatch.reduction.process_group import ProcessGroupTransport
-from bigbatch.reduction.processes import Processes
 from bigbatch.reduction.schedule import MakeSchedule
 from bigbatch.reduction.three_phase import three_phase
 from bigbatch.reduction.tree import Node, merge_run, run_of
-from bigbatch.sampling import worker_block
+from bigbatch.rules.sampling import worker_block
 
 NUM_LANES: Final = 2  # on CPUs; measured: with one the wire idles between two rounds, a third gained nothing clear
 

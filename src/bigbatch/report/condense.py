@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-from bigbatch.run_record import KeptMetrics, RunRecord, as_number
+from bigbatch.runs.record import KeptMetrics, RunRecord, as_number
 
 MOST_POINTS: Final = 200
 LARGEST: Final = 1e30  # of a number that is worth drawing

@@ -8,7 +8,7 @@ from bigbatch.printable import printable
 from bigbatch.report.groups import Group
 from bigbatch.report.labels import columns_for, shortened
 from bigbatch.report.size_axis import size_axis
-from bigbatch.run_record import RunRecord, as_number
+from bigbatch.runs.record import RunRecord, as_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,8 +4,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bigbatch.gradient_noise import smoothed_noise_scale
-from bigbatch.run_record import RunRecord, as_number
+from bigbatch.rules.gradient_noise import smoothed_noise_scale
+from bigbatch.runs.record import RunRecord, as_number
 
 HORIZON, SHORTEST = 20, 5  # the noise scale is averaged over about a 20th of a run, at least 5 measurements
 

@@ -8,7 +8,7 @@ from bigbatch.figures import plain_numbers, series_style, whole_numbers
 from bigbatch.printable import printable
 from bigbatch.report.curves import error_curve
 from bigbatch.report.tables import rate_of
-from bigbatch.run_record import FINISHED, RunRecord, as_text
+from bigbatch.runs.record import FINISHED, RunRecord, as_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bigbatch.contract import FOR_PEOPLE
 from bigbatch.recipe import NOT_OF_THE_RESULT, effective_fields
 from bigbatch.reduction.options import NATIVE
 from bigbatch.report.points import OF_THE_SEED
-from bigbatch.run_record import RunRecord, as_text
+from bigbatch.runs.contract import FOR_PEOPLE
+from bigbatch.runs.record import RunRecord, as_text
 
 OF_THE_GROUP: Final = ("data.name", "model.name", "model.width", "model.arguments.")
 

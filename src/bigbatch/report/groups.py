@@ -10,7 +10,7 @@ from bigbatch.report.families import Family, find_families
 from bigbatch.report.labels import shortened
 from bigbatch.report.points import Point, size_of
 from bigbatch.report.series import Series, reference_size_of, split_into_series
-from bigbatch.run_record import RunRecord, as_text
+from bigbatch.runs.record import RunRecord, as_text
 
 LONGEST_TITLE: Final = 80
 HASH_DIGITS: Final = 8

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from bigbatch.contract import in_words
 from bigbatch.printable import printable
+from bigbatch.runs.contract import in_words
 
 LONGEST: Final = 48
 

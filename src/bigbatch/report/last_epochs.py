@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from bigbatch.run_record import RunRecord, as_number
-from bigbatch.runs import LAST_EPOCHS, run_error
+from bigbatch.runs.folder import LAST_EPOCHS, run_error
+from bigbatch.runs.record import RunRecord, as_number
 
 
 def judged_by_last(runs: Iterable[RunRecord], number: int) -> list[RunRecord]:

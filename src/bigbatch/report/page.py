@@ -18,7 +18,7 @@ from bigbatch.report.results import Runs, results_to_json
 from bigbatch.report.sections import Section, section_of
 from bigbatch.report.tables import justify, page_row
 from bigbatch.report.verdicts import judge
-from bigbatch.runs import LAST_EPOCHS, package_version
+from bigbatch.runs.folder import LAST_EPOCHS, package_version
 
 RESULTS: Final = "runs.json"
 NEEDED: Final = {"matplotlib": "plot", "jinja2": "plot", "scipy": "stats"}  # package: the extra that installs it

@@ -2,13 +2,13 @@
 
 from typing import Final
 
-from bigbatch.contract import FOR_PEOPLE
-from bigbatch.presets import PRESETS
 from bigbatch.recipe import NOT_OF_THE_RESULT, effective_fields, flatten
+from bigbatch.recipe.presets import PRESETS
 from bigbatch.reduction.options import NATIVE
 from bigbatch.report.families import OF_THE_GROUP
 from bigbatch.report.points import OF_THE_SEED, SIZE
-from bigbatch.run_record import RunRecord
+from bigbatch.runs.contract import FOR_PEOPLE
+from bigbatch.runs.record import RunRecord
 
 SCALING: Final = "scaling.rule"
 LINEAR: Final = "linear"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from bigbatch.run_record import FINISHED, RunRecord
+from bigbatch.runs.record import FINISHED, RunRecord
 
 SIZE: Final = "minibatch_size"
 OF_THE_SEED: Final = ("seed", "seeds.")

@@ -11,8 +11,8 @@ from bigbatch.ledger import find_runs
 from bigbatch.recipe import Recipe
 from bigbatch.report.condense import condense
 from bigbatch.report.results import Runs, Unreadable, read_results
-from bigbatch.run_record import RunRecord, read_record
-from bigbatch.runs import RunFolder
+from bigbatch.runs.folder import RunFolder
+from bigbatch.runs.record import RunRecord, read_record
 from bigbatch.sweep.manifest import NAME as SWEEP
 from bigbatch.sweep.membership import Membership
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from bigbatch.errors import InputError
 from bigbatch.paths import is_file
-from bigbatch.run_record import KeptMetrics, RunRecord, as_table, as_text, kept_record
+from bigbatch.runs.record import KeptMetrics, RunRecord, as_table, as_text, kept_record
 
 FORMAT: Final = "bigbatch report 1"
 LARGEST_BYTES: Final = 1 << 28

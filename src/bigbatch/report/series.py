@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Final
 
 from bigbatch.printable import printable
+from bigbatch.recipe.variants import PLAIN
 from bigbatch.report.labels import variant_label
 from bigbatch.report.plainness import REDUCTION, SCALING, plainness, series_fields, unusual
 from bigbatch.report.points import Point, size_of, whole_number
 from bigbatch.report.trainings import REFERENCE_SIZE, Training, trainings_of
-from bigbatch.run_record import RunRecord
-from bigbatch.variants import PLAIN
+from bigbatch.runs.record import RunRecord
 
 WORKER_SIZE: Final = "worker_minibatch_size"
 

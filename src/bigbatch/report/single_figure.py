@@ -11,8 +11,8 @@ from bigbatch.report.groups import Group, group_runs
 from bigbatch.report.last_epochs import error_in_words, judged_by_last
 from bigbatch.report.size_figure import draw_error_by_size
 from bigbatch.report.verdicts import judge
-from bigbatch.run_record import RunRecord
-from bigbatch.runs import LAST_EPOCHS
+from bigbatch.runs.folder import LAST_EPOCHS
+from bigbatch.runs.record import RunRecord
 
 
 def draw_figure(

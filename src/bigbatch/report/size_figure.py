@@ -14,7 +14,7 @@ from bigbatch.report.labels import columns_for, shortened
 from bigbatch.report.points import Point
 from bigbatch.report.series import Series
 from bigbatch.report.size_axis import size_axis
-from bigbatch.run_record import FAILED
+from bigbatch.runs.record import FAILED
 from bigbatch.statistics import Elbow, Summary, summarise
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from bigbatch.errors import InputError
 from bigbatch.report.cost_figure import iterations_of, mean_cost, seconds_of
 from bigbatch.report.groups import Group
 from bigbatch.report.points import Point, size_of
-from bigbatch.run_record import FINISHED, RunRecord, as_number, as_text
+from bigbatch.runs.record import FINISHED, RunRecord, as_number, as_text
 from bigbatch.statistics import Judgement, Verdict, summarise
 
 Row = dict[str, str]

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bigbatch.contract import FOR_PEOPLE
 from bigbatch.recipe import NOT_OF_THE_RESULT, switched_on_fields
+from bigbatch.recipe.variants import PLAIN, VARIANTS
 from bigbatch.report.plainness import plainness
 from bigbatch.report.points import OF_THE_SEED, SIZE, size_of
-from bigbatch.run_record import RunRecord
-from bigbatch.variants import PLAIN, VARIANTS
+from bigbatch.runs.contract import FOR_PEOPLE
+from bigbatch.runs.record import RunRecord
 
 IDLE_AT_REFERENCE: Final = ("scaling.", "warmup.", "growth.", "worker_minibatch_size")  # may differ there
 REFERENCE_SIZE: Final = "reference.minibatch_size"

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bigbatch.contract import facts_of, in_words, is_inside
-from bigbatch.run_record import RunRecord
+from bigbatch.runs.contract import facts_of, in_words, is_inside
+from bigbatch.runs.record import RunRecord
 
 MOST_VALUES: Final = 12
 

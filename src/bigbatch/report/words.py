@@ -8,7 +8,7 @@ from bigbatch.report.groups import Group
 from bigbatch.report.points import Point
 from bigbatch.report.series import Series
 from bigbatch.report.varying import Varying, warnings_of
-from bigbatch.run_record import FINISHED
+from bigbatch.runs.record import FINISHED
 from bigbatch.statistics import CANNOT_TELL, MATCHES, WORSE, Judgement, Summary, Verdict
 
 

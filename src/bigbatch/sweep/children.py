@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from bigbatch.errors import InputError
-from bigbatch.outcome import NOT_FINITE, STOPPED
-from bigbatch.parent import LAUNCHER
+from bigbatch.processes.outcome import NOT_FINITE, STOPPED
+from bigbatch.processes.parent import LAUNCHER
 from bigbatch.recipe import NOT_OF_THE_RESULT, flatten
-from bigbatch.run_lock import locked
-from bigbatch.run_record import FAILED, FINISHED, INTERRUPTED
+from bigbatch.runs.lock import locked
+from bigbatch.runs.record import FAILED, FINISHED, INTERRUPTED
 from bigbatch.sweep.jobs import Job
 from bigbatch.sweep.states import DIVERGED, SKIPPED, read_state
 from bigbatch.sweep.watching import Running, Watch

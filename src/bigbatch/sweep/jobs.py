@@ -5,16 +5,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from bigbatch.adaptive_plan import largest_size
-from bigbatch.course import Course
 from bigbatch.data import count_train_samples, known_train_samples
 from bigbatch.errors import InputError
-from bigbatch.plan import at_reference
+from bigbatch.planning.adaptive import largest_size
+from bigbatch.planning.plan import at_reference
 from bigbatch.recipe import Data, Recipe, effective_fields, flatten
-from bigbatch.recipe_file import with_settings
-from bigbatch.runs import RUNS_FOLDER, RunFolder
+from bigbatch.recipe.course import Course
+from bigbatch.recipe.file import with_settings
+from bigbatch.recipe.variants import PLAIN, VARIANTS, Variant
+from bigbatch.runs.folder import RUNS_FOLDER, RunFolder
 from bigbatch.user_code import is_user_code
-from bigbatch.variants import PLAIN, VARIANTS, Variant
 
 STREAMS: Final = ("initialisation", "order", "augmentation")
 MAX_RUNS: Final = 10_000
@@ -180,7 +180,7 @@ def _may_be(recipe: Recipe, sizes: Sequence[str]) -> bool:
 def is_same_training(one: Recipe, other: Recipe) -> bool:
     """Tell whether two recipes differ at most in what does nothing, as a warmup that neither has.
 
-    >>> from bigbatch.presets import digits
+    >>> from bigbatch.recipe.presets import digits
     >>> unscaled = with_settings(digits(), ["scaling.rule=none", "warmup.kind=none"])
     >>> is_same_training(digits(), unscaled)
     True

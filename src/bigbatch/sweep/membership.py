@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bigbatch.errors import InputError
-from bigbatch.run_record import RunRecord
+from bigbatch.runs.record import RunRecord
 from bigbatch.sweep.jobs import Cell
 from bigbatch.sweep.manifest import Manifest, read_manifest
 

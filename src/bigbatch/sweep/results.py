@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from statistics import mean
 from typing import Any
 
-from bigbatch.run_record import FINISHED
+from bigbatch.runs.record import FINISHED
 from bigbatch.statistics import Elbow, Outcomes, Verdict, judge, summarise
 from bigbatch.sweep.jobs import Cell, Job, Sweep
 from bigbatch.sweep.states import DIVERGED, State

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from bigbatch.errors import InputError
-from bigbatch.run_record import FAILED, FINISHED
-from bigbatch.stop_signals import StopSignals
+from bigbatch.processes.stop_signals import StopSignals
+from bigbatch.runs.record import FAILED, FINISHED
 from bigbatch.sweep.children import Child, Ending, ending_of, start
 from bigbatch.sweep.gpus import gpus_of
 from bigbatch.sweep.jobs import Job

@@ -6,9 +6,9 @@ from typing import Final
 
 from bigbatch.errors import InputError
 from bigbatch.paths import is_file
-from bigbatch.run_lock import check_unlocked, is_locked
-from bigbatch.run_record import FAILED, FINISHED, INTERRUPTED, RUNNING, RunRecord, as_number, as_text, read_record
-from bigbatch.runs import RunFolder
+from bigbatch.runs.folder import RunFolder
+from bigbatch.runs.lock import check_unlocked, is_locked
+from bigbatch.runs.record import FAILED, FINISHED, INTERRUPTED, RUNNING, RunRecord, as_number, as_text, read_record
 from bigbatch.sweep.jobs import Job, Sweep
 from bigbatch.sweep.manifest import check_manifest
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 
-from bigbatch.runs import run_error
+from bigbatch.runs.folder import run_error
 from bigbatch.sweep.jobs import Cell, Job
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from bigbatch.recipe import Recipe
-from bigbatch.recipe_file import to_toml
-from bigbatch.runs import RunFolder
+from bigbatch.recipe.file import to_toml
+from bigbatch.runs.folder import RunFolder
 from bigbatch.verification.check import Check, failed, passed
 
 NAME: Final = "same bits"

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from bigbatch.data import load_data
 from bigbatch.data.dataset import batch_digest
 from bigbatch.errors import InputError
-from bigbatch.keyed_random import fold
 from bigbatch.recipe import Recipe
-from bigbatch.recipe_file import read_recipe, to_toml
+from bigbatch.recipe.file import read_recipe, to_toml
+from bigbatch.rules.keyed_random import fold
 
 NUM_READ: Final = 32
 ERROR: Final = "error"

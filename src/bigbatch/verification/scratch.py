@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bigbatch.errors import InputError, first_line
 from bigbatch.optim import build_optimizer, correct_momentum, set_learning_rate
-from bigbatch.optimizer_options import Optimizer
+from bigbatch.recipe.optimizer import Optimizer
 
 
 def scratch_optimizer(

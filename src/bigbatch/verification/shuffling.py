@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bigbatch.data.dataset import BlockDataset
-from bigbatch.keyed_random import fold
 from bigbatch.recipe import Recipe
-from bigbatch.sampling import Sampling, worker_block
+from bigbatch.rules.keyed_random import fold
+from bigbatch.rules.sampling import Sampling, worker_block
 from bigbatch.user_code import is_user_code
 from bigbatch.verification.check import Check, failed, passed
 from bigbatch.verification.reading import read_as_rank, spread

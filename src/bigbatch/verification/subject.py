@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from bigbatch.data.dataset import Splits
 from bigbatch.data.minibatches import Minibatches
-from bigbatch.keyed_random import fold
 from bigbatch.losses import find_loss
 from bigbatch.preconditions import LossFunction
 from bigbatch.recipe import Recipe
+from bigbatch.rules.keyed_random import fold
 from bigbatch.seeding import seed_generators
-from bigbatch.training import build_recipe_model
+from bigbatch.training.state import build_recipe_model
 
 MIN_WORKERS: Final = 2  # with one worker, its mean and the minibatch's mean are the same
 MAX_WORKERS: Final = 4

@@ -1,0 +1,1 @@
+"""What a training will do and take, before it starts. Without torch."""

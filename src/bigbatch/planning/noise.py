@@ -1,0 +1,152 @@
+"""How large the minibatch may become, by the gradient noise scale that a run has measured."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any, Final
+
+from bigbatch.errors import InputError
+from bigbatch.rules.gradient_noise import GradientNoise
+from bigbatch.runs.record import RunRecord, as_number
+
+FEWEST: Final = 10  # measurements
+PAIR: Final = 2
+BEYOND: Final = 4  # times the noise scale, where the table ends
+CAVEAT: Final = (
+    "The noise scale tells the order of magnitude at which larger minibatches stop paying, not where accuracy is lost; "
+    "it grows while training (McCandlish 2018, arXiv 1812.06162), and the useful limit differs widely between "
+    "workloads (Shallue 2018, arXiv 1811.03600): measure it with `bigbatch sweep`."
+)
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a minibatch size costs to the same loss, beside the reference.
+
+    Attributes:
+        minibatch_size: samples per update.
+        iterations: times those of the reference.
+        samples: times those of the reference.
+    """
+
+    minibatch_size: int
+    iterations: float
+    samples: float
+
+
+@dataclass(frozen=True)
+class NoisePlan:
+    """What a run's noise scale says of minibatch sizes.
+
+    Attributes:
+        run: its folder.
+        minibatch_size: of the run.
+        validation_error: of the run, %: the noise of one that has not learnt is no guide. None if it has none.
+        early, middle, late: the noise scale of each third of the training, in samples; infinite where the signal
+            drowns in it.
+        scale: that of the whole training, in which the early gradients, the large ones, count most.
+        prices: of the reference's size, doubled until far past the noise scale.
+    """
+
+    run: str
+    minibatch_size: int
+    validation_error: float | None
+    early: float
+    middle: float
+    late: float
+    scale: float
+    prices: tuple[Price, ...]
+
+    @property
+    def advice(self) -> str:
+        """One sentence, and the caveat."""
+        return (
+            f"well below {self.scale:,.0f} samples a larger minibatch saves iterations nearly in proportion; there a "
+            "training takes twice the fewest samples and twice the fewest iterations that any size can do with, and "
+            f"far above it hardly fewer iterations. {CAVEAT}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        thirds = {"early": self.early, "middle": self.middle, "late": self.late}
+        scales = {name: None if math.isinf(scale) else scale for name, scale in thirds.items()} | {"whole": self.scale}
+        measured = {"minibatch_size": self.minibatch_size, "validation_error": self.validation_error}
+        return {
+            "run": self.run,
+            **measured,
+            "noise_scale": scales,
+            "prices": [vars(p) for p in self.prices],
+            "caveat": CAVEAT,
+        }
+
+
+def plan_by_noise(run: RunRecord, *, reference: int) -> NoisePlan:
+    """Read a run's measurements.
+
+    Args:
+        run: a training whose minibatches had at least two workers.
+        reference: the minibatch size that the others are compared with.
+
+    Raises:
+        InputError: the run has measured too little, or nothing but noise, or none.
+    """
+    measured = measured_noise(run)
+    if len(measured) < FEWEST:
+        msg = (
+            f"{run.path} has measured the gradient's noise {len(measured)} times; it takes a training of at least "
+            f"{FEWEST} measurements, one every eighth iteration, with at least two workers"
+        )
+        raise InputError(msg)
+    early, middle, late = (
+        mean_noise_scale(measured[i * len(measured) // 3 : (i + 1) * len(measured) // 3]) for i in range(3)
+    )
+    scale = mean_noise_scale(measured)
+    if math.isinf(scale):
+        msg = f"{run.path}: the gradient's signal drowns in its noise; measure it at a larger minibatch"
+        raise InputError(msg)
+    if scale <= 0:
+        msg = f"{run.path}: the workers' gradients agree, and there is no noise to plan by; are their samples the same?"
+        raise InputError(msg)
+    costs = tuple(prices(scale, reference=reference))
+    return NoisePlan(str(run.path), run.recipe.minibatch_size, run.validation_error, early, middle, late, scale, costs)
+
+
+def measured_noise(run: RunRecord) -> list[GradientNoise]:
+    """Return a run's estimates of signal and noise, in their order; what is not finite is none."""
+    lines = ((line.get("gradient_square"), line.get("gradient_variance")) for line in run.iterations)
+    pairs = ([number for value in line if (number := as_number(value)) is not None] for line in lines)
+    return [GradientNoise(*pair) for pair in pairs if len(pair) == PAIR and all(map(math.isfinite, pair))]
+
+
+def mean_noise_scale(measured: Sequence[GradientNoise]) -> float:
+    """Return mean tr(Sigma) over mean |G|^2, in samples: a mean of ratios would be biased (arXiv 1812.06162, app. A.1).
+
+    Infinite where the mean of |G|^2 does not come out above 0.
+
+    >>> mean_noise_scale([GradientNoise(4.0, 40.0), GradientNoise(1.0, 60.0)])
+    20.0
+    """
+    square = math.fsum(noise.square for noise in measured)
+    return math.fsum(noise.variance for noise in measured) / square if square > 0 else math.inf
+
+
+def prices(noise_scale: float, *, reference: int) -> list[Price]:
+    """Return what the sizes cost: iterations fall as 1 + noise / B, samples rise as 1 + B / noise (eq. 2.11).
+
+    Both to the same loss, at the rate that is best for each size (McCandlish et al. 2018, arXiv 1812.06162).
+
+    >>> [(p.minibatch_size, p.iterations, p.samples) for p in prices(64.0, reference=64)]
+    [(64, 1.0, 1.0), (128, 0.75, 1.5), (256, 0.625, 2.5)]
+    """
+    sizes = takewhile(
+        lambda size: size <= max(reference, BEYOND * noise_scale), (reference << doubling for doubling in range(64))
+    )
+    return [
+        Price(
+            size,
+            (1 + noise_scale / size) / (1 + noise_scale / reference),
+            (1 + size / noise_scale) / (1 + reference / noise_scale),
+        )
+        for size in sizes
+    ]

@@ -1,0 +1,172 @@
+"""The plan of a training: every derived hyper-parameter, before and after scaling, with its rule and source."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from bigbatch.planning.adaptive import adaptive_rules, adaptive_values, largest_size, rate_at
+from bigbatch.planning.optimizer import optimizer_rules, optimizer_values, optimizer_warnings, rate_source
+from bigbatch.recipe import Recipe
+from bigbatch.recipe.course import Course
+from bigbatch.rules.growth import Growth
+from bigbatch.rules.learning_rate import SCALING_SOURCES, LearningRate
+from bigbatch.rules.sampling import Sampling, worker_block
+
+PAPER: Final = "arXiv 1706.02677"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A derived value: at the reference, at the planned minibatch size, and why."""
+
+    name: str
+    before: str
+    after: str
+    rule: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a recipe means for a data set of a given size.
+
+    Raises:
+        InputError: the minibatch is larger than the data.
+    """
+
+    recipe: Recipe
+    num_samples: int
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the data is cut; while the minibatch has its full size, if it grows."""
+        return self.recipe.sampling(self.num_samples)
+
+    @property
+    def learning_rate(self) -> LearningRate:
+        """The schedule of the rate, over the iterations of a training that keeps its first size."""
+        return Course(self.recipe, self.num_samples).schedule
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user should know before starting."""
+        recipe, found = self.recipe, []
+        limit = recipe.reference.largest_matching
+        if limit and recipe.minibatch_size > limit:
+            found.append(
+                f"minibatch size {recipe.minibatch_size} is past {limit}, the largest known to keep the accuracy of "
+                f"'{recipe.name}': expect a higher error ({PAPER}, figure 1)"
+            )
+        if recipe.warmup_epochs >= recipe.epochs:
+            found.append(
+                f"training ends after {recipe.epochs} epochs, within the warmup of {recipe.warmup_epochs:g}: "
+                "the base learning rate is never reached"
+            )
+        late = [epoch for epoch in recipe.schedule.milestones if epoch >= recipe.epochs]
+        if recipe.schedule.kind == "step" and late:
+            found.append(f"milestones {late} are never reached in {recipe.epochs} epochs")
+        if recipe.growth.kind == "schedule" and (size := largest_size(recipe)) != recipe.minibatch_size:
+            found.append(
+                f"the minibatch grows to {size} at most, for the schedule lowers the rate no further: "
+                f"{recipe.minibatch_size} is never reached"
+            )
+        return found + optimizer_warnings(recipe)
+
+    def to_json(self, at: Sequence[int] = ()) -> dict[str, Any]:
+        """Return every derived value; `at` names iterations whose learning rate is wanted.
+
+        Raises:
+            InputError: an iteration outside the training.
+        """
+        recipe, sampling, rate = self.recipe, self.sampling, self.learning_rate
+        return {
+            "recipe": recipe.name,
+            "minibatch_size": recipe.minibatch_size,
+            "worker_minibatch_size": recipe.worker_minibatch_size,
+            "worker_count": recipe.worker_count,
+            "reference": {
+                "minibatch_size": recipe.reference.minibatch_size,
+                "learning_rate": recipe.reference.learning_rate,
+            },
+            "scaling_rule": recipe.scaling.rule,
+            "base_learning_rate": recipe.base_learning_rate,
+            "warmup": recipe.warmup.kind if recipe.warmup_epochs else "none",
+            "warmup_epochs": recipe.warmup_epochs,
+            "warmup_iterations": rate.warmup_iterations,
+            "warmup_start_learning_rate": rate(0) if rate.warmup_iterations else recipe.base_learning_rate,
+            "schedule": recipe.schedule.kind,
+            "milestone_iterations": list(rate.milestone_iterations) if recipe.schedule.kind == "step" else [],
+            "epochs": recipe.epochs,
+            "num_train_samples": self.num_samples,
+            "samples_dropped_per_epoch": sampling.num_dropped,
+            "iterations_per_epoch": sampling.iterations_per_epoch,
+            **adaptive_values(recipe, self.num_samples),
+            **optimizer_values(recipe),
+            "seed": recipe.seed,
+            "learning_rate_at": {str(iteration): rate_at(recipe, self.num_samples, iteration) for iteration in at},
+            "warnings": self.warnings,
+        }
+
+    def rows(self, at: Sequence[int] = ()) -> list[Row]:
+        """Return the table: each value at the reference and at the planned minibatch size."""
+        before = Plan(at_reference(self.recipe), self.num_samples).to_json()
+        after = self.to_json(at)
+        rules = self._rules(after)
+        rows = [
+            Row(name, _text(before.get(name, "")), _text(after[name]), rule)
+            for name, rule in rules.items()
+            if name in after
+        ]
+        rates = after["learning_rate_at"].items()
+        return rows + [Row(f"learning rate at {i}", "", _text(rate), "warmup, then schedule") for i, rate in rates]
+
+    def _rules(self, after: dict[str, Any]) -> dict[str, str]:
+        fixed = f"kept ({PAPER}, section 2.1)"
+        return {
+            "minibatch_size": "samples per update (kn)",
+            "worker_minibatch_size": f"n: fixed, for batch normalisation makes it part of the loss ({PAPER}, sec. 2.3)",
+            "worker_count": "k = kn / n",
+            "base_learning_rate": rate_source(self.recipe, SCALING_SOURCES[self.recipe.scaling.rule]),
+            "warmup_epochs": f"{after['warmup']}; only above the reference size ({PAPER}, section 2.2)",
+            "warmup_start_learning_rate": "the reference rate",
+            "warmup_iterations": "warmup epochs x iterations per epoch",
+            "epochs": fixed,
+            "iterations_per_epoch": f"of {self.num_samples:,} samples; the last incomplete minibatch is dropped",
+            "samples_dropped_per_epoch": "others in every epoch",
+            "total_iterations": "epochs x iterations per epoch",
+            "milestone_iterations": f"schedule '{self.recipe.schedule.kind}', in epochs ({PAPER}, section 5.1)",
+            **optimizer_rules(self.recipe),
+        } | adaptive_rules(self.recipe)
+
+
+def at_reference(recipe: Recipe) -> Recipe:
+    """Return the recipe at its reference minibatch size; a reference below one worker's size is one smaller worker."""
+    size = recipe.reference.minibatch_size
+    worker = recipe.worker_minibatch_size if size % recipe.worker_minibatch_size == 0 else size
+    rule = "linear" if recipe.is_adascale else recipe.scaling.rule  # at the reference, all rules are one
+    return replace(
+        recipe,
+        minibatch_size=size,
+        worker_minibatch_size=worker,
+        scaling=replace(recipe.scaling, rule=rule),
+        growth=Growth(),
+    )
+
+
+def process_blocks(recipe: Recipe, processes: int) -> list[range]:
+    """Return the workers of each process; of a minibatch that grows, those of the first epoch.
+
+    Raises:
+        InputError: more processes than workers.
+    """
+    count = recipe.initial_worker_count
+    return [worker_block(count, rank=rank, world_size=processes) for rank in range(processes)]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
+    if isinstance(value, dict):
+        return ", ".join(f"{size} from {epoch}" for epoch, size in value.items())
+    return str(value)

@@ -1,0 +1,103 @@
+"""Join the processes that somebody has started: torchrun, srun, or our own launcher."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import torch
+import torch.distributed as dist
+
+from bigbatch.errors import InputError, PeerLostError
+from bigbatch.processes.group import Processes
+from bigbatch.processes.outcome import STORE
+from bigbatch.processes.place import Place, find_place
+from bigbatch.processes.rendezvous import agree_on_a_word
+from bigbatch.recipe.launch import Launch
+
+LOOPBACK: Final = "lo"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What this process computes on.
+
+    Attributes:
+        processes: who takes part in the training.
+        device: of this process.
+        threads: of this process on the CPU; they are a part of what the bits depend on.
+    """
+
+    processes: Processes
+    device: torch.device
+    threads: int
+
+
+def default_process_count(worker_count: int) -> int:
+    """Return as many processes as there are GPUs, or else cores, but no more than workers."""
+    units = torch.cuda.device_count() if torch.cuda.is_available() else len(os.sched_getaffinity(0))
+    return max(1, min(units, worker_count))
+
+
+@contextmanager
+def joined(*, threads: int = 1, timeout_seconds: float = Launch.timeout_seconds) -> Iterator[Machine]:
+    """Join the processes that torchrun or srun has started for the time of a training, or run alone.
+
+    Sets what the bits depend on: the number of threads, and deterministic algorithms.
+
+    Args:
+        threads: of each process on the CPU; other threads, other bits.
+        timeout_seconds: after which a process that does not answer is given up.
+
+    Raises:
+        InputError: more processes on this machine than GPUs.
+        PeerLostError: another process did not come.
+    """
+    place = find_place(os.environ) or Place()
+    device = _prepare_device(place, threads)
+    if place.world_size == 1:
+        yield Machine(Processes(), device, threads)
+        return
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    if place.world_size == place.local_world_size:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK)
+    try:
+        timeout = timedelta(seconds=timeout_seconds)
+        store = _store(place, timeout)
+        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world_size, timeout=timeout)
+    except RuntimeError as error:
+        msg = f"the group of {place.world_size} processes did not come together ({error})"
+        raise PeerLostError(msg) from error
+    yield Machine(Processes(place.rank, place.world_size), device, threads)
+    dist.destroy_process_group()  # after an error the process ends instead: its peers must notice
+
+
+def _prepare_device(place: Place, threads: int) -> torch.device:
+    torch.set_num_threads(threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(mode=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a debugging aid, slow
+    torch.backends.cudnn.benchmark = False
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    if place.local_rank >= torch.cuda.device_count():
+        msg = f"{place.local_world_size} processes need as many GPUs, but this machine has {torch.cuda.device_count()}"
+        raise InputError(msg)
+    device = torch.device("cuda", place.local_rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+def _store(place: Place, timeout: timedelta) -> dist.Store:
+    """Return the store to meet in, with a prefix of this attempt's own: it must not find the addresses of the dead."""
+    if STORE in os.environ:
+        store: dist.Store = dist.FileStore(os.environ[STORE])
+    elif os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":  # torchrun's own store, which outlives an attempt
+        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = dist.TCPStore(address, port, place.world_size, is_master=False, timeout=timeout)
+    else:
+        store = next(iter(dist.rendezvous("env://", place.rank, place.world_size, timeout=timeout)))[0]
+    word = agree_on_a_word(store, rank=place.rank, world_size=place.world_size, timeout=timeout)
+    return dist.PrefixStore(f"bigbatch/{word}", store)

@@ -1,0 +1,120 @@
+"""Recipes that ship with bigbatch: each docstring is its experiment card."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from bigbatch.errors import InputError, nearest
+from bigbatch.paths import is_file
+from bigbatch.recipe import Data, Model, Recipe, Reference, Schedule, Warmup
+from bigbatch.recipe.file import read_recipe
+from bigbatch.recipe.optimizer import Optimizer
+
+
+def digits() -> Recipe:
+    """Handwritten digits, 8x8 (UCI/scikit-learn), embedded: 1,280 to train on, 517 of mostly other writers to validate.
+
+    ResNet-8 of width 16, minibatch 16 at rate 0.05, Nesterov momentum 0.9, weight decay 5e-4, 30 epochs, drops by 10
+    at 15 and 25, crops after padding by one pixel; 3 epochs of gradual warmup above 16. The rate was chosen at 16
+    alone, from 0.025, 0.05 and 0.1 (mean errors of 3 seeds 1.93, 1.29 and 1.42 %). Errors from 16 to
+    1024: benchmarks/results/digits_figure1.md.
+    """
+    return Recipe(
+        name="digits",
+        reference=Reference(minibatch_size=16, learning_rate=0.05),
+        model=Model("cifar-resnet8", width=16),
+        data=Data("digits", augmentation=("crop",)),
+        minibatch_size=16,
+        worker_minibatch_size=16,
+        epochs=30,
+        warmup=Warmup("gradual", epochs=3.0),
+        schedule=Schedule("step", milestones=(15.0, 25.0)),
+        optimizer=Optimizer(weight_decay=5e-4),
+    )
+
+
+def fashion_mnist() -> Recipe:
+    """Fashion-MNIST (Xiao et al. 2017), 28x28 grey: 60,000 to train on, 10,000 to validate.
+
+    ResNet-8 of width 24 with a pooled stem, minibatch 64 at rate 0.1 as two workers of 32, Nesterov momentum 0.9,
+    weight decay 5e-4, 15 epochs of a cosine, flips; 1 epoch of gradual warmup above 64, the paper's share (5 of 90).
+    6.81 % with seed 0 (benchmarks/results/fashion_mnist_reference.md). Chosen at 64, one seed each, with a plain loop:
+    width 16 at rates 0.05, 0.1, 0.2 gave 7.49, 7.39, 7.77 %; weight decay 1e-3 gave 7.86, crops 8.09; width 24 gave
+    7.07.
+    """
+    return Recipe(
+        name="fashion-mnist",
+        reference=Reference(minibatch_size=64, learning_rate=0.1),
+        model=Model("cifar-resnet8", width=24, stem_pool=True),
+        data=Data("fashion-mnist", augmentation=("flip",)),
+        minibatch_size=64,
+        worker_minibatch_size=32,
+        epochs=15,
+        warmup=Warmup("gradual", epochs=1.0),
+        schedule=Schedule("cosine"),
+        optimizer=Optimizer(weight_decay=5e-4),
+    )
+
+
+def cifar10() -> Recipe:
+    """CIFAR-10 (Krizhevsky 2009), 32x32 colour, with the recipe of He et al. 2016a, section 4.2, in fewer epochs.
+
+    ResNet-20, minibatch 128, rate 0.1, weight decay 1e-4, padded crops and flips are He's; 60 epochs with drops at
+    1/2 and 3/4 stand for his 64k iterations (164 epochs, drops at 32k and 48k). Not yet run to its end by this
+    project.
+    """
+    return Recipe(
+        name="cifar10",
+        reference=Reference(minibatch_size=128, learning_rate=0.1),
+        model=Model("cifar-resnet20", width=16),
+        data=Data("cifar10", augmentation=("crop", "flip")),
+        minibatch_size=128,
+        worker_minibatch_size=32,
+        epochs=60,
+        schedule=Schedule("step", milestones=(30.0, 45.0)),
+        optimizer=Optimizer(weight_decay=1e-4),
+    )
+
+
+def imagenet_resnet50() -> Recipe:
+    """ImageNet-1k with ResNet-50, exactly as arXiv 1706.02677, sections 2.2 and 5.1, has it.
+
+    Minibatch 256 at rate 0.1, n = 32 a worker, 90 epochs, drops by 10 at 30, 60 and 80, Nesterov momentum 0.9, weight
+    decay 1e-4 except on batch normalisation, 5 epochs of gradual warmup above 256. The paper's errors: 23.60 % at
+    256, 23.74 % at 8192, 24.79 % at 16k (figure 1). Needs `--set data.path=FOLDER` with train/ and val/ class
+    folders. Not run by this project.
+    """
+    return Recipe(
+        name="imagenet-resnet50",
+        reference=Reference(minibatch_size=256, learning_rate=0.1, largest_matching=8192),
+        model=Model("resnet50"),
+        data=Data("image-folder", augmentation=("random-resized-crop", "flip"), num_train_samples=1_281_167),
+        minibatch_size=256,
+        worker_minibatch_size=32,
+        epochs=90,
+        schedule=Schedule("step", milestones=(30.0, 60.0, 80.0)),
+        optimizer=Optimizer(weight_decay=1e-4, weight_decay_on_biases=True),
+    )
+
+
+PRESETS: Final[dict[str, Callable[[], Recipe]]] = {
+    "digits": digits,
+    "fashion-mnist": fashion_mnist,
+    "cifar10": cifar10,
+    "imagenet-resnet50": imagenet_resnet50,
+}
+
+
+def find_recipe(name: str) -> Recipe:
+    """Return the preset of that name, or read the TOML file.
+
+    Raises:
+        InputError: neither a preset nor a file.
+    """
+    if name in PRESETS:
+        return PRESETS[name]()
+    path = Path(name)
+    if path.suffix == ".toml" or is_file(path):
+        return read_recipe(path)
+    msg = f"'{name}' is neither a preset nor a TOML file; {nearest(name, list(PRESETS))}"
+    raise InputError(msg)

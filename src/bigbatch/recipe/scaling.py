@@ -1,0 +1,123 @@
+"""How what the optimizer is set to follows the minibatch size, besides the learning rate; kappa is kn / reference.
+
+Each rule keeps what the training does within an epoch: a time that is counted in iterations spans the same samples.
+"""
+
+import math
+from dataclasses import replace
+from fractions import Fraction
+from typing import Final
+
+from bigbatch.errors import InputError
+from bigbatch.recipe.optimizer import BY_SQUARE_ROOT, OPTIMIZERS, Optimizer
+
+SQUARE_ROOT: Final = "square-root"
+KEEP, TIMESCALE = "keep", "timescale"
+WEIGHT_DECAY_RULES: Final = (KEEP, TIMESCALE)
+NO_TIMESCALE: Final = ("adam", "lars", "lamb")  # their decay does not shrink a weight by rate * lambda an iteration
+
+
+def scale_optimizer(
+    optimizer: Optimizer, *, rule: str, weight_decay_rule: str, minibatch_size: int, reference: int, rate_ratio: float
+) -> Optimizer:
+    """Return the optimizer's settings at a minibatch size.
+
+    Args:
+        optimizer: its settings at the reference.
+        rule: of the learning rate; "square-root" scales betas and epsilon of adam and adamw too.
+        weight_decay_rule: "keep" or "timescale".
+        minibatch_size: samples per update (kn).
+        reference: those of the reference.
+        rate_ratio: the scaled rate over the reference rate.
+
+    Raises:
+        InputError: the betas allow no such minibatch size, or the optimizer's decay has no timescale.
+
+    >>> adamw = Optimizer("adamw", weight_decay=0.01)
+    >>> sizes = {"minibatch_size": 1024, "reference": 256, "rate_ratio": 2.0}
+    >>> scaled = scale_optimizer(adamw, rule="square-root", weight_decay_rule="timescale", **sizes)
+    >>> scaled.betas, scaled.epsilon, scaled.weight_decay
+    ((0.6, 0.996), 5e-09, 0.02)
+    """
+    if rule == SQUARE_ROOT and optimizer.name in BY_SQUARE_ROOT:
+        beta1, beta2 = (
+            square_root_beta(b, minibatch_size=minibatch_size, reference=reference) for b in optimizer.betas
+        )
+        epsilon = square_root_epsilon(optimizer.epsilon, minibatch_size=minibatch_size, reference=reference)
+        optimizer = replace(optimizer, betas=(beta1, beta2), epsilon=epsilon)
+    if weight_decay_rule == TIMESCALE:
+        if optimizer.name in NO_TIMESCALE:
+            known = ", ".join(name for name in OPTIMIZERS if name not in NO_TIMESCALE)
+            msg = f"scaling.weight_decay 'timescale' is for {known}, not '{optimizer.name}'; use keep"
+            raise InputError(msg)
+        decay = timescale_weight_decay(
+            optimizer.weight_decay, minibatch_size=minibatch_size, reference=reference, rate_ratio=rate_ratio
+        )
+        optimizer = replace(optimizer, weight_decay=decay)
+    return optimizer
+
+
+def square_root_beta(beta: float, *, minibatch_size: int, reference: int) -> float:
+    """Return 1 - kappa * (1 - beta): an average over as many samples (Malladi et al. 2022, arXiv 2205.10287, def. 4.3).
+
+    Raises:
+        InputError: kappa * (1 - beta) is not below 1; names the largest minibatch size.
+
+    >>> square_root_beta(0.9, minibatch_size=512, reference=256)
+    0.8
+    """
+    if minibatch_size == reference:
+        return beta
+    scaled = 1 - Fraction(minibatch_size, reference) * _distance(beta)
+    if minibatch_size > reference and scaled <= 0:
+        msg = (
+            f"the square-root rule allows beta = {beta:g} a minibatch size of at most "
+            f"{largest_minibatch_size(beta, reference=reference)}, not {minibatch_size}: kappa * (1 - beta) must stay "
+            "below 1 (arXiv 2205.10287); take a smaller one, a larger beta, or another scaling.rule"
+        )
+        raise InputError(msg)
+    return float(scaled)
+
+
+def largest_minibatch_size(beta: float, *, reference: int) -> int:
+    """Return the largest minibatch size for which `square_root_beta` is above 0.
+
+    >>> largest_minibatch_size(0.9, reference=256)
+    2559
+    """
+    return max(reference, math.ceil(reference / _distance(beta)) - 1)
+
+
+def _distance(beta: float) -> Fraction:
+    """Return 1 - beta as it is written: 0.1 for 0.9, not 0.09999999999999998."""
+    return 1 - Fraction(repr(beta))
+
+
+def square_root_epsilon(epsilon: float, *, minibatch_size: int, reference: int) -> float:
+    """Return epsilon / sqrt(kappa), as small beside the noise in the gradient (arXiv 2205.10287, definition 4.3).
+
+    >>> square_root_epsilon(1e-8, minibatch_size=1024, reference=256)
+    5e-09
+    """
+    return epsilon / math.sqrt(minibatch_size / reference)
+
+
+def timescale_weight_decay(weight_decay: float, *, minibatch_size: int, reference: int, rate_ratio: float) -> float:
+    """Keep the time of decay in epochs, tau = kn / (rate * lambda * samples) (Wang and Aitchison 2024, 2405.13698).
+
+    So lambda times kappa over `rate_ratio`: lambda as it is under the linear rule, times sqrt(kappa) under the
+    square-root rule, times kappa if the rate is not scaled.
+
+    >>> timescale_weight_decay(0.01, minibatch_size=1024, reference=256, rate_ratio=2.0)
+    0.02
+    """
+    return weight_decay * (minibatch_size / reference / rate_ratio)
+
+
+def scale_average_decay(decay: float, *, minibatch_size: int, reference: int) -> float:
+    """Return rho^kappa: an average over as many samples (Busbridge et al. 2023, arXiv 2307.13813, definition 1.2).
+
+    >>> round(scale_average_decay(0.99, minibatch_size=512, reference=256), 6)
+    0.9801
+    """
+    return decay if minibatch_size == reference else float(decay ** (minibatch_size / reference))

@@ -1,0 +1,148 @@
+"""Which samples make up which minibatch: one shuffle of the data per epoch, divided among the workers.
+
+The paper's fourth precaution (arXiv 1706.02677, section 3). The order is a function of (seed, epoch), the position in
+it is one number, and a process takes the blocks of its workers: no rank ever enters.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bigbatch.errors import InputError
+
+if TYPE_CHECKING:  # numpy is imported where an order is made: the command line starts without it
+    from typing import TypeAlias
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Indices: TypeAlias = NDArray[np.int64]
+
+
+def permutation(num_samples: int, *, seed: int, epoch: int) -> "Indices":
+    """Return the order of the epoch: the samples sorted by a random 64-bit word each, ties by their number.
+
+    >>> permutation(5, seed=0, epoch=0).tolist() == permutation(5, seed=0, epoch=0).tolist()
+    True
+    >>> sorted(permutation(5, seed=0, epoch=1).tolist())
+    [0, 1, 2, 3, 4]
+    """
+    import numpy as np
+
+    from bigbatch.rules.keyed_random import fold, random_words
+
+    words = random_words(fold("order", seed, epoch), np.arange(num_samples))[:, 0]
+    return np.argsort(words, kind="stable")
+
+
+@dataclass(frozen=True)
+class WorkerBlock:
+    """The samples of one worker in one iteration.
+
+    Attributes:
+        epoch: counted from 0; with the sample's number it keys the augmentation.
+        indices: positions in the dataset, shape (worker_minibatch_size,).
+    """
+
+    epoch: int
+    indices: "Indices"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Cut the shuffled epochs into minibatches, and each minibatch into one block a worker.
+
+    The last incomplete minibatch of an epoch is dropped: `num_dropped` samples, others in every epoch.
+
+    Raises:
+        InputError: the minibatch does not divide into workers, or is larger than the data.
+
+    >>> sampling = Sampling(num_samples=10, minibatch_size=4, worker_minibatch_size=2, seed=0)
+    >>> sampling.worker_count, sampling.iterations_per_epoch, sampling.num_dropped
+    (2, 2, 2)
+    """
+
+    num_samples: int
+    minibatch_size: int
+    worker_minibatch_size: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_minibatch_size(self.minibatch_size, self.worker_minibatch_size)
+        if self.minibatch_size > self.num_samples:
+            msg = (
+                f"minibatch_size {self.minibatch_size} is larger than the data set of {self.num_samples} samples; "
+                f"the largest possible is {self.num_samples // self.worker_minibatch_size * self.worker_minibatch_size}"
+            )
+            raise InputError(msg)
+
+    @property
+    def worker_count(self) -> int:
+        """Workers of a minibatch (k)."""
+        return self.minibatch_size // self.worker_minibatch_size
+
+    @property
+    def iterations_per_epoch(self) -> int:
+        """Updates of an epoch."""
+        return self.num_samples // self.minibatch_size
+
+    @property
+    def num_dropped(self) -> int:
+        """Samples that an epoch leaves out."""
+        return self.num_samples - self.iterations_per_epoch * self.minibatch_size
+
+    def epoch(self, epoch: int, workers: range, *, first: int = 0) -> Iterator[WorkerBlock]:
+        """Yield the blocks of `workers` for every iteration of the epoch, from its iteration `first` on.
+
+        The order is worker by worker, iteration by iteration: len(workers) blocks make this process's part of a
+            minibatch.
+        """
+        order = permutation(self.num_samples, seed=self.seed, epoch=epoch)
+        for iteration in range(first, self.iterations_per_epoch):
+            for worker in workers:
+                start = iteration * self.minibatch_size + worker * self.worker_minibatch_size
+                yield WorkerBlock(epoch, order[start : start + self.worker_minibatch_size])
+
+
+def check_minibatch_size(minibatch_size: int, worker_minibatch_size: int) -> None:
+    """Refuse a minibatch that does not divide into whole workers, and name the nearest that do.
+
+    Raises:
+        InputError: not positive, smaller than a worker's part, or not divisible by it.
+    """
+    if worker_minibatch_size < 1:
+        msg = f"worker_minibatch_size must be at least 1, not {worker_minibatch_size}"
+        raise InputError(msg)
+    if minibatch_size < worker_minibatch_size:
+        msg = (
+            f"minibatch_size {minibatch_size} is smaller than worker_minibatch_size {worker_minibatch_size}; "
+            f"the smallest possible is {worker_minibatch_size}"
+        )
+        raise InputError(msg)
+    if minibatch_size % worker_minibatch_size:
+        lower = minibatch_size // worker_minibatch_size * worker_minibatch_size
+        msg = (
+            f"minibatch_size {minibatch_size} is not divisible by worker_minibatch_size {worker_minibatch_size}; "
+            f"the nearest are {lower} and {lower + worker_minibatch_size}"
+        )
+        raise InputError(msg)
+
+
+def worker_block(worker_count: int, *, rank: int, world_size: int) -> range:
+    """Return the contiguous block of workers that process `rank` runs; the first processes take one more if need be.
+
+    Raises:
+        InputError: more processes than workers.
+
+    >>> [worker_block(7, rank=rank, world_size=3) for rank in range(3)]
+    [range(0, 3), range(3, 5), range(5, 7)]
+    """
+    if world_size > worker_count:
+        msg = (
+            f"{world_size} processes are more than the {worker_count} workers of a minibatch; "
+            f"use at most {worker_count} processes or a larger minibatch_size"
+        )
+        raise InputError(msg)
+    share, extra = divmod(worker_count, world_size)
+    start = rank * share + min(rank, extra)
+    return range(start, start + share + (rank < extra))

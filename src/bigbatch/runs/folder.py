@@ -1,0 +1,224 @@
+"""A run's folder: what was run, with what, and what came of it."""
+
+import errno
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from itertools import takewhile
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from bigbatch.atomic_file import write_atomically
+from bigbatch.errors import InputError
+from bigbatch.paths import is_file
+from bigbatch.recipe import Recipe, differences
+from bigbatch.recipe.file import read_recipe, to_toml
+from bigbatch.runs.lock import LOCK
+
+LAST_EPOCHS: Final = 5
+PACKAGES: Final = ("bigbatch", "torch", "numpy")
+RUNS_FOLDER: Final = Path("runs")
+MAX_RUNS: Final = 10_000
+GIT_SECONDS: Final = 10
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run: run.json, recipe.toml, metrics.jsonl, checkpoints/."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The resolved recipe of the run."""
+        return read_recipe(self.path / "recipe.toml")
+
+    def exists(self) -> bool:
+        """Tell whether the folder holds a run."""
+        return is_file(self.path / "recipe.toml")
+
+    def check(self, recipe: Recipe, *, resume: bool) -> None:
+        """Refuse a folder that this run must not write to; nothing in it changes.
+
+        Raises:
+            InputError: it holds another recipe's run, or this one's and `resume` is off, or something else.
+        """
+        if self.exists():
+            changed = differences(self.recipe, recipe)
+            if changed:
+                verb = "cannot resume" if resume else "holds another recipe's run"
+                msg = f"{self.path} {verb}: the recipe differs in {'; '.join(changed)}; choose another --output"
+                raise InputError(msg)
+            if not resume:
+                msg = f"{self.path} already holds this run; add --resume to go on with it, or choose another --output"
+                raise InputError(msg)
+        elif self.path.is_dir() and not {path.name for path in self.path.iterdir()} <= {LOCK}:
+            msg = f"{self.path} is not empty and holds no run; choose another --output"
+            raise InputError(msg)
+        elif self.path.exists() and not self.path.is_dir():
+            msg = f"{self.path} is a file; choose another --output"
+            raise InputError(msg)
+
+    def create(self, recipe: Recipe) -> None:
+        """Make the folder and write the recipe, unless this recipe's run is there; hold its lock (`run_lock`) before.
+
+        Raises:
+            InputError: the folder cannot be written, or holds another recipe's run.
+        """
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            if self.exists():
+                self.check(recipe, resume=True)
+            else:
+                write_atomically(self.path / "recipe.toml", to_toml(recipe).encode())
+        except OSError as error:
+            msg = f"cannot write the run to {self.path} ({error.strerror}); choose another --output"
+            raise InputError(msg) from error
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Replace run.json.
+
+        Raises:
+            OSError: it cannot be written; the old one is still there.
+        """
+        write_atomically(self.path / "run.json", (json.dumps(summary, indent=2) + "\n").encode())
+
+    def read_summary(self) -> dict[str, Any]:
+        """Return run.json.
+
+        Raises:
+            InputError: the folder holds no run, or run.json is damaged.
+        """
+        try:
+            summary = json.loads(_read(self.path / "run.json"))
+        except (OSError, ValueError, RecursionError) as error:
+            msg = f"{self.path} holds no run ({getattr(error, 'strerror', None) or 'run.json is damaged'})"
+            raise InputError(msg) from error
+        if not isinstance(summary, dict):
+            msg = f"{self.path} holds no run (run.json is damaged)"
+            raise InputError(msg)
+        return summary
+
+    def read_summary_or_nothing(self) -> dict[str, Any]:
+        """Return run.json, or nothing where there is none yet or it is damaged."""
+        with suppress(InputError):
+            return self.read_summary()
+        return {}
+
+    def append_metrics(self, *lines: Mapping[str, Any]) -> None:
+        """Append lines to metrics.jsonl.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        with (self.path / "metrics.jsonl").open("ab+") as file:
+            if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+                file.write(b"\n")  # the last writer was killed within a line
+            file.writelines(json.dumps(line).encode() + b"\n" for line in lines)
+
+    def read_epochs(self) -> list[dict[str, Any]]:
+        """Return the epochs' lines of metrics.jsonl in order; one that was repeated after a resumption counts once."""
+        return _last_of_each("epoch", (line for line in self._metrics() if "validation_error" in line))
+
+    def read_iterations(self) -> list[dict[str, Any]]:
+        """Return the iterations' lines of metrics.jsonl in order; one that was repeated counts once, as it was last."""
+        return _last_of_each("iteration", (line for line in self._metrics() if "epoch" not in line))
+
+    def mentions(self, name: str) -> bool:
+        """Tell whether a line of metrics.jsonl has such a value: quicker than to parse them all."""
+        try:
+            return f'"{name}"'.encode() in _read(self.path / "metrics.jsonl")
+        except OSError:
+            return False
+
+    def _metrics(self) -> Iterator[dict[str, Any]]:
+        try:
+            lines = _read(self.path / "metrics.jsonl").split(b"\n")
+        except OSError:
+            return
+        for line in lines:
+            try:
+                values = json.loads(line)
+            except (ValueError, RecursionError):  # the last line of a run that was killed while it wrote
+                continue
+            if isinstance(values, dict):
+                yield values
+
+
+def _read(path: Path) -> bytes:
+    """Read a file; a pipe, whose end may never come, is none."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, f"{path.name} is no file")
+    return path.read_bytes()
+
+
+def _last_of_each(key: str, lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the last line of each number that `key` takes, in the order of the numbers."""
+    last = {line[key]: line for line in lines if isinstance(line.get(key), int)}
+    return [last[number] for number in sorted(last)]
+
+
+def default_folder(recipe: Recipe, *, resume: bool) -> Path:
+    """Return runs/NAME-MINIBATCH-seedSEED; with -2, -3, ... behind it, the next that is free, or the last to resume."""
+    first = RUNS_FOLDER / f"{recipe.name}-{recipe.minibatch_size}-seed{recipe.seed}"
+    taken = list(takewhile(Path.exists, (first, *(Path(f"{first}-{number}") for number in range(2, MAX_RUNS)))))
+    if resume:
+        return taken[-1] if taken else first
+    return first if not taken else Path(f"{first}-{len(taken) + 1}")
+
+
+def run_error(validation_errors: list[float], *, last: int = LAST_EPOCHS) -> float:
+    """Return the error of a run: the median of its last 5 epochs (arXiv 1706.02677, section 5.1), in %.
+
+    >>> run_error([50.0, 3.0, 2.0, 9.0, 2.5, 2.6])
+    2.6
+    """
+    return median(validation_errors[-last:])
+
+
+def describe_run(*, is_writer: bool) -> dict[str, Any]:
+    """Return how, when, where and with what this process was started; the state of git only for the one that writes."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "argv": sys.argv,
+        "versions": {"python": platform.python_version(), **{name: package_version(name) for name in PACKAGES}},
+        "git": _git_state() if is_writer else None,
+        "host": {"machine": platform.machine(), "system": platform.platform(), "cores": os.cpu_count()},
+    }
+
+
+def package_version(package: str) -> str:
+    """Return the installed version of a package."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Return the commit of the current folder and whether it has changes, or None outside a repository."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(_git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=GIT_SECONDS)  # noqa: S603
+    return done.stdout.strip()

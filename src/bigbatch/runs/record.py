@@ -1,0 +1,192 @@
+"""What a run's folder, or what was kept of it, says; read with mistrust: it may be old, damaged or another's."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from bigbatch.errors import InputError
+from bigbatch.processes.outcome import NOT_FINITE
+from bigbatch.recipe import Recipe, flatten
+from bigbatch.recipe.file import from_table
+from bigbatch.runs.lock import is_locked
+from bigbatch.runs.folder import RunFolder, run_error
+
+RUNNING, FINISHED, STOPPED, FAILED = STATUSES = ("running", "finished", "stopped", "failed")
+INTERRUPTED: Final = "interrupted"  # it says that it runs, but nobody writes it
+DEEPEST: Final = 16
+LARGEST: Final = 2**63
+
+
+@dataclass(frozen=True)
+class KeptMetrics:
+    """Lines of metrics.jsonl that were kept of a run whose folder may be gone: of its iterations, and of its epochs."""
+
+    iterations: Sequence[dict[str, Any]]
+    epochs: Sequence[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as its folder tells it; what is missing or of the wrong type is None.
+
+    Attributes:
+        path: its folder.
+        state: running, finished, stopped, failed or interrupted.
+        summary: run.json.
+        kept: the lines of metrics.jsonl, where they do not come from the folder.
+    """
+
+    path: Path
+    state: str
+    summary: Mapping[str, Any]
+    kept: KeptMetrics | None = None
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The recipe that the run was started with.
+
+        Raises:
+            InputError: run.json holds none, or one that this bigbatch refuses.
+        """
+        return from_table(self.summary.get("recipe"), source=f"the recipe in {self.path / 'run.json'}")
+
+    @cached_property
+    def recipe_fields(self) -> dict[str, object]:
+        """Every field of the recipe as `section.field`; of a recipe that this bigbatch refuses, what run.json says."""
+        try:
+            fields = flatten(self.recipe.to_dict())
+        except InputError:
+            fields = flatten(as_table(self.summary.get("recipe")))
+        return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+
+    @cached_property
+    def attempts(self) -> list[dict[str, Any]]:
+        """What run.json says of each attempt, in order."""
+        attempts = self.summary.get("attempts")
+        found = [attempt for attempt in attempts if isinstance(attempt, dict)] if isinstance(attempts, list) else []
+        return found or [dict(self.summary)]
+
+    @cached_property
+    def iterations(self) -> list[dict[str, Any]]:
+        """The iterations' lines of metrics.jsonl, in order, as they are when they are first asked for."""
+        lines = self.kept.iterations if self.kept else RunFolder(self.path).read_iterations()
+        return [line for line in lines if _is_plausible(line)]
+
+    @cached_property
+    def epochs(self) -> list[dict[str, Any]]:
+        """The epochs' lines of metrics.jsonl, in order, as they are when they are first asked for."""
+        lines = self.kept.epochs if self.kept else RunFolder(self.path).read_epochs()
+        return [line for line in lines if _is_plausible(line)]
+
+    @property
+    def num_iterations(self) -> int:
+        """Iterations that the run has recorded."""
+        recorded = self.summary.get("iterations") if self.has_ended or self.kept else None
+        if isinstance(recorded, int) and not isinstance(recorded, bool):
+            return recorded
+        return int(self.iterations[-1]["iteration"]) + 1 if self.iterations else 0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run had the time to write what came of it."""
+        return self.state in {FINISHED, STOPPED, FAILED}
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether a loss, gradient or weight became NaN or infinite: a result, the same in every repetition."""
+        return self.state == FAILED and self.summary.get("exit_code") == NOT_FINITE
+
+    @cached_property
+    def has_skipped_updates(self) -> bool:
+        """Whether an update was left out because it was not finite: then it is another training."""
+        may_have = self.kept or RunFolder(self.path).mentions("skipped")
+        return bool(may_have) and any(line.get("skipped") for line in self.iterations)
+
+    @property
+    def weights(self) -> str | None:
+        """The hash of the last weights."""
+        return as_text(self.summary.get("weights_sha256")) if self.has_ended else None
+
+    @property
+    def validation_error(self) -> float | None:
+        """The run's error in %; of one that has not ended, its error so far."""
+        recorded = as_number(self.summary.get("validation_error")) if self.has_ended else None
+        if recorded is not None:
+            return recorded
+        errors = [as_number(epoch.get("validation_error")) for epoch in self.epochs]
+        numbers = [error for error in errors if error is not None]
+        return run_error(numbers) if numbers else None
+
+    @property
+    def started(self) -> str | None:
+        """When the first attempt started (ISO 8601)."""
+        return as_text(self.attempts[0].get("started"))
+
+    def each_attempt(self, *path: str) -> list[object]:
+        """Return the values that a field had in the attempts, in order; one that stayed counts once."""
+        values: list[object] = []
+        for attempt in self.attempts:
+            value: object = attempt
+            for key in path:
+                value = as_table(value).get(key)
+            if value is not None and (not values or repr(values[-1]) != repr(value)):
+                values.append(value)
+        return values
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read what a folder says of its run.
+
+    Raises:
+        InputError: it holds no run, or run.json is damaged.
+    """
+    summary = RunFolder(path).read_summary()
+    status = summary.get("status")
+    if status not in STATUSES or not _is_plausible(summary):
+        msg = f"{path} holds no run (run.json is damaged: {_complaint(status)})"
+        raise InputError(msg)
+    state = INTERRUPTED if status == RUNNING and not is_locked(path) else str(status)
+    return RunRecord(path, state, summary)
+
+
+def kept_record(path: Path, state: object, summary: object, kept: KeptMetrics) -> RunRecord:
+    """Return a run of which another file tells what its folder said.
+
+    Raises:
+        InputError: its state is none, or its summary is none that a run writes.
+    """
+    if state not in (*STATUSES, INTERRUPTED) or not isinstance(summary, dict) or not _is_plausible(summary):
+        msg = f"what was kept of the run {path} is damaged"
+        raise InputError(msg)
+    return RunRecord(path, str(state), summary, kept)
+
+
+def as_number(value: object) -> float | None:
+    """Return a value that is a number; a truth value is none."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def as_text(value: object) -> str | None:
+    """Return a value that is text."""
+    return value if isinstance(value, str) else None
+
+
+def as_table(value: object) -> Mapping[str, Any]:
+    """Return a value that is a table, or an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def _complaint(status: object) -> str:
+    if status not in STATUSES:
+        return f"its status is none of {', '.join(STATUSES)}"
+    return f"it nests deeper than {DEEPEST} levels, or has whole numbers of more than 64 bits"
+
+
+def _is_plausible(value: object, depth: int = 0) -> bool:
+    """Tell whether a value is one that a run writes: what follows need not mind endless nesting or numbers."""
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return depth < DEEPEST and all(_is_plausible(item, depth + 1) for item in inner)
+    return not isinstance(value, int) or abs(value) < LARGEST

@@ -1,0 +1,122 @@
+"""The attempts of a run: what each says of itself, what its processes agree on, and what may change between two."""
+
+from typing import Any, Final
+
+import torch
+
+from bigbatch.errors import InputError
+from bigbatch.processes.join import Machine
+from bigbatch.recipe import Recipe
+from bigbatch.recipe.file import to_toml
+from bigbatch.reduction.agreement import check_agreement
+from bigbatch.reduction.options import NATIVE
+from bigbatch.runs.code_version import describe_code
+from bigbatch.runs.folder import RunFolder, describe_run
+
+BITS_DEPEND_ON: Final = ("torch", "numpy", "python", "device", "threads_per_process", "default_dtype", "code")
+
+
+def describe_attempt(
+    recipe: Recipe,
+    folder: RunFolder,
+    machine: Machine,
+    *,
+    all_reduce: dict[str, Any],
+    fingerprint: str,
+    samples_consumed: int,
+    after: str | None = None,
+) -> dict[str, Any]:
+    """Return what run.json says when an attempt starts; that of a resumed run keeps the list of its attempts.
+
+    Args:
+        recipe: of the run.
+        folder: of the run.
+        machine: this process and its device.
+        all_reduce: how gradients are summed.
+        fingerprint: of the data.
+        samples_consumed: the position that it starts from.
+        after: why the attempt before ended, if a launcher knows.
+    """
+    attempt = {
+        **describe_run(is_writer=machine.processes.rank == 0),
+        "processes": machine.processes.world_size,
+        "threads_per_process": machine.threads,
+        "device": device_name(machine.device),
+        "default_dtype": str(torch.get_default_dtype()),
+        "code": describe_code(recipe),
+        "all_reduce": all_reduce,
+        "from_sample": samples_consumed,
+        "after": after,
+    }
+    attempts = _list_of(folder.read_summary_or_nothing().get("attempts"))
+    return {
+        "status": "running",
+        "recipe": recipe.to_dict(),
+        "seed": recipe.seed,
+        "reduction": NATIVE if all_reduce["algorithm"] == NATIVE else "exact",
+        "data_fingerprint": fingerprint,
+        **attempt,
+        "attempts": [*attempts, attempt],
+    }
+
+
+def check_attempts(
+    summary: dict[str, Any], recipe: Recipe, folder: RunFolder, machine: Machine, *, checkpoint: str = ""
+) -> None:
+    """Refuse to start unless all processes have the same recipe, data, checkpoint (by its hash) and engine.
+
+    Raises:
+        InputError: names the rank and what differs.
+    """
+    facts = {
+        "its recipe": to_toml(recipe).splitlines(),
+        "its code": [f"{name} {digest}" for name, digest in summary["code"].items()],
+        "its data": [f"fingerprint {summary['data_fingerprint']}"],
+        f"the checkpoint it sees in {folder.path} (all must share its file system)": [
+            f"at sample {summary['from_sample']}",
+            f"SHA-256 {checkpoint or 'of none'}",
+        ],
+        "its engine": [
+            *(f"{package} {summary['versions'][package]}" for package in ("python", "torch", "numpy")),
+            f"device {summary['device']}",
+            f"threads_per_process {summary['threads_per_process']}",
+            f"default_dtype {summary['default_dtype']}",
+            f"reduction {summary['reduction']}",
+        ],
+    }
+    check_agreement(facts, machine.processes, machine.device)
+
+
+def compare_with_before(folder: RunFolder, summary: dict[str, Any]) -> list[str]:
+    """Return a warning for each change since the run's last attempt that can change the bits of what follows.
+
+    Raises:
+        InputError: the data or the reduction differs: the run would be neither the one nor the other.
+    """
+    before = folder.read_summary_or_nothing()
+    if not before:
+        return ["warning: run.json is missing or damaged; what the run was started with is not known"]
+    if before.get("data_fingerprint") != summary["data_fingerprint"]:
+        msg = f"the data has changed since {folder.path} was started; put the old back, or choose another --output"
+        raise InputError(msg)
+    if before.get("reduction") != summary["reduction"]:
+        msg = f"{folder.path} was trained with --reduction {before.get('reduction')}; resume it with the same"
+        raise InputError(msg)
+    versions = before.get("versions")
+    old, new = {**before, **(versions if isinstance(versions, dict) else {})}, {**summary, **summary["versions"]}
+    return [
+        f"warning: {key} was {old.get(key)} and is {new[key]}: the bits can differ from those of an uninterrupted run"
+        for key in BITS_DEPEND_ON
+        if old.get(key) != new[key]
+    ]
+
+
+def _list_of(attempts: object) -> list[Any]:
+    return attempts if isinstance(attempts, list) else []
+
+
+def device_name(device: torch.device) -> str:
+    """Return what the bits depend on: the GPU's name, or the CPU's instruction set."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"cpu {torch.backends.cpu.get_cpu_capability()}"

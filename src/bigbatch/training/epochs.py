@@ -1,0 +1,276 @@
+"""The epochs of a training: minibatches, evaluation, saves; and what all processes decide together on the way."""
+
+import math
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from bigbatch.errors import NonFiniteError
+from bigbatch.optim import set_learning_rate
+from bigbatch.processes.stop_signals import StopSignals
+from bigbatch.recipe.course import Course, Place
+from bigbatch.step import StepOutcome
+from bigbatch.training.consistency import compare_processes
+from bigbatch.training.evaluation import evaluate
+from bigbatch.training.nonfinite import find_nonfinite_workers
+from bigbatch.training.recorder import Recorder
+from bigbatch.training.state import Training
+
+UPDATES_A_WRITE: Final = 20  # iterations between two looks at the losses
+COMPARED_EVERY: Final = 100  # iterations between two comparisons of the processes
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Where a training ends before its end, to be resumed.
+
+    Attributes:
+        epoch: after this one, counted from 1; None for no limit.
+        iteration: after so many iterations in all; None for no limit.
+    """
+
+    epoch: int | None = None
+    iteration: int | None = None
+
+    def is_reached(self, place: Place) -> bool:
+        """Tell whether the training must end here."""
+        is_in_time = self.iteration is None or place.iteration < self.iteration
+        return not is_in_time or (self.epoch is not None and place.epoch >= self.epoch)
+
+
+@dataclass(frozen=True)
+class Update:
+    """What metrics.jsonl says of an update; the loss may still be computed on a GPU.
+
+    Attributes:
+        iteration: its number.
+        loss: None if it was skipped.
+        values: all else.
+    """
+
+    iteration: int
+    loss: Tensor | None
+    values: Mapping[str, Any]
+
+
+def run_epochs(training: Training, recorder: Recorder, signals: StopSignals, limit: Limit) -> None:
+    """Train, evaluate and save, epoch by epoch, from the training's position to its end, a limit or a request."""
+    dropped = training.minibatches.sampling.num_dropped
+    if dropped and not training.recipe.is_growing:
+        recorder.display.say(
+            f"each epoch leaves out the last {dropped} of its {len(training.data.train)} shuffled samples"
+        )
+    while not training.is_finished and not limit.is_reached(training.course.place):
+        start = time.monotonic()
+        run_minibatches(training, recorder, signals, limit)
+        if training.stopped_by or not training.course.is_epoch_over:
+            return
+        seconds = time.monotonic() - start
+        training.validation_errors.append(evaluate_training(training))
+        finish_epoch(training, recorder, seconds=seconds)
+
+
+def run_minibatches(training: Training, recorder: Recorder, signals: StopSignals, limit: Limit) -> None:
+    """Train within an epoch, from the training's position to its end, a limit or a request to stop."""
+    course, place = training.course, training.course.place
+    begun, start = place.samples_consumed, time.monotonic()
+    updates: list[Update] = []
+    training.model.train()
+    for minibatch in training.minibatches.epoch(place.epoch, first=place.epoch_iteration):
+        if course.is_epoch_over or limit.is_reached(place):
+            return
+        ask_others(training, recorder, signals)
+        try:
+            update, requests = take_step(training, recorder, minibatch)
+        except NonFiniteError:
+            record_updates(training, recorder, updates)
+            raise
+        updates.append(update)
+        is_due = "save" in requests or recorder.is_due_after(training.iteration)
+        is_last = course.is_epoch_over or limit.is_reached(place) or "stop" in requests
+        if is_due or is_last or len(updates) == UPDATES_A_WRITE:
+            recorder.display.images_per_second = (place.samples_consumed - begun) / (time.monotonic() - start)
+            record_updates(training, recorder, updates)
+        if is_due and not course.is_epoch_over:  # otherwise after the evaluation
+            save(training, recorder, must_wait=False)
+        elif training.iteration % COMPARED_EVERY == 0:
+            compare(training, recorder)
+        if "stop" in requests:
+            training.has_given_up = "give up" in requests
+            reason = "checkpoints that could not be saved" if training.has_given_up else signals.received
+            training.stopped_by = reason or "another process"
+            return
+
+
+def take_step(training: Training, recorder: Recorder, minibatch: Iterable[Any]) -> tuple[Update, frozenset[str]]:
+    """Take the step of a minibatch; return what to record of it, and what any process has asked for.
+
+    Raises:
+        NonFiniteError: the loss or a gradient is not finite, and that is not to be skipped.
+    """
+    course, iteration = training.course, training.iteration
+    training.step.measures_noise = course.measures_noise
+    loss = training.step.backward(minibatch, iteration=iteration)
+    outcome = training.step.look()
+    course.observe(outcome.noise)  # before the rate is asked for, which may follow from it
+    rate = course.learning_rate
+    set_learning_rate(training.optimizer, rate)
+    if outcome.is_finite:
+        training.optimizer.step()
+        if training.average:
+            training.average.decay = course.average_decay
+            training.average.update()
+    else:
+        meet_nonfinite(training, recorder)
+    update = Update(iteration, loss if outcome.is_finite else None, describe_update(course, rate, outcome))
+    course.advance(is_taken=outcome.is_finite)
+    if not recorder.is_state_checked:
+        recorder.check_state(training.state())
+    return update, outcome.requests
+
+
+def describe_update(course: Course, rate: float, outcome: StepOutcome) -> dict[str, Any]:
+    """Return what to record of an update besides its loss."""
+    values: dict[str, Any] = {"learning_rate": rate}
+    if not outcome.is_finite:
+        values["skipped"] = True
+    if course.recipe.is_growing:
+        values["minibatch_size"] = course.place.minibatch_size
+    if course.recipe.is_adascale:
+        values["gain"] = course.place.gain
+    if outcome.noise:
+        values |= {"gradient_square": outcome.noise.square, "gradient_variance": outcome.noise.variance}
+    return values
+
+
+def ask_others(training: Training, recorder: Recorder, signals: StopSignals) -> None:
+    """Let all processes know with the next step what this one needs."""
+    gives_up = recorder.has_given_up
+    requests = {"stop": signals.received or gives_up, "save": recorder.is_late, "give up": gives_up}
+    training.step.requested = {name for name, is_needed in requests.items() if is_needed}
+
+
+def meet_nonfinite(training: Training, recorder: Recorder) -> None:
+    """Leave the update out if the recipe says so; otherwise stop. All processes do the same.
+
+    Raises:
+        NonFiniteError: names iteration, worker and samples.
+    """
+    training.step.undo()
+    iteration, place = training.iteration, training.course.place
+    again = training.minibatches.epoch(place.epoch, first=place.epoch_iteration)
+    workers = find_nonfinite_workers(training.step, next(again), iteration=iteration)
+    culprit = "the sum over the workers, each of which is finite"
+    if workers:
+        block = range(workers[0], workers[0] + 1)
+        blocks = training.minibatches.sampling.epoch(place.epoch, block, first=place.epoch_iteration)
+        others = f" (and {len(workers) - 1} more)" if workers[1:] else ""
+        samples = ", ".join(map(str, next(blocks).indices.tolist()))
+        culprit = f"worker {workers[0]}{others}, with the training samples {samples}"
+    what = f"the loss or a gradient is NaN or infinite at iteration {iteration}: {culprit}"
+    if training.recipe.launch.on_nonfinite == "stop":
+        msg = f"{what}; lower the rate, lengthen the warmup or look at the samples; or resume with --on-nonfinite skip"
+        raise NonFiniteError(msg)
+    recorder.display.say(f"warning: {what}; this update is skipped")
+
+
+def record_updates(training: Training, recorder: Recorder, updates: list[Update]) -> None:
+    """Write a line for each of the last updates, and forget them."""
+    taken = [update.loss for update in updates if update.loss is not None]
+    values = iter(torch.stack(taken).tolist() if taken else [])
+    losses = [None if update.loss is None else next(values) for update in updates]
+    for loss in losses:
+        if loss is not None:
+            training.epoch_loss += loss
+            training.epoch_updates += 1
+    lines = [
+        {"iteration": update.iteration, "loss": loss, **update.values}
+        for update, loss in zip(updates, losses, strict=True)
+    ]
+    recorder.append(*lines)
+    updates.clear()
+    if lines:
+        show(training, recorder, lines[-1])
+
+
+def show(training: Training, recorder: Recorder, line: Mapping[str, Any]) -> None:
+    """Show where the training is."""
+    course, display = training.course, recorder.display
+    average = course.place.noise.average
+    display.noise_scale = average.scale if average else None
+    display.total, display.epochs = course.total_iterations, course.total_epochs
+    loss = math.nan if line["loss"] is None else line["loss"]
+    display.iteration(training.iteration, epoch=course.place.epoch, loss=loss, rate=line["learning_rate"])
+    training.last_rate = line["learning_rate"]
+
+
+def save(training: Training, recorder: Recorder, *, must_wait: bool = True) -> None:
+    """Save a checkpoint of what all processes hold alike, and of nothing else.
+
+    Raises:
+        NonFiniteError: the weights are not finite.
+        DisagreementError: the processes no longer hold the same weights.
+    """
+    position = training.position()
+    if recorder.settled == position:
+        return
+    compare(training, recorder)
+    if not training.is_finite():
+        msg = f"the weights are NaN or infinite after iteration {training.iteration - 1}; the last checkpoint is sound"
+        raise NonFiniteError(msg)
+    recorder.save(training.state(), position, must_wait=must_wait)
+    recorder.show_warnings()
+
+
+def compare(training: Training, recorder: Recorder) -> None:
+    """Compare the processes: the same weights, or an error; about the same time, or a word about the slowest.
+
+    Raises:
+        DisagreementError: the processes no longer hold the same weights.
+    """
+    step = training.step
+    if training.machine.processes.world_size == 1:
+        return
+    timing = compare_processes(
+        training.model,
+        training.machine.processes,
+        iteration=training.iteration,
+        compute_seconds=step.compute_seconds,
+        wait_seconds=step.wait_seconds,
+    )
+    step.compute_seconds = step.wait_seconds = 0.0
+    recorder.record_timing(timing, iteration=training.iteration)
+
+
+def evaluate_training(training: Training) -> float:
+    """Return the validation error in %; that of the averaged weights, if the recipe asks for them."""
+    with training.as_evaluated():
+        return evaluate(
+            training.model,
+            training.data.validation,
+            processes=training.machine.processes,
+            device=training.machine.device,
+            precision=training.recipe.precision,
+            num_workers=training.num_workers,
+        ).error
+
+
+def finish_epoch(training: Training, recorder: Recorder, *, seconds: float) -> None:
+    """Record the epoch, go on to the next, and save a checkpoint if it is time."""
+    epoch, iteration = len(training.validation_errors), training.iteration
+    loss = training.epoch_loss / training.epoch_updates if training.epoch_updates else None
+    error, rate = training.validation_errors[-1], training.last_rate
+    training.epoch_loss, training.epoch_updates = 0.0, 0
+    length = {"total_epochs": training.course.total_epochs} if training.recipe.is_adascale else {}
+    line = {"epoch": epoch, "iteration": iteration, "loss": loss, "validation_error": error, "seconds": seconds}
+    recorder.append(line | length)
+    training.end_epoch()
+    is_last = training.is_finished
+    if is_last or recorder.is_due_after_epoch(epoch) or recorder.is_due_after(iteration):
+        save(training, recorder)
+    shown = math.nan if loss is None else loss
+    recorder.display.epoch(iteration, epoch=epoch - 1, loss=shown, rate=rate, error=error)

@@ -1,0 +1,88 @@
+"""The error on a data set: every sample counted exactly once, for any number of processes."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from bigbatch.data.dataset import BlockDataset
+from bigbatch.data.loading import load_blocks
+from bigbatch.processes.group import Processes
+from bigbatch.reduction.lost_peer import communicating
+from bigbatch.rules.sampling import WorkerBlock
+
+BLOCK_SIZE: Final = 250
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model does on a data set.
+
+    Attributes:
+        num_samples: how many were evaluated: all.
+        num_correct: how many of them have their label as the largest logit.
+        loss: mean cross-entropy.
+    """
+
+    num_samples: int
+    num_correct: int
+    loss: float
+
+    @property
+    def error(self) -> float:
+        """Top-1 error in %."""
+        return 100 * (1 - self.num_correct / self.num_samples)
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    dataset: BlockDataset,
+    *,
+    processes: Processes,
+    device: torch.device,
+    precision: str = "float32",
+    num_workers: int = 0,
+) -> Evaluation:
+    """Measure top-1 error and cross-entropy.
+
+    The samples are cut into fixed blocks, whatever the number of processes; each block is evaluated by one process,
+    and every process adds up the blocks' results in their order. So the result has the same bits everywhere.
+
+    Args:
+        model: maps inputs to logits (n, num_classes); put into evaluation mode.
+        dataset: its batches are (inputs, labels).
+        processes: who takes part.
+        device: where the model is.
+        precision: "float32", or "bfloat16" for autocast.
+        num_workers: processes that read ahead.
+    """
+    model.eval()
+    starts = range(0, len(dataset), BLOCK_SIZE)
+    mine = range(processes.rank, len(starts), processes.world_size)
+    blocks = [WorkerBlock(0, np.arange(starts[i], min(starts[i] + BLOCK_SIZE, len(dataset)))) for i in mine]
+    # Of each block its correct samples, and its summed loss.
+    results = torch.zeros(len(starts), 2, dtype=torch.float64, device=device)
+    batches = load_blocks(dataset, blocks, seed=0, device=device, num_workers=num_workers)
+    for i, (inputs, labels) in zip(mine, batches, strict=True):
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            logits = model(inputs)
+        results[i] = _score(logits.float(), labels)
+    if processes.world_size > 1:
+        with communicating():  # each block has one process's value and zeros: exact in any order
+            dist.all_reduce(results, group=processes.group)
+    correct, loss = _ordered_sum(results)
+    return Evaluation(len(dataset), int(correct), loss / len(dataset))
+
+
+def _score(logits: Tensor, labels: Tensor) -> Tensor:
+    correct = (logits.argmax(1) == labels).sum().double()
+    return torch.stack([correct, nn.functional.cross_entropy(logits, labels, reduction="sum").double()])
+
+
+def _ordered_sum(results: Tensor) -> tuple[float, float]:
+    rows = results.tolist()
+    return sum(row[0] for row in rows), sum(row[1] for row in rows)

@@ -1,0 +1,160 @@
+"""What the writing process keeps of a training as it goes: metrics, run.json, checkpoints; nothing on other ranks.
+
+A disk that is full or has become read-only does not end a training at once: lines wait in memory, and only after three
+failed checkpoints in a row is there nothing left to go on for.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from bigbatch.checkpoint.manifest import Position
+from bigbatch.checkpoint.saving import Snapshot
+from bigbatch.checkpoint.state import flatten
+from bigbatch.checkpoint.writer import MAX_FAILURES, CheckpointWriter
+from bigbatch.errors import SaveError, first_line
+from bigbatch.processes.outcome import FAILURE, exit_code_of
+from bigbatch.recipe import Recipe
+from bigbatch.recipe.file import to_toml
+from bigbatch.runs.folder import RunFolder
+from bigbatch.runs.record import FAILED
+from bigbatch.training.consistency import Timing
+from bigbatch.training.progress import ProgressDisplay
+
+
+class Recorder:
+    """Record one attempt of a run.
+
+    Args:
+        folder: of the run; its lock is held.
+        recipe: of the run; its section `checkpoints` says when to save.
+        display: what a person sees.
+        is_writer: False on every rank but 0, where nothing is recorded.
+
+    Attributes:
+        summary: run.json.
+        is_state_checked: whether the state has been seen to be one that can be saved.
+        settled: the last position that was saved and not left out; the same on every process.
+    """
+
+    def __init__(self, folder: RunFolder, recipe: Recipe, display: ProgressDisplay, *, is_writer: bool) -> None:
+        self.folder, self.display, self.is_writer = folder, display, is_writer
+        self.schedule, self.recipe_text = recipe.checkpoints, to_toml(recipe)
+        self.summary: dict[str, Any] = {}
+        self.waiting_lines: list[Mapping[str, Any]] = []
+        self.is_warned = False
+        self.saved_at = time.monotonic()
+        self.settled: Position | None = None
+        self.is_state_checked = False
+        self.straggler: int | None = None
+        self.writer = CheckpointWriter(folder.checkpoints, keep=recipe.checkpoints.keep)
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether checkpoints can no longer be saved."""
+        return self.writer.num_failures >= MAX_FAILURES
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it is time to save again, by the clock of the writer; not while it still writes."""
+        seconds = self.schedule.every_seconds
+        is_over = bool(seconds) and time.monotonic() - self.saved_at >= seconds
+        return self.is_writer and is_over and not self.writer.is_busy
+
+    def is_due_after(self, iteration: int) -> bool:
+        """Tell whether the number of updates asks for a checkpoint; the same on every process."""
+        return bool(self.schedule.every_iterations) and iteration % self.schedule.every_iterations == 0
+
+    def is_due_after_epoch(self, epoch: int) -> bool:
+        """Tell whether the number of finished epochs asks for a checkpoint."""
+        return bool(self.schedule.every_epochs) and epoch % self.schedule.every_epochs == 0
+
+    def append(self, *lines: Mapping[str, Any]) -> None:
+        """Append lines to metrics.jsonl, together with those that could not be written before."""
+        if self.is_writer and (lines or self.waiting_lines):
+            self.waiting_lines += lines
+            if self._try("the metrics", lambda: self.folder.append_metrics(*self.waiting_lines)):
+                self.waiting_lines.clear()
+
+    def write_summary(self, changes: Mapping[str, Any]) -> bool:
+        """Bring run.json up to date, and return whether it is."""
+        self.summary |= changes
+        return not self.is_writer or self._try("run.json", lambda: self.folder.write_summary(self.summary))
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Refuse, at the first iteration, state that could never be saved.
+
+        Raises:
+            InputError: there is something in it that is no plain value.
+        """
+        flatten(state)
+        self.is_state_checked = True
+
+    def save(self, state: Mapping[str, Any], position: Position, *, must_wait: bool) -> None:
+        """Copy the state and start to write it.
+
+        Args:
+            state: of the training.
+            position: where in it.
+            must_wait: wait for a checkpoint that is still being written; otherwise leave this one out.
+        """
+        if must_wait:
+            self.settled = position
+        if self.is_writer and (must_wait or not self.writer.is_busy):
+            self.writer.wait()  # before the copy: one at a time is in memory
+            self.writer.submit(Snapshot.of(state, position, self.recipe_text))
+            self.saved_at = time.monotonic()
+
+    def show_warnings(self) -> None:
+        """Print what went wrong in the background."""
+        while self.writer.warnings:
+            self.display.say(self.writer.warnings.pop(0))
+
+    def record_timing(self, timing: Timing, *, iteration: int) -> None:
+        """Write what each process has spent, and say which one keeps the others waiting, once."""
+        rank = timing.straggler
+        if rank is not None and rank != self.straggler:
+            self.display.say(f"warning: {timing.describe(rank)}")
+        self.straggler = rank
+        self.append({"until_iteration": iteration, **asdict(timing), "straggler": rank})
+
+    def finish(self, ending: Mapping[str, Any]) -> None:
+        """Wait for the last checkpoint, and let run.json say how the training has ended, if all of it is saved.
+
+        Raises:
+            SaveError: the last checkpoint, the metrics or run.json could not be written.
+        """
+        self._close()
+        is_saved = not (self.writer.num_failures or self.waiting_lines)
+        if not (is_saved and self.write_summary(ending)):
+            msg = (
+                f"the end of the training could not be saved to {self.folder.path}; the last good checkpoint stays: "
+                "make room, and train with --resume"
+            )
+            raise SaveError(msg)
+
+    def fail(self, error: Exception) -> None:
+        """Wait for the last checkpoint, and let run.json say what ended the training."""
+        self._close()
+        exit_code = exit_code_of(error) or FAILURE
+        self.write_summary({"status": FAILED, "error": first_line(error), "exit_code": exit_code})
+
+    def _close(self) -> None:
+        self.writer.close()
+        self.show_warnings()
+        self.append()
+
+    def _try(self, what: str, write: Callable[[], None]) -> bool:
+        """Write, or say once that it does not work; return whether it did."""
+        try:
+            write()
+        except OSError as error:
+            if not self.is_warned:
+                self.display.say(
+                    f"warning: {what} could not be written to {self.folder.path} ({error.strerror}); training goes on"
+                )
+            self.is_warned = True
+            return False
+        self.is_warned = False
+        return True

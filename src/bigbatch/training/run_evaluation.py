@@ -1,0 +1,104 @@
+"""A finished or interrupted run, measured again on its validation data; and its weights, for other programs."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bigbatch.checkpoint.loading import Like, RefusedError, load_checkpoint, load_last_good
+from bigbatch.checkpoint.manifest import Manifest, manifest_path
+from bigbatch.checkpoint.saving import best_checkpoint
+from bigbatch.checkpoint.weights import export_weights, weights_sha256
+from bigbatch.data import load_data
+from bigbatch.data.dataset import Splits
+from bigbatch.errors import InputError
+from bigbatch.processes.join import Machine
+from bigbatch.runs.folder import RunFolder
+from bigbatch.training.evaluation import evaluate
+from bigbatch.training.state import build_recipe_model, restore_model
+
+
+def evaluate_run(folder: RunFolder, machine: Machine, *, num_workers: int = 0, best: bool = False) -> dict[str, Any]:
+    """Evaluate the last checkpoint of a run, or its best, on its validation data: its averaged weights, if it has any.
+
+    Raises:
+        InputError: the folder holds no run, or no checkpoint that can be used.
+    """
+    manifest, model, data, hashes = _load_model(folder, machine.device, best=best)
+    result = evaluate(
+        model,
+        data.validation,
+        processes=machine.processes,
+        device=machine.device,
+        precision=folder.recipe.precision,
+        num_workers=num_workers,
+    )
+    return {
+        "checkpoint": str(manifest_path(folder.checkpoints, manifest.iteration).with_suffix("")),
+        "iteration": manifest.iteration,
+        "num_samples": result.num_samples,
+        "num_correct": result.num_correct,
+        "validation_error": result.error,
+        "validation_loss": result.loss,
+        **hashes,
+    }
+
+
+def export_run(folder: RunFolder, target: Path, *, best: bool = False) -> dict[str, Any]:
+    """Write the weights of a run's last checkpoint, or of its best, as a safetensors file: the averaged, if it has any.
+
+    Returns:
+        `iteration`; `weights_sha256`, of the run's own weights; and with an average `average_sha256`, of the file's.
+
+    Raises:
+        InputError: the folder holds no run, or no checkpoint that can be used, or the file cannot be written.
+    """
+    manifest, state = _load(folder, None, best=best)
+    hashes = _hashes(state)
+    origin = {"iteration": str(manifest.iteration), **hashes, "recipe": manifest.recipe}
+    export_weights(_evaluated(state), target, metadata=origin)
+    return {"iteration": manifest.iteration, **hashes}
+
+
+def _hashes(state: dict[str, Any]) -> dict[str, str]:
+    averaged = {"average_sha256": weights_sha256(_evaluated(state))} if "average" in state else {}
+    return {"weights_sha256": weights_sha256(state["model"]), **averaged}
+
+
+def _evaluated(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint's weights as they were evaluated: with the averages, if there are any."""
+    return {**state["model"], **state.get("average", {})}
+
+
+def _load_model(
+    folder: RunFolder, device: torch.device, *, best: bool
+) -> tuple[Manifest, nn.Module, Splits, dict[str, str]]:
+    _check_run(folder)
+    data = load_data(folder.recipe.data)
+    model = build_recipe_model(folder.recipe, num_classes=data.num_classes, in_channels=data.in_channels).to(device)
+    manifest, state = _load(folder, model.state_dict(), best=best)
+    restore_model(model, {**state, "model": _evaluated(state)})
+    return manifest, model, data, _hashes(state)
+
+
+def _load(folder: RunFolder, like: Like, *, best: bool) -> tuple[Manifest, dict[str, Any]]:
+    _check_run(folder)
+    path = best_checkpoint(folder.checkpoints) if best else None
+    try:
+        if path:
+            return load_checkpoint(path, recipe=folder.recipe, like=like)
+        found, _ = load_last_good(folder.checkpoints, recipe=folder.recipe, like=like)
+    except RefusedError as error:
+        msg = f"the best checkpoint {path} cannot be used: {error}"
+        raise InputError(msg) from error
+    if found is None:
+        msg = f"{folder.path} has no checkpoint yet"
+        raise InputError(msg)
+    return found
+
+
+def _check_run(folder: RunFolder) -> None:
+    if not folder.exists():
+        msg = f"{folder.path} holds no run"
+        raise InputError(msg)

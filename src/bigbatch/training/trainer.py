@@ -1,0 +1,161 @@
+"""A training as a story: build, restore, epochs, minibatches, evaluate, save; and what ends it before its end."""
+
+import time
+from contextlib import nullcontext, suppress
+from typing import Any
+
+from bigbatch.errors import NonFiniteError, SaveError
+from bigbatch.planning.plan import Plan
+from bigbatch.processes.join import Machine
+from bigbatch.processes.outcome import failure_before, is_group_lost
+from bigbatch.processes.stop_signals import StopSignals
+from bigbatch.recipe import Recipe
+from bigbatch.reduction.options import AggregationOptions
+from bigbatch.runs.folder import RunFolder
+from bigbatch.runs.lock import locked
+from bigbatch.runs.record import FINISHED
+from bigbatch.training.attempts import check_attempts, compare_with_before, describe_attempt
+from bigbatch.training.epochs import Limit, run_epochs, save
+from bigbatch.training.progress import ProgressDisplay
+from bigbatch.training.recorder import Recorder
+from bigbatch.training.state import Training, build, restore
+
+
+def train(
+    recipe: Recipe,
+    folder: RunFolder,
+    machine: Machine,
+    *,
+    aggregation: AggregationOptions | None = None,
+    num_workers: int = 0,
+    stop_after_epoch: int | None = None,
+    stop_after_iteration: int | None = None,
+) -> dict[str, Any]:
+    """Train the recipe, from the folder's last good checkpoint if it has one, and return the run's summary (run.json).
+
+        with bigbatch.joined() as machine:
+            summary = bigbatch.train(recipe, bigbatch.RunFolder(Path("my-run")), machine)
+
+    SIGTERM, SIGUSR1 and a first SIGINT end it at its next iteration, with a checkpoint; its status is then "stopped".
+    A second SIGINT ends the whole process at once. After an error of a group of processes, end the process.
+
+    Args:
+        recipe: what to train.
+        folder: where rank 0 writes; created if need be. A finished run is left as it is.
+        machine: this process and its device.
+        aggregation: how gradients are summed over the processes; the weights do not depend on it, but for "native".
+        num_workers: processes that read ahead, for each process.
+        stop_after_epoch: end after this epoch (counted from 1) as an interruption would, to be resumed.
+        stop_after_iteration: end after so many iterations in all, likewise.
+
+    Raises:
+        InputError: the data cannot be used, the sizes do not fit it, the folder holds another recipe's run or one on
+            other data, another process writes it, no checkpoint can be loaded, or the processes disagree.
+        NonFiniteError: a loss, a gradient or a weight is NaN or infinite.
+        DisagreementError: the processes no longer hold the same weights.
+        SaveError: checkpoints could not be saved three times in a row.
+    """
+    with (
+        StopSignals(is_group_lost) as signals,
+        locked(folder.path) if machine.processes.rank == 0 else nullcontext(),
+    ):
+        if folder.exists():
+            folder.check(recipe, resume=True)
+        training = build(recipe, machine, aggregation=aggregation or AggregationOptions(), num_workers=num_workers)
+        limit = Limit(stop_after_epoch, stop_after_iteration)
+        try:
+            summary = run(training, folder, signals, limit)
+        finally:
+            training.minibatches.close()
+    training.step.close()
+    return summary
+
+
+def run(training: Training, folder: RunFolder, signals: StopSignals, limit: Limit) -> dict[str, Any]:
+    """Go on from the last good checkpoint, or from the start, to the end or a limit; return the run's summary."""
+    recipe, machine = training.recipe, training.machine
+    notes = restore(training, folder)
+    summary = describe_attempt(
+        recipe,
+        folder,
+        machine,
+        all_reduce=training.step.describe_all_reduce(),
+        fingerprint=training.data.fingerprint,
+        samples_consumed=training.course.place.samples_consumed,
+        after=failure_before(),
+    )
+    check_attempts(summary, recipe, folder, machine, checkpoint=training.checkpoint_sha256)
+    if training.iteration:
+        notes += compare_with_before(folder, summary)
+    if training.is_writer:
+        folder.create(recipe)
+    display = ProgressDisplay(
+        total_iterations=training.course.total_iterations,
+        first_iteration=training.iteration,
+        epochs=training.course.total_epochs,
+        is_shown=training.is_writer,
+    )
+    recorder = Recorder(folder, recipe, display, is_writer=training.is_writer)
+    with display:
+        for note in (*introduce(training), *notes):
+            display.say(note)
+        if training.is_finished:  # so the checkpoint says, on which all processes agree
+            return end_again(training, recorder, summary)
+        recorder.write_summary(summary)
+        training.started = time.monotonic()
+        run_to(training, recorder, signals, limit)
+    return recorder.summary
+
+
+def end_again(training: Training, recorder: Recorder, summary: dict[str, Any]) -> dict[str, Any]:
+    """Return what run.json says of a finished run; write it if the last attempt was killed before it could."""
+    before = recorder.folder.read_summary_or_nothing()
+    if before.get("status") != FINISHED:
+        recorder.summary |= summary
+        recorder.finish(training.conclude())
+        return recorder.summary
+    return before
+
+
+def run_to(training: Training, recorder: Recorder, signals: StopSignals, limit: Limit) -> None:
+    """Run the epochs, and leave a checkpoint and a true run.json behind, whatever ends them."""
+    try:
+        run_epochs(training, recorder, signals, limit)
+        save(training, recorder)
+        recorder.finish(training.conclude())
+    except NonFiniteError as error:
+        with suppress(NonFiniteError):
+            save(training, recorder)  # the state before the update that was not taken
+        recorder.fail(error)
+        raise
+    except Exception as error:
+        recorder.fail(error)
+        raise
+    if training.has_given_up:  # on every process, though only one of them saves
+        msg = f"checkpoints could not be saved to {recorder.folder.path}, one after the other; make room, and resume"
+        raise SaveError(msg)
+
+
+def introduce(training: Training) -> list[str]:
+    """Return what a person should know before the first iteration."""
+    recipe, p = training.recipe, training.machine.processes.world_size
+    size, n = recipe.initial_minibatch_size, recipe.worker_minibatch_size
+    grows = f", growing to {recipe.minibatch_size}" if recipe.is_growing else ""
+    facts = [
+        f"minibatch {size} = {size // n} workers of {n}{grows}",
+        f"{p} process{'es' if p > 1 else ''}",
+        _describe_rate(recipe),
+        f"{recipe.warmup.kind} warmup of {recipe.warmup_epochs:g} epochs" if recipe.warmup_epochs else "no warmup",
+    ]
+    if training.average:
+        decay = f"{recipe.average.decay:g}^gain" if recipe.is_adascale else f"{training.course.average_decay:g}"
+        facts.append(f"evaluated: the average of the weights (decay {decay})")
+    warnings = [f"warning: {warning}" for warning in Plan(recipe, len(training.data.train)).warnings]
+    return [f"{recipe.name}: {', '.join(facts)}", *warnings]
+
+
+def _describe_rate(recipe: Recipe) -> str:
+    rate, rule = recipe.reference.learning_rate, recipe.scaling.rule
+    if recipe.is_adascale:
+        return f"rate {rate:g} x gain, 1 to {recipe.minibatch_size / recipe.reference.minibatch_size:g} ({rule})"
+    return f"rate {rate:g} -> {recipe.base_learning_rate:g} ({rule})"
