@@ -9,17 +9,9 @@ from hypothesis import strategies as st
 
 from bigbatch.benchmark.step import gradient_bytes
 from bigbatch.errors import InputError
-from bigbatch.planning.cluster import (
-    ALGORITHMS,
-    GOYAL_2017,
-    Cluster,
-    halving_doubling,
-    into_buckets,
-    parse_cluster,
-    predict,
-    ring,
-    scales,
-)
+from bigbatch.planning.all_reduce_cost import ALGORITHMS, halving_doubling, ring
+from bigbatch.planning.cluster import GOYAL_2017, Cluster, parse_cluster, scales
+from bigbatch.planning.prediction import into_buckets, predict
 from bigbatch.recipe.presets import imagenet_resnet50
 
 IMAGENET_SAMPLES = 1_281_167

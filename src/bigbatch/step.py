@@ -25,6 +25,7 @@ from bigbatch.rules.keyed_random import fold
 from bigbatch.rules.sampling import check_minibatch_size, worker_block
 from bigbatch.running_state import RunningState
 from bigbatch.seeding import seed_generators
+from bigbatch.worker_pass import forward_precision, in_full_precision, seed_worker
 
 HALF: Final = (torch.float16, torch.bfloat16)
 REQUESTS: Final = ("stop", "save", "give up")
@@ -106,7 +107,7 @@ class Step:
         check_minibatch_size(minibatch_size, worker_minibatch_size)
         self.model, self.loss_function, self.optimizer = model, loss_function, optimizer
         self.minibatch_size, self.worker_minibatch_size, self.seed = minibatch_size, worker_minibatch_size, seed
-        self.is_bfloat16 = precision == "bfloat16"
+        self.precision = precision
         correct_momentum(optimizer, is_requested=momentum_correction)
         self.processes = Processes.current(group)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -139,6 +140,11 @@ class Step:
 
         Returns:
             The mean loss over the whole minibatch, a scalar on the model's device.
+
+        Raises:
+            InputError: the minibatch has another number of workers, or the model, the loss or a block is one that
+                cannot give the same bits for every number of processes; the line says what to change.
+            PeerLostError: another process ended, or did not answer in time.
         """
         loss = self.backward(minibatch, iteration=iteration)
         self.optimizer.step()
@@ -147,7 +153,7 @@ class Step:
     def backward(self, minibatch: Iterable[tuple[Any, Any]], *, iteration: int) -> Tensor:
         """Set every parameter's gradient, and the running statistics, to those of the whole minibatch.
 
-        For loops that do more before the update, such as clipping; arguments and result as `__call__`.
+        For loops that do more before the update, such as clipping; arguments, result and errors as `__call__`.
         """
         if self.is_summing:
             msg = "a step failed after its sums had begun, and other processes may wait for the rest; make a new Step"
@@ -243,7 +249,7 @@ class Step:
             state.begin()
             aggregation.measures_norms = self.measures_noise
         state.restore()
-        seed_generators(fold("worker", self.seed, iteration, worker), self.device)
+        seed_worker(self.seed, iteration, worker, self.device)
         self.is_summing = self.communicator is not None and worker == self.workers[-1]
         loss = self.worker_loss(aggregation.module_for(worker), inputs, targets)
         requests = self.no_requests
@@ -278,17 +284,14 @@ class Step:
         return self.state, self.aggregation
 
     def _forward(self, inputs: Any) -> Any:  # noqa: ANN401 - whatever the model takes and returns
-        with self._autocast():
+        with forward_precision(self.device, self.precision):
             return self.model(inputs)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_bfloat16)
 
     def worker_loss(self, module: nn.Module, inputs: Any, targets: Any) -> Tensor:  # noqa: ANN401 - whatever it takes
         """Return a worker's part of the minibatch's mean loss."""
-        with self._autocast():
+        with forward_precision(self.device, self.precision):
             losses = self.loss_function(module(inputs), targets)
-        return (losses.float() if losses.dtype in HALF else losses).sum() / self.minibatch_size
+        return in_full_precision(losses).sum() / self.minibatch_size
 
     def _finish(self, start: float) -> Tensor:
         assert self.aggregation is not None
@@ -306,7 +309,7 @@ class Step:
         sizes = f"minibatch_size {self.minibatch_size}, worker_minibatch_size {self.worker_minibatch_size}"
         return {
             "its sizes": [f"{sizes}, seed {self.seed}"],
-            "its numbers": [f"{self.device.type}, {'bfloat16' if self.is_bfloat16 else 'float32'} forward pass"],
+            "its numbers": [f"{self.device.type}, {self.precision} forward pass"],
             "its way to sum": [str(self.options)],
             "its parameters": [
                 f"{name}: {tensor.dtype}, {list(tensor.shape)}{'' if tensor.requires_grad else ', frozen'}"

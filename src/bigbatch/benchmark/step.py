@@ -19,6 +19,7 @@ from bigbatch.recipe import Recipe
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.step import Step
 from bigbatch.training.state import build_recipe_model
+from bigbatch.worker_pass import forward_precision
 
 Block = tuple[Tensor, Tensor]
 TakeStep = Callable[[int], None]
@@ -152,7 +153,7 @@ def _plain_step(recipe: Recipe, machine: Machine) -> TakeStep:
         for i, (inputs, labels) in enumerate(blocks):
             is_last = i + 1 == num_blocks
             with nullcontext() if is_last or not isinstance(replica, DistributedDataParallel) else replica.no_sync():
-                with torch.autocast(machine.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+                with forward_precision(machine.device, recipe.precision):
                     loss = criterion(replica(inputs), labels) / num_blocks
                 loss.backward()
         optimizer.step()

@@ -9,13 +9,12 @@ from bigbatch.cli.aggregation_options import add_aggregation, resolve_aggregatio
 from bigbatch.cli.argument_types import figure_file, positive, seconds, sizes
 from bigbatch.cli.json_output import print_json
 from bigbatch.cli.parser import Parser, add_command, add_machine, add_recipe
-from bigbatch.cli.processes import processes_to_launch
+from bigbatch.cli.processes import join, processes_to_launch
 from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.cli.tables import print_table
 from bigbatch.errors import InputError
 from bigbatch.planning.communication_figures import draw_all_reduces, size_in_words
 from bigbatch.processes.place import find_place
-from bigbatch.recipe.launch import Launch
 
 if TYPE_CHECKING:
     from bigbatch.cli.parser import Commands
@@ -55,7 +54,6 @@ def bench_step_command(options: argparse.Namespace, arguments: Sequence[str]) ->
     recipe = resolve_recipe(options)
     aggregation = resolve_aggregation(options)
     from bigbatch.benchmark.step import bench_step, find_input
-    from bigbatch.processes.join import joined
     from bigbatch.processes.launch import launch
 
     place = find_place(os.environ)
@@ -68,9 +66,7 @@ def bench_step_command(options: argparse.Namespace, arguments: Sequence[str]) ->
     if processes:
         launch([*arguments, "--processes", str(processes)], processes)
         return
-    with joined(
-        threads=options.threads_per_process, timeout_seconds=options.timeout or Launch.timeout_seconds
-    ) as machine:
+    with join(options) as machine:
         result = bench_step(
             recipe, machine, rounds=options.rounds, seconds_per_turn=options.seconds, aggregation=aggregation
         )
@@ -95,7 +91,6 @@ def _sentences(result: dict[str, Any]) -> str:
 
 def bench_all_reduce_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     """Time the all-reduces here if this is one process of several, otherwise start the processes."""
-    from bigbatch.processes.join import joined
     from bigbatch.processes.launch import launch
 
     place = find_place(os.environ)
@@ -107,9 +102,7 @@ def bench_all_reduce_command(options: argparse.Namespace, arguments: Sequence[st
         return
     from bigbatch.benchmark.all_reduce import SIZES, bench_all_reduce
 
-    with joined(
-        threads=options.threads_per_process, timeout_seconds=options.timeout or Launch.timeout_seconds
-    ) as machine:
+    with join(options) as machine:
         result = bench_all_reduce(
             machine, sizes=options.sizes or SIZES, rounds=options.rounds, seconds_per_size=options.seconds
         )

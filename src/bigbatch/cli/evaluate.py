@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from bigbatch.cli.argument_types import file_or_folder
 from bigbatch.cli.json_output import print_json
 from bigbatch.cli.parser import BEST_HELP, add_command, add_machine
-from bigbatch.cli.processes import processes_to_launch
+from bigbatch.cli.processes import join, processes_to_launch
 from bigbatch.printable import printable
 from bigbatch.processes.place import find_place
-from bigbatch.recipe.launch import Launch
 from bigbatch.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ def add_evaluate(commands: "Commands") -> None:
 
 def evaluate_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Evaluate here if this is one process of several or the only one asked for, otherwise start the processes."""
-    from bigbatch.processes.join import joined
     from bigbatch.processes.launch import launch
     from bigbatch.training.run_evaluation import evaluate_run
 
@@ -38,9 +36,7 @@ def evaluate_command(options: argparse.Namespace, arguments: Sequence[str]) -> i
     # One process unless more are asked for: starting them takes longer than a small evaluation.
     if processes := processes_to_launch(options, place, worker_count=1):
         return launch([*arguments, "--processes", str(processes)], processes)
-    with joined(
-        threads=options.threads_per_process, timeout_seconds=options.timeout or Launch.timeout_seconds
-    ) as machine:
+    with join(options) as machine:
         result = evaluate_run(RunFolder(options.folder), machine, num_workers=options.loader_workers, best=options.best)
     if machine.processes.rank:
         return 0

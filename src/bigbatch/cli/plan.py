@@ -16,10 +16,11 @@ from bigbatch.cli.tables import cell, print_table
 from bigbatch.data import count_train_samples
 from bigbatch.errors import InputError
 from bigbatch.planning.adaptive import updates_by_size
-from bigbatch.planning.cluster import Prediction, into_buckets, parse_cluster, predict, scales
+from bigbatch.planning.cluster import parse_cluster, scales
 from bigbatch.planning.communication_figures import draw_predictions
 from bigbatch.planning.noise import NoisePlan, plan_by_noise
 from bigbatch.planning.plan import Plan, process_blocks
+from bigbatch.planning.prediction import Prediction, into_buckets, predict
 from bigbatch.printable import printable
 from bigbatch.recipe import Recipe
 from bigbatch.runs.record import read_record

@@ -1,9 +1,22 @@
 """From the command line's options to the number of processes."""
 
 import argparse
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 from bigbatch.errors import InputError
 from bigbatch.processes.place import Place
+from bigbatch.recipe.launch import Launch
+
+if TYPE_CHECKING:
+    from bigbatch.processes.join import Machine
+
+
+def join(options: argparse.Namespace) -> AbstractContextManager["Machine"]:
+    """Join the processes of this command, with the threads and the timeout that its options say."""
+    from bigbatch.processes.join import joined
+
+    return joined(threads=options.threads_per_process, timeout_seconds=options.timeout or Launch.timeout_seconds)
 
 
 def processes_to_launch(options: argparse.Namespace, place: Place | None, *, worker_count: int) -> int:

@@ -20,7 +20,6 @@ from bigbatch.recipe.file import to_toml, with_settings
 from bigbatch.reduction.options import NATIVE
 from bigbatch.runs.comparison import compare
 from bigbatch.runs.record import FINISHED, RunRecord, read_record
-from bigbatch.user_code import is_user_code
 
 DIFFERENT: Final = 1  # the exit code
 MACHINE_OPTIONS: Final = ("processes", "threads_per_process", "timeout", "loader_workers", "reduction")
@@ -117,7 +116,4 @@ def free_folder(run: Path) -> Path:
 
 def _say_code(recipe: Recipe) -> str:
     """Return which code of the user's own the recipe runs: it is trusted as code."""
-    names = [
-        name for name in (recipe.model.name, recipe.data.name, recipe.optimizer.name, recipe.loss) if is_user_code(name)
-    ]
-    return f", with the code that its recipe names: {', '.join(names)}" if names else ""
+    return f", with the code that its recipe names: {', '.join(recipe.user_code)}" if recipe.user_code else ""

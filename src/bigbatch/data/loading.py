@@ -11,7 +11,7 @@ from bigbatch.data.dataset import Batch, BlockDataset
 from bigbatch.errors import InputError
 from bigbatch.processes.parent import die_with_parent
 from bigbatch.processes.stop_signals import outlive_stop_signals
-from bigbatch.rules.keyed_random import fold
+from bigbatch.rules.keyed_random import augmentation_key
 from bigbatch.rules.sampling import WorkerBlock
 
 
@@ -76,7 +76,7 @@ class _Reader(Dataset[Any]):
 
     def __getitem__(self, block: WorkerBlock) -> Batch | InputError:
         try:
-            return self.dataset.read_block(block.indices, fold("augmentation", self.seed, block.epoch))
+            return self.dataset.read_block(block.indices, augmentation_key(self.seed, block.epoch))
         except InputError as error:
             return error
 

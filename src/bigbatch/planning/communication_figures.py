@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bigbatch.figures import series_style, written_figure
-from bigbatch.planning.cluster import Prediction
+from bigbatch.planning.prediction import Prediction
 
 
 def draw_all_reduces(result: dict[str, Any], target: Path) -> None:

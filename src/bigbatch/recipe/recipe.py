@@ -13,6 +13,7 @@ from bigbatch.rules.adascale import ADASCALE
 from bigbatch.rules.growth import Growth
 from bigbatch.rules.learning_rate import SCALING_RULES, LearningRate
 from bigbatch.rules.sampling import Sampling, check_minibatch_size
+from bigbatch.user_code import is_user_code
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Recipe:
         epochs: passes over the training data.
         seed: of initialisation, order and augmentation, where `seeds` gives none of its own.
         precision: float32, or bfloat16 for autocast in the forward pass.
-        loss: cross-entropy, or `package.module:callable`, a function of (output, targets) with one loss a sample.
+        loss: to train by: cross-entropy, or `package.module:callable`, a function of (output, targets) with one loss a
+            sample. What is evaluated is top-1 error and cross-entropy either way.
         launch, checkpoints: how it is run and saved; the result does not depend on them.
 
     Raises:
@@ -68,6 +70,12 @@ class Recipe:
         """Return the seed of a part of the randomness: "initialisation", "order" or "augmentation"."""
         own: int = getattr(self.seeds, part)
         return self.seed if own < 0 else own
+
+    @property
+    def user_code(self) -> tuple[str, ...]:
+        """What of it is the user's own code, each as `package.module:callable`."""
+        names = (self.model.name, self.data.name, self.optimizer.name, self.loss)
+        return tuple(name for name in names if is_user_code(name))
 
     @property
     def is_adascale(self) -> bool:

@@ -32,6 +32,11 @@ def fold(purpose: str, *numbers: int) -> int:
     return key
 
 
+def augmentation_key(seed: int, epoch: int) -> int:
+    """Return the key of an epoch's augmentation, from which each sample draws its own."""
+    return fold("augmentation", seed, epoch)
+
+
 def random_words(key: int, counters: NDArray[np.integer], num_words: int = 1) -> Words:
     """Return uniform 64-bit words (len(counters), num_words): for each counter a SplitMix64 stream of its own.
 

@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from bigbatch.recipe import Recipe
-from bigbatch.user_code import is_user_code
 
 DIGITS = 16
 
@@ -17,8 +16,7 @@ def describe_code(recipe: Recipe) -> dict[str, str]:
 
     Of a module that is no file (a builtin, or one that cannot be found) it says "no source".
     """
-    names = (recipe.model.name, recipe.data.name, recipe.optimizer.name, recipe.loss)
-    modules = sorted({name.partition(":")[0] for name in names if is_user_code(name)})
+    modules = sorted({name.partition(":")[0] for name in recipe.user_code})
     return {"bigbatch": _hash(sorted(Path(__file__).parents[1].rglob("*.py")))} | {
         name: _of_module(name) for name in modules
     }

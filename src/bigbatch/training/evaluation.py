@@ -13,6 +13,7 @@ from bigbatch.data.loading import load_blocks
 from bigbatch.processes.group import Processes
 from bigbatch.reduction.lost_peer import communicating
 from bigbatch.rules.sampling import WorkerBlock
+from bigbatch.worker_pass import forward_precision
 
 BLOCK_SIZE: Final = 250
 
@@ -47,7 +48,7 @@ def evaluate(
     precision: str = "float32",
     num_workers: int = 0,
 ) -> Evaluation:
-    """Measure top-1 error and cross-entropy.
+    """Measure top-1 error and cross-entropy, whatever loss the model was trained with.
 
     The samples are cut into fixed blocks, whatever the number of processes; each block is evaluated by one process,
     and every process adds up the blocks' results in their order. So the result has the same bits everywhere.
@@ -68,7 +69,7 @@ def evaluate(
     results = torch.zeros(len(starts), 2, dtype=torch.float64, device=device)
     batches = load_blocks(dataset, blocks, seed=0, device=device, num_workers=num_workers)
     for i, (inputs, labels) in zip(mine, batches, strict=True):
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        with forward_precision(device, precision):
             logits = model(inputs)
         results[i] = _score(logits.float(), labels)
     if processes.world_size > 1:

@@ -7,9 +7,8 @@ import torch
 import torch.distributed as dist
 
 from bigbatch.reduction.lost_peer import communicating
-from bigbatch.rules.keyed_random import fold
-from bigbatch.seeding import seed_generators
 from bigbatch.step import Step
+from bigbatch.worker_pass import seed_worker
 
 
 def find_nonfinite_workers(step: Step, minibatch: Iterable[tuple[Any, Any]], *, iteration: int) -> list[int]:
@@ -27,7 +26,7 @@ def find_nonfinite_workers(step: Step, minibatch: Iterable[tuple[Any, Any]], *, 
     flags = torch.zeros(step.worker_count, dtype=torch.int32, device=step.device)
     for worker, (inputs, targets) in zip(step.workers, minibatch, strict=True):
         step.undo()
-        seed_generators(fold("worker", step.seed, iteration, worker), step.device)
+        seed_worker(step.seed, iteration, worker, step.device)
         loss = step.worker_loss(step.model, inputs, targets)
         gradients = torch.autograd.grad(loss, step.parameters, allow_unused=True)
         values = [loss, *step.changes(), *(gradient for gradient in gradients if gradient is not None)]

@@ -122,7 +122,9 @@ class Training:
     def resize(self) -> None:
         """Cut the data and divide the work by the course's minibatch size."""
         size = self.course.place.minibatch_size
-        self.minibatches = cut(self.recipe, self.data, self.machine, minibatch_size=size, num_workers=self.num_workers)
+        self.minibatches = build_minibatches(
+            self.recipe, self.data, self.machine.device, minibatch_size=size, num_workers=self.num_workers
+        )
         self.step.resize(size)
 
     def conclude(self) -> dict[str, Any]:
@@ -160,7 +162,7 @@ def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, 
     data = load_data(recipe.data)
     course = Course(recipe, len(data.train))
     size = course.place.minibatch_size
-    minibatches = cut(recipe, data, machine, minibatch_size=size, num_workers=num_workers)
+    minibatches = build_minibatches(recipe, data, machine.device, minibatch_size=size, num_workers=num_workers)
     model = build_recipe_model(recipe, num_classes=data.num_classes, in_channels=data.in_channels).to(machine.device)
     optimizer = build_optimizer(recipe.scaled_optimizer, model, recipe.reference.learning_rate)
     step = Step(
@@ -179,15 +181,17 @@ def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, 
     return Training(recipe, machine, data, minibatches, model, optimizer, step, course, num_workers, average)
 
 
-def cut(recipe: Recipe, data: Splits, machine: Machine, *, minibatch_size: int, num_workers: int) -> Minibatches:
-    """Cut the training data into minibatches of a size."""
+def build_minibatches(
+    recipe: Recipe, data: Splits, device: torch.device, *, minibatch_size: int, num_workers: int = 0
+) -> Minibatches:
+    """Cut the training data into minibatches of a size, in the recipe's order."""
     return Minibatches(
         data.train,
         minibatch_size=minibatch_size,
         worker_minibatch_size=recipe.worker_minibatch_size,
         seed=recipe.seed_of("order"),
         augmentation_seed=recipe.seed_of("augmentation"),
-        device=machine.device,
+        device=device,
         num_workers=num_workers,
     )
 

@@ -16,7 +16,7 @@ from bigbatch.data.dataset import batch_digest
 from bigbatch.errors import InputError
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.file import read_recipe, to_toml
-from bigbatch.rules.keyed_random import fold
+from bigbatch.rules.keyed_random import augmentation_key
 
 NUM_READ: Final = 32
 ERROR: Final = "error"
@@ -53,7 +53,7 @@ def read_as_rank(recipe: Recipe, rank: int, world_size: int) -> dict[str, Any]:
 def describe_samples(recipe: Recipe) -> dict[str, Any]:
     """Return the number of training samples, and digests of some of them, evenly spread."""
     data = load_data(recipe.data).train
-    key = fold("augmentation", recipe.seed_of("augmentation"), 0)
+    key = augmentation_key(recipe.seed_of("augmentation"), 0)
     digests = {int(i): batch_digest(data.read_block(np.array([i]), key)).hex() for i in spread(len(data))}
     return {"num_samples": len(data), "digests": digests}
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bigbatch.data.dataset import BlockDataset
 from bigbatch.recipe import Recipe
-from bigbatch.rules.keyed_random import fold
+from bigbatch.rules.keyed_random import augmentation_key
 from bigbatch.rules.sampling import Sampling, worker_block
 from bigbatch.user_code import is_user_code
 from bigbatch.verification.check import Check, failed, passed
@@ -61,7 +61,7 @@ def wrong_order(sampling: Sampling, processes: Sequence[int]) -> str | None:
 def _moves_samples(recipe: Recipe, train: BlockDataset) -> str | None:
     """Say so if a sample has another class in the next epoch: the dataset then shuffles within itself."""
     indices = spread(len(train))
-    keys = (fold("augmentation", recipe.seed_of("augmentation"), epoch) for epoch in (0, 1))
+    keys = (augmentation_key(recipe.seed_of("augmentation"), epoch) for epoch in (0, 1))
     first, following = (train.read_block(indices, key)[1] for key in keys)
     if isinstance(first, Tensor) and not first.is_floating_point() and first.ndim == 1:
         for index, before, after in zip(indices.tolist(), first.tolist(), following.tolist(), strict=True):

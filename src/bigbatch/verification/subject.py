@@ -9,13 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from bigbatch.data.dataset import Splits
-from bigbatch.data.minibatches import Minibatches
 from bigbatch.losses import find_loss
 from bigbatch.preconditions import LossFunction
 from bigbatch.recipe import Recipe
-from bigbatch.rules.keyed_random import fold
-from bigbatch.seeding import seed_generators
-from bigbatch.training.state import build_recipe_model
+from bigbatch.training.state import build_minibatches, build_recipe_model
+from bigbatch.worker_pass import forward_precision, in_full_precision, seed_worker
 
 MIN_WORKERS: Final = 2  # with one worker, its mean and the minibatch's mean are the same
 MAX_WORKERS: Final = 4
@@ -57,7 +55,7 @@ class Subject:
 
     def minibatches(self, count: int) -> list[Minibatch]:
         """Return `count` minibatches of `worker_count` blocks; a small data set starts again."""
-        source = find_minibatches(self.recipe, self.data, self.device, minibatch_size=self.minibatch_size)
+        source = build_minibatches(self.recipe, self.data, self.device, minibatch_size=self.minibatch_size)
         found = [list(minibatch) for minibatch in islice(source.epoch(0), count)]
         return [found[i % len(found)] for i in range(count)]
 
@@ -71,13 +69,13 @@ class Subject:
     def losses(self, model: nn.Module, block: Block) -> Tensor:
         """Return what the loss says of a worker's block."""
         inputs, targets = block
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+        with forward_precision(self.device, self.recipe.precision):
             losses = self.loss_function(model(inputs), targets)
-        return losses.float() if losses.dtype in {torch.float16, torch.bfloat16} else losses
+        return in_full_precision(losses)
 
     def seed(self, worker: int = 0) -> None:
         """Seed the generators as the first iteration does for a worker."""
-        seed_generators(fold("worker", self.recipe.seed_of("augmentation"), 0, worker), self.device)
+        seed_worker(self.recipe.seed_of("augmentation"), 0, worker, self.device)
 
     @torch.no_grad()
     def outputs(self) -> Any:  # noqa: ANN401 - whatever the model returns
@@ -87,18 +85,6 @@ class Subject:
         return model(self.block[0])
 
 
-def find_minibatches(recipe: Recipe, data: Splits, device: torch.device, *, minibatch_size: int) -> Minibatches:
-    """Return the recipe's order of the samples, cut into minibatches of this size."""
-    return Minibatches(
-        data.train,
-        minibatch_size=minibatch_size,
-        worker_minibatch_size=recipe.worker_minibatch_size,
-        seed=recipe.seed_of("order"),
-        augmentation_seed=recipe.seed_of("augmentation"),
-        device=device,
-    )
-
-
 def build_subject(recipe: Recipe, data: Splits, device: torch.device) -> Subject:
     """Build what the recipe names.
 
@@ -106,7 +92,7 @@ def build_subject(recipe: Recipe, data: Splits, device: torch.device) -> Subject
         InputError: the recipe does not fit the data, or names something that cannot be built.
     """
     recipe.sampling(len(data.train))
-    source = find_minibatches(recipe, data, device, minibatch_size=recipe.worker_minibatch_size)
+    source = build_minibatches(recipe, data, device, minibatch_size=recipe.worker_minibatch_size)
     block = next(next(source.epoch(0)))
     return Subject(recipe, data, device, build(recipe, data, device), find_loss(recipe.loss), block)
 

@@ -54,8 +54,7 @@ def verify(
     Raises:
         InputError: something that the recipe names does not exist or cannot be built.
     """
-    names = (recipe.model.name, recipe.loss, recipe.data.name, recipe.optimizer.name, loop or "")
-    for name in filter(is_user_code, names):
+    for name in filter(is_user_code, (*recipe.user_code, loop or "")):
         load_callable(name)
     try:
         data = load_data(recipe.data)
