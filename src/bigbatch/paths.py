@@ -1,4 +1,4 @@
-"""Paths that a user gave: whatever keeps the system from looking, the answer is yes or no, never an exception.
+"""Paths that a user gave, and where to keep things: whether there is something, yes or no, never an exception.
 
 `pathlib` raises for a name that is too long, and for a folder that this user may not look into.
 """
@@ -23,3 +23,12 @@ def is_folder(path: Path) -> bool:
     (True, False)
     """
     return os.path.isdir(path)  # noqa: PTH112
+
+
+def cache_folder() -> Path:
+    """Return $XDG_CACHE_HOME/bigbatch, by default ~/.cache/bigbatch.
+
+    Raises:
+        RuntimeError: the user has no home.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bigbatch"

@@ -59,7 +59,7 @@ def _leave_after(run: Callable[[Sequence[str]], int]) -> NoReturn:
     except SystemExit as end:  # of --help
         exit_code = end.code if isinstance(end.code, int) else FAILURE
     finally:
-        with suppress(OSError):
+        with suppress(OSError, ValueError, AttributeError):  # of a stream that is full, closed, or none
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(exit_code)

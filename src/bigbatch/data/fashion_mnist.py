@@ -2,7 +2,6 @@
 
 import gzip
 import math
-import os
 import zlib
 from hashlib import sha256
 from http.client import HTTPException
@@ -14,11 +13,12 @@ from urllib.request import urlopen
 import numpy as np
 from numpy.typing import NDArray
 
+from bigbatch.atomic_file import write_atomically
 from bigbatch.data.dataset import Splits
 from bigbatch.data.gzipped import read_gzip
 from bigbatch.data.in_memory import in_memory_splits
 from bigbatch.errors import InputError
-from bigbatch.paths import is_file
+from bigbatch.paths import cache_folder, is_file
 from bigbatch.recipe import Data
 
 MEAN: Final = (0.2860,)
@@ -77,11 +77,6 @@ def find_folder(path: str, *, url: str = URL) -> Path:
     return cache
 
 
-def cache_folder() -> Path:
-    """Return $XDG_CACHE_HOME/bigbatch, by default ~/.cache/bigbatch."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bigbatch"
-
-
 def download(url: str, target: Path, digest: str) -> None:
     """Fetch a gzip file whose content has the SHA-256 `digest`; the target appears whole or not at all."""
     try:
@@ -91,9 +86,7 @@ def download(url: str, target: Path, digest: str) -> None:
             msg = f"{url} is not the file it should be (its SHA-256 differs); {HOW_TO_GET_IT}"
             raise InputError(msg)
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-        partial.write_bytes(content)
-        partial.replace(target)
+        write_atomically(target, content)
     except (URLError, HTTPException, OSError, EOFError, zlib.error) as error:
         msg = f"cannot download {url} ({getattr(error, 'reason', error)}); {HOW_TO_GET_IT}"
         raise InputError(msg) from error

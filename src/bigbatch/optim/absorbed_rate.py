@@ -85,10 +85,10 @@ def _trial(optimizer: torch.optim.Optimizer, group: int, rate: float) -> _Trial:
         like = optimizer.param_groups[group]["params"][0]
         scratch = nn.Parameter(like.new_ones((1,) * like.ndim))
         clone = _clone_onto(optimizer, group, scratch)
-        _step(clone, scratch, torch.ones_like(scratch), rate)
+        step_scratch(clone, scratch, torch.ones_like(scratch), rate)
         state = {key: float(v) for key, v in clone.state[scratch].items() if isinstance(v, Tensor) and v.numel() == 1}
         before = scratch.item()
-        _step(clone, scratch, torch.zeros_like(scratch), second_rate)
+        step_scratch(clone, scratch, torch.zeros_like(scratch), second_rate)
         moves.append(before - scratch.item())
     return _Trial(moves[0], moves[1], state)
 
@@ -105,7 +105,12 @@ def _clone_onto(optimizer: torch.optim.Optimizer, number: int, scratch: nn.Param
     return clone
 
 
-def _step(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, gradient: Tensor, rate: float) -> None:
+def step_scratch(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, gradient: Tensor, rate: float) -> None:
+    """Let an optimizer take one step on a scratch parameter.
+
+    Raises:
+        InputError: it cannot.
+    """
     set_learning_rate(optimizer, rate)
     parameter.grad = gradient
     try:

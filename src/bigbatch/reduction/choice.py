@@ -1,7 +1,6 @@
 """Which algorithm for which size: a short measurement on this group, kept for the next time."""
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,6 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from bigbatch.atomic_file import write_atomically
+from bigbatch.paths import cache_folder
 from bigbatch.reduction.exchange import AllReduce
 from bigbatch.reduction.lost_peer import communicating
 from bigbatch.reduction.tree import Node
@@ -104,9 +105,7 @@ def _keep(key: str, table: Tensor) -> None:
     with suppress(OSError, RuntimeError):  # RuntimeError: a user without a home
         path = kept_file()
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}")
-        temporary.write_text(json.dumps({**_read(), key: table.tolist()}))
-        temporary.replace(path)
+        write_atomically(path, json.dumps({**_read(), key: table.tolist()}).encode())
 
 
 def _read() -> dict[str, Any]:
@@ -119,4 +118,4 @@ def _read() -> dict[str, Any]:
 
 def kept_file() -> Path:
     """Return where measurements are kept: in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bigbatch" / "all_reduce.json"
+    return cache_folder() / "all_reduce.json"

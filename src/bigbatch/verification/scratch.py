@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from bigbatch.errors import InputError, first_line
-from bigbatch.optim import build_optimizer, correct_momentum, set_learning_rate
+from bigbatch.optim import build_optimizer, correct_momentum
+from bigbatch.optim.absorbed_rate import step_scratch
 from bigbatch.recipe.optimizer import Optimizer
 
 
@@ -64,7 +64,7 @@ def moves(
     found = []
     for rate, gradient in zip(rates, gradients, strict=True):
         before = parameter.item()
-        _step(optimizer, parameter, torch.full_like(parameter, gradient), rate)
+        step_scratch(optimizer, parameter, torch.full_like(parameter, gradient), rate)
         found.append(before - parameter.item())
         if is_held:
             parameter.data.fill_(start)
@@ -82,17 +82,6 @@ def first_move(recipe: Optimizer, weights: Sequence[float], gradient: Sequence[f
     """
     before = torch.tensor([weights], dtype=torch.float64)
     optimizer, parameter = optimizer_of(recipe, before.clone(), "weight")
-    _step(optimizer, parameter, torch.tensor([gradient], dtype=torch.float64), rate)
+    step_scratch(optimizer, parameter, torch.tensor([gradient], dtype=torch.float64), rate)
     found: list[float] = (before - parameter.detach()).flatten().tolist()
     return found
-
-
-def _step(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, gradient: Tensor, rate: float) -> None:
-    set_learning_rate(optimizer, rate)
-    parameter.grad = gradient
-    try:
-        optimizer.step()
-    except (TypeError, ValueError, RuntimeError) as error:
-        kind, reason = type(optimizer).__name__, first_line(error)
-        msg = f"{kind}.step() does not work with one dense gradient and no closure ({reason})"
-        raise InputError(msg) from error
