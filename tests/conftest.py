@@ -32,7 +32,11 @@ os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="bigbatch-tests-")  # mea
 collect_ignore = [
     "programs",
     "user_models.py",
+    "broken_data.py",
+    "broken_loops.py",
+    "broken_losses.py",
     "broken_models.py",
+    "broken_optimizers.py",
     "bad_images.py",
     "mutations.py",
     "rate_absorbed.py",

@@ -29,7 +29,7 @@ from bigbatch.verification.weight_decay import check_optimizer_decay, check_weig
 
 TESTS = str(Path(__file__).parent)
 SIZES = ("minibatch_size=64",)
-OWN = (*SIZES, "model.name=broken_models:model", "data.name=broken_models:blobs")
+OWN = (*SIZES, "model.name=broken_models:model", "data.name=broken_data:blobs")
 CPU = torch.device("cpu")
 
 
@@ -54,11 +54,11 @@ def layer(name):
 
 
 def loss(name):
-    return subject(*OWN, f"loss=broken_models:{name}")
+    return subject(*OWN, f"loss=broken_losses:{name}")
 
 
 def optimizer(name, *settings):
-    return recipe(f"optimizer.name=broken_models:{name}", *settings).optimizer
+    return recipe(f"optimizer.name=broken_optimizers:{name}", *settings).optimizer
 
 
 def by_name(checks):
@@ -78,13 +78,13 @@ def is_named(check, words):
         SIZES,
         (*SIZES, "model.dropout=0.3", 'data.augmentation=["crop", "flip"]', "precision=bfloat16"),
         OWN,
-        (*OWN, "loss=broken_models:summed_loss", "optimizer.name=broken_models:adamw", "seed=3"),
+        (*OWN, "loss=broken_losses:summed_loss", "optimizer.name=broken_optimizers:adamw", "seed=3"),
         (*OWN, "model.arguments.layer=locked"),
-        (*OWN, "optimizer.name=broken_models:absorbing", "optimizer.momentum_correction=true"),
+        (*OWN, "optimizer.name=broken_optimizers:absorbing", "optimizer.momentum_correction=true"),
     ],
 )
 def test_what_is_right_passes_every_check(settings):
-    checks = check_computation(subject(*settings), loop="broken_models:right_loop")
+    checks = check_computation(subject(*settings), loop="broken_loops:right_loop")
     assert [check.text for check in checks if not check.is_passed] == []
     assert len(checks) == 8
 
@@ -246,17 +246,17 @@ def test_a_corrected_optimizer_has_the_right_momentum(name):
     ],
 )
 def test_a_loop_is_named_by_the_rule_that_it_breaks(name, broken):
-    checks = check_loop(subject(*SIZES), f"broken_models:{name}_loop")
+    checks = check_loop(subject(*SIZES), f"broken_loops:{name}_loop")
     assert {check.name for check in checks if not check.is_passed} == {f"loop: {rule}" for rule in broken}
     for rule, words in broken.items():
         is_named(by_name(checks)[f"loop: {rule}"], words)
 
 
 def test_a_loop_that_sums_means_is_seen_also_where_the_optimizer_does_not_mind():
-    adamw = subject(*SIZES, "optimizer.name=broken_models:adamw")
-    checks = by_name(check_loop(adamw, "broken_models:summing_loop"))
+    adamw = subject(*SIZES, "optimizer.name=broken_optimizers:adamw")
+    checks = by_name(check_loop(adamw, "broken_loops:summing_loop"))
     is_named(checks["loop: normalisation"], "k = 4 times too large")
-    is_named(by_name(check_loop(adamw, "broken_models:cancelling_loop"))["loop: normalisation"], "update is 0.25 times")
+    is_named(by_name(check_loop(adamw, "broken_loops:cancelling_loop"))["loop: normalisation"], "update is 0.25 times")
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_a_loop_that_sums_means_is_seen_also_where_the_optimizer_does_not_mind()
     ],
 )
 def test_data_that_depends_on_the_rank_or_shuffles_itself_fails(name, words):
-    chosen = recipe(*OWN, f"data.name=broken_models:{name}")
+    chosen = recipe(*OWN, f"data.name=broken_data:{name}")
     is_named(check_shuffling(chosen, load_data(chosen.data).train, [1]), words)
 
 
@@ -329,17 +329,17 @@ def test_a_run_that_is_refused_is_a_failed_check(monkeypatch):
 
 
 def test_data_with_unseeded_randomness_is_named():
-    (check,) = verify(recipe(*OWN, "data.name=broken_models:noisy"), CPU, processes=[1], iterations=1)
+    (check,) = verify(recipe(*OWN, "data.name=broken_data:noisy"), CPU, processes=[1], iterations=1)
     is_named(check, "a sample of the data differs when it is read again")
 
 
 @pytest.mark.parametrize(
     ("settings", "loop", "message"),
     [
-        (SIZES, "broken_models:no_loop", "has no callable 'no_loop'"),
+        (SIZES, "broken_loops:no_loop", "has no callable 'no_loop'"),
         (SIZES, "a:loop:b", "not of the form package.module:callable"),
         (SIZES, "no_module:loop", "there is no module 'no_module'"),
-        (("data.name=broken_models:nothing",), None, "has no callable 'nothing'"),
+        (("data.name=broken_data:nothing",), None, "has no callable 'nothing'"),
         (("minibatch_size=4096",), None, "larger than the data set of 1280 samples"),
     ],
 )
@@ -347,7 +347,7 @@ def test_bad_input_is_refused(settings, loop, message):
     with pytest.raises(InputError, match=message):
         verify(recipe(*settings), CPU, processes=[1], iterations=1, loop=loop)
     with pytest.raises(InputError, match="does not take these arguments"):
-        check_loop(subject(*SIZES), "broken_models:short_loop")
+        check_loop(subject(*SIZES), "broken_loops:short_loop")
 
 
 def refused(done, message):
@@ -377,7 +377,7 @@ def test_the_command_passes_a_preset(bigbatch):
 
 def test_the_command_names_what_is_broken(bigbatch, tmp_path):
     (tmp_path / "mine.toml").write_text(to_toml(recipe(*OWN, "model.arguments.layer=unseeded")))
-    options = ("--processes", "1", "--iterations", 2, "--loop", "broken_models:summing_loop", "--json")
+    options = ("--processes", "1", "--iterations", 2, "--loop", "broken_loops:summing_loop", "--json")
     done = bigbatch("verify", "mine.toml", *options)
     assert done.returncode == 1, done.stderr
     result = json.loads(done.stdout)
