@@ -1,0 +1,1 @@
+"""A run's folder: written, read with mistrust, and compared. Without torch."""
