@@ -11,8 +11,8 @@ from typing import Final
 from bigbatch.errors import InputError
 from bigbatch.recipe import NOT_OF_THE_RESULT, flatten
 from bigbatch.reduction.options import NATIVE
-from bigbatch.runs.record import RunRecord, as_table, as_text
 from bigbatch.runs.folder import RunFolder
+from bigbatch.runs.record import RunRecord, as_table, as_text
 
 PACKAGES: Final = ("torch", "numpy", "python", "bigbatch")
 FOR_PEOPLE: Final = ("name", "reference.largest_matching")  # fields of a recipe that no training reads

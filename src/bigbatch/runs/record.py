@@ -10,8 +10,8 @@ from bigbatch.errors import InputError
 from bigbatch.processes.outcome import NOT_FINITE
 from bigbatch.recipe import Recipe, flatten
 from bigbatch.recipe.file import from_table
-from bigbatch.runs.lock import is_locked
 from bigbatch.runs.folder import RunFolder, run_error
+from bigbatch.runs.lock import is_locked
 
 RUNNING, FINISHED, STOPPED, FAILED = STATUSES = ("running", "finished", "stopped", "failed")
 INTERRUPTED: Final = "interrupted"  # it says that it runs, but nobody writes it
