@@ -82,6 +82,13 @@ def test_every_verdict_the_elbow_and_the_reference_are_those_of_the_sweep(tmp_pa
     assert told.remark in {found.remark, f"no verdicts: {found.remark}"}
 
 
+def test_a_recipe_that_was_measured_at_its_reference_alone_is_not_said_to_match_nowhere(tmp_path):
+    write_sweep(tmp_path, {("recipe", 16): [2.0, 2.1, 1.9], ("longer:epochs=60", 16): [1.5, 1.6, 1.4]})
+    (group,) = groups_of(tmp_path)
+    told = "The recipe has not been measured at a minibatch size larger than the reference, 16."
+    assert headline(group, judge(group)) == told
+
+
 def test_a_diverged_size_lies_beyond_the_elbow_and_a_diverged_reference_is_said(tmp_path):
     sweep = write_sweep(tmp_path / "a", STUDIES["a size that diverged"])
     assert str(gather(sweep, read_states(sweep.jobs)).elbow) == "between 64 and 256, where runs diverged"

@@ -25,6 +25,8 @@ def headline(group: Group, findings: Judgement) -> str:
         plain = f"Minibatches of up to {largest.minibatch_size:,} match the reference of {reference:,}"
     elif matching:
         plain = f"Minibatch {max(matching):,} matches the reference of {reference:,}, but not all below"
+    elif not any(point.minibatch_size > (reference or 0) for point in group.series[0].points):
+        plain = f"The recipe has not been measured at a minibatch size larger than the reference, {reference}"
     else:
         plain = f"No minibatch size larger than the reference, {reference}, has been shown to match it"
     reached = largest.minibatch_size if largest else max(matching, default=0)
