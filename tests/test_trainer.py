@@ -16,6 +16,7 @@ from bigbatch.checkpoint.manifest import data_files, iteration_of, list_manifest
 from bigbatch.checkpoint.saving import save_checkpoint
 from bigbatch.checkpoint.weights import weights_sha256
 from bigbatch.errors import DisagreementError, InputError, NonFiniteError, SaveError
+from bigbatch.optim.weight_average import WeightAverage
 from bigbatch.processes.group import Processes
 from bigbatch.processes.join import Machine
 from bigbatch.recipe.file import with_settings
@@ -238,6 +239,27 @@ def test_checkpoints_are_saved_when_and_kept_as_the_recipe_says(run, tmp_path, m
     else:
         assert [iteration for iteration in newest if iteration in saved] == saved
         assert set(newest) - set(saved) <= {best}
+
+
+def test_with_adascale_skipped_updates_are_worth_nothing_and_an_epoch_of_them_has_no_loss(tmp_path):
+    """It ends after as many iterations as the reference takes; and what it writes is JSON that every reader takes."""
+    changes = ["scaling.rule=adascale", "minibatch_size=128", "epochs=1", "reference.learning_rate=1e30"]
+    folder = RunFolder(tmp_path / "run")
+    summary = train(with_settings(SMALL, [*changes, "launch.on_nonfinite=skip"]), folder, MACHINE)
+    lines = folder.read_iterations()
+    assert sum(not line.get("skipped") for line in lines) < 8
+    assert summary["iterations"] == len(lines) == 80
+    assert folder.read_epochs()[-1]["loss"] is None
+
+
+def test_with_adascale_an_average_keeps_what_each_update_is_worth(tmp_path, monkeypatch):
+    kept, update = [], WeightAverage.update
+    monkeypatch.setattr(WeightAverage, "update", lambda self: (kept.append(self.decay), update(self)))
+    changes = ["scaling.rule=adascale", "minibatch_size=128", "epochs=1", "average.decay=0.9"]
+    folder = RunFolder(tmp_path / "run")
+    train(with_settings(SMALL, changes), folder, MACHINE)
+    assert kept == [0.9 ** line["gain"] for line in folder.read_iterations()]
+    assert len(set(kept)) > 1
 
 
 def test_a_damaged_checkpoint_is_told_and_the_one_before_goes_on_to_the_same_bits(run, tmp_path, capsys):
