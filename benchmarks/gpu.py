@@ -19,7 +19,7 @@ from bigbatch.recipe.presets import digits, imagenet_resnet50
 from bigbatch.reduction.communicator import Communicator
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.runs.folder import RunFolder
-from bigbatch.step import Step
+from bigbatch.step.step import Step
 from bigbatch.training.trainer import train
 from card import write_card
 

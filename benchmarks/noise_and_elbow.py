@@ -12,12 +12,12 @@ from typing import Any
 
 from bigbatch.figures import INK, SOFT, plain_numbers, series_style, written_figure
 from bigbatch.planning.noise import mean_noise_scale, measured_noise
-from bigbatch.report.groups import Group, group_runs
-from bigbatch.report.points import Point
-from bigbatch.report.results import read_results
-from bigbatch.report.verdicts import judge
 from bigbatch.runs.record import RunRecord
-from bigbatch.statistics import Elbow
+from bigbatch.study.report.grouping.groups import Group, group_runs
+from bigbatch.study.report.grouping.points import Point
+from bigbatch.study.report.grouping.verdicts import judge
+from bigbatch.study.report.reading.results import read_results
+from bigbatch.study.statistics import Elbow
 from card import RESULTS, write_card
 
 NAME = "noise_and_elbow"

@@ -16,11 +16,11 @@ from hypothesis import settings
 from bigbatch.data.fashion_mnist import FILES
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.presets import digits
-from bigbatch.recipe.variants import parse_variants
-from bigbatch.report.page import Report, make_report
-from bigbatch.report.reading import read_runs
 from bigbatch.runs.folder import RunFolder
-from bigbatch.sweep.jobs import Sweep, plan_sweep
+from bigbatch.study.report.page.page import Report, make_report
+from bigbatch.study.report.reading.reading import read_runs
+from bigbatch.study.sweep.jobs import Sweep, plan_sweep
+from bigbatch.study.variants import parse_variants
 from studies import write_study
 
 # A busy machine is no reason to fail, and what fails must fail again.
@@ -159,7 +159,7 @@ def report(study: Path) -> Report:
 @pytest.fixture
 def no_planning(monkeypatch: pytest.MonkeyPatch) -> None:
     """Simulations count kinds, and planning the seeds of every "cannot tell" takes most of the time."""
-    monkeypatch.setattr("bigbatch.statistics.equivalence.seeds_needed", lambda *_, **__: None)
+    monkeypatch.setattr("bigbatch.study.statistics.equivalence.seeds_needed", lambda *_, **__: None)
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from bigbatch.recipe import Recipe, Warmup
 from bigbatch.recipe.presets import digits
-from bigbatch.recipe.variants import find_variant
 from bigbatch.runs.folder import RunFolder
-from bigbatch.sweep.jobs import Cell, Sweep, plan_sweep
-from bigbatch.sweep.manifest import write_manifest
+from bigbatch.study.sweep.jobs import Cell, Sweep, plan_sweep
+from bigbatch.study.sweep.manifest import write_manifest
+from bigbatch.study.variants import find_variant
 
 REFERENCE = digits().reference.minibatch_size
 FINGERPRINT = "da7a" * 16

@@ -24,7 +24,7 @@ from bigbatch.data.loading import load_blocks
 from bigbatch.data.minibatches import Minibatches
 from bigbatch.errors import InputError
 from bigbatch.recipe import Data
-from bigbatch.rules.keyed_random import random_words
+from bigbatch.rules.randomness.keyed import random_words
 from bigbatch.rules.sampling import WorkerBlock
 
 CPU = torch.device("cpu")

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigbatch.errors import InputError
-from bigbatch.statistics import find_elbow
-from bigbatch.statistics.elbow import crossings
+from bigbatch.study.statistics import find_elbow
+from bigbatch.study.statistics.elbow import crossings
 from simulations import ERRORS, MARGINS, at_least, at_most
 
 SIZES = [2**power for power in range(8, 15)]

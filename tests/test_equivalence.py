@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bigbatch.errors import InputError
-from bigbatch.statistics import CANNOT_TELL, MATCHES, WORSE, compare, find_elbow, noise_band, seeds_needed
+from bigbatch.study.statistics import CANNOT_TELL, MATCHES, WORSE, compare, find_elbow, noise_band, seeds_needed
 from simulations import ERRORS, MARGINS, NOISY, RUNS, at_least, at_most, simulated
 
 

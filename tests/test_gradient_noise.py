@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from bigbatch.norms import norms, sum_rows
+from bigbatch.optim.norms import norms, sum_rows
 from bigbatch.rules.adascale import gain
 from bigbatch.rules.gradient_noise import GradientNoise, RunningNoise, estimate_noise, smoothed_noise_scale
-from bigbatch.step import Step
+from bigbatch.step.step import Step
 
 MEAN, STD, SIZE = np.array([0.5, -1.0, 2.0]), np.array([3.0, 1.0, 0.5]), 6
 SQUARE, VARIANCE = float((MEAN**2).sum()), float((STD**2).sum())

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigbatch.errors import InputError
-from bigbatch.statistics import Outcomes, compare, find_elbow, judge, noise_band
+from bigbatch.study.statistics import Outcomes, compare, find_elbow, judge, noise_band
 
 REFERENCE = ("recipe", 16)
 TRUSTED = [2.0, 2.1, 1.9]

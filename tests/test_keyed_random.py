@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigbatch.rules.keyed_random import MASK, _mix, below, fold, random_words, uniform
+from bigbatch.rules.randomness.keyed import MASK, _mix, below, fold, random_words, uniform
 
 KEYS = st.integers(0, MASK)
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from bigbatch.cli import main
 from bigbatch.errors import InputError
-from bigbatch.ledger import find_runs, parse_condition, read_row, select
 from bigbatch.recipe.presets import digits, fashion_mnist
-from bigbatch.recipe.variants import parse_variants
 from bigbatch.runs.record import read_record
-from bigbatch.sweep.jobs import plan_sweep
-from bigbatch.sweep.manifest import write_manifest
-from bigbatch.sweep.membership import Membership
+from bigbatch.study.ledger import find_runs, parse_condition, read_row, select
+from bigbatch.study.sweep.jobs import plan_sweep
+from bigbatch.study.sweep.manifest import write_manifest
+from bigbatch.study.sweep.membership import Membership
+from bigbatch.study.variants import parse_variants
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

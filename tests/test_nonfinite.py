@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from bigbatch.step import Step
+from bigbatch.step.step import Step
 from bigbatch.training.nonfinite import find_nonfinite_workers
 
 LOSS = nn.CrossEntropyLoss(reduction="none")

@@ -14,15 +14,15 @@ from PIL import Image
 
 from bigbatch.cli import main
 from bigbatch.errors import InputError
-from bigbatch.report import CURVES, SIZES
-from bigbatch.report import page as page_module
-from bigbatch.report.groups import group_runs
-from bigbatch.report.page import make_report, missing_extras, write_report
-from bigbatch.report.reading import read_runs
-from bigbatch.report.results import read_results, results_to_json
-from bigbatch.report.single_figure import draw_figure
-from bigbatch.report.size_figure import draw_error_by_size
-from bigbatch.report.tables import run_row
+from bigbatch.study.report import CURVES, SIZES
+from bigbatch.study.report.figures.single_figure import draw_figure
+from bigbatch.study.report.figures.size_figure import draw_error_by_size
+from bigbatch.study.report.grouping.groups import group_runs
+from bigbatch.study.report.page import page as page_module
+from bigbatch.study.report.page.page import make_report, missing_extras, write_report
+from bigbatch.study.report.page.tables import run_row
+from bigbatch.study.report.reading.reading import read_runs
+from bigbatch.study.report.reading.results import read_results, results_to_json
 from studies import recipe_of, write_run
 
 SIGNATURES = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}

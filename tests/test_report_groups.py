@@ -7,14 +7,14 @@ import pytest
 
 from bigbatch.errors import InputError
 from bigbatch.recipe import Reference, Scaling, Warmup
-from bigbatch.report.condense import MOST_POINTS, condense
-from bigbatch.report.curves import epoch_at, mean_curve, noise_curve
-from bigbatch.report.groups import group_runs
-from bigbatch.report.reading import read_runs
-from bigbatch.report.tables import point_rows
-from bigbatch.report.verdicts import judge
-from bigbatch.report.words import headline, largest_matching, sentences
 from bigbatch.runs.record import KeptMetrics, RunRecord, read_record
+from bigbatch.study.report.figures.curves import epoch_at, mean_curve, noise_curve
+from bigbatch.study.report.grouping.groups import group_runs
+from bigbatch.study.report.grouping.verdicts import judge
+from bigbatch.study.report.page.tables import point_rows
+from bigbatch.study.report.page.words import headline, largest_matching, sentences
+from bigbatch.study.report.reading.condense import MOST_POINTS, condense
+from bigbatch.study.report.reading.reading import read_runs
 from studies import REFERENCE, recipe_of, write_run, write_study
 
 

@@ -9,17 +9,17 @@ from bigbatch.errors import InputError
 from bigbatch.recipe import Warmup
 from bigbatch.recipe.file import with_settings
 from bigbatch.recipe.presets import digits
-from bigbatch.recipe.variants import parse_variants
-from bigbatch.report.groups import group_runs
-from bigbatch.report.reading import read_runs
-from bigbatch.report.results import results_to_json
-from bigbatch.report.tables import point_rows
-from bigbatch.report.verdicts import judge
-from bigbatch.report.words import headline, sentences
-from bigbatch.sweep.jobs import plan_sweep
-from bigbatch.sweep.manifest import NAME, read_manifest, write_manifest
-from bigbatch.sweep.results import gather
-from bigbatch.sweep.states import check_folders, is_to_run, read_states
+from bigbatch.study.report.grouping.groups import group_runs
+from bigbatch.study.report.grouping.verdicts import judge
+from bigbatch.study.report.page.tables import point_rows
+from bigbatch.study.report.page.words import headline, sentences
+from bigbatch.study.report.reading.reading import read_runs
+from bigbatch.study.report.reading.results import results_to_json
+from bigbatch.study.sweep.jobs import plan_sweep
+from bigbatch.study.sweep.manifest import NAME, read_manifest, write_manifest
+from bigbatch.study.sweep.results import gather
+from bigbatch.study.sweep.states import check_folders, is_to_run, read_states
+from bigbatch.study.variants import parse_variants
 from studies import recipe_of, write_run, write_sweep
 
 DEEPER = "deeper:model.name=cifar-resnet14"

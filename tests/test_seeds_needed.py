@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigbatch.errors import InputError
-from bigbatch.statistics import CANNOT_TELL, compare, seeds_needed
-from bigbatch.statistics.seeds import settling_power
+from bigbatch.study.statistics import CANNOT_TELL, compare, seeds_needed
+from bigbatch.study.statistics.seeds import settling_power
 from simulations import at_least, at_most, simulated
 
 

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bigbatch.errors import InputError
-from bigbatch.statistics import (
+from bigbatch.study.statistics import (
     compare,
     difference,
     find_elbow,
     holm_adjusted,
     summarise,
 )
-from bigbatch.statistics.welch import Welch
+from bigbatch.study.statistics.welch import Welch
 from simulations import ERRORS, NOISY, RUNS
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from bigbatch.errors import InputError
 from bigbatch.reduction.flat import FlatLayout
 from bigbatch.reduction.options import AggregationOptions
-from bigbatch.step import Step
+from bigbatch.step.step import Step
 from rate_absorbed import RateAbsorbedSGD
 
 LOSS = nn.CrossEntropyLoss(reduction="none")

@@ -17,12 +17,12 @@ from bigbatch.errors import InputError
 from bigbatch.processes.stop_signals import StopSignals
 from bigbatch.recipe.file import with_settings
 from bigbatch.recipe.presets import digits
-from bigbatch.recipe.variants import PLAIN, VARIANTS, find_variant
 from bigbatch.runs.folder import RunFolder
-from bigbatch.sweep.children import Child, Ending, ending_of, training_arguments
-from bigbatch.sweep.gpus import default_jobs, find_gpus
-from bigbatch.sweep.runner import Runner
-from bigbatch.sweep.watching import Pace, Running, Watch
+from bigbatch.study.sweep.children import Child, Ending, ending_of, training_arguments
+from bigbatch.study.sweep.gpus import default_jobs, find_gpus
+from bigbatch.study.sweep.runner import Runner
+from bigbatch.study.sweep.watching import Pace, Running, Watch
+from bigbatch.study.variants import PLAIN, VARIANTS, find_variant
 
 HERE = {"PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
 TINY = ("--set=model.width=4", "--set=reference.minibatch_size=256", "--set=reference.learning_rate=0.8")
@@ -51,7 +51,7 @@ def test_a_run_has_no_more_processes_than_its_first_minibatch_has_workers(sweep,
         msg = "this is all that was asked"
         raise InputError(msg)
 
-    monkeypatch.setattr("bigbatch.sweep.runner.start", start)
+    monkeypatch.setattr("bigbatch.study.sweep.runner.start", start)
     runner = Runner(sweep.jobs[:3], num_done=0, at_once=3, processes=5, gpus=[], display=Silent(), pace=Pace())
     with StopSignals(what_follows="") as signals:
         runner.run(signals)
@@ -72,7 +72,7 @@ def test_after_three_failures_in_a_row_no_more_are_started(sweep, monkeypatch):
         msg = f"no room for {job.name}"
         raise InputError(msg)
 
-    monkeypatch.setattr("bigbatch.sweep.runner.start", start)
+    monkeypatch.setattr("bigbatch.study.sweep.runner.start", start)
     display = Silent()
     runner = Runner(sweep.jobs, num_done=0, at_once=2, processes=1, gpus=[], display=display, pace=Pace())
     with StopSignals(what_follows="") as signals:
@@ -89,8 +89,10 @@ def test_runs_at_once_have_gpus_of_their_own_as_long_as_there_are_enough(sweep, 
         return Child(running, Namespace(poll=lambda: 0), tmp_path, 0, given["place"])
 
     told = []
-    monkeypatch.setattr("bigbatch.sweep.runner.start", start)
-    monkeypatch.setattr("bigbatch.sweep.runner.ending_of", lambda child, **_: Ending(child.running.job, "diverged"))
+    monkeypatch.setattr("bigbatch.study.sweep.runner.start", start)
+    monkeypatch.setattr(
+        "bigbatch.study.sweep.runner.ending_of", lambda child, **_: Ending(child.running.job, "diverged")
+    )
     for gpus in (["4", "5", "7"], ["4"]):
         runner = Runner(sweep.jobs[:3], num_done=0, at_once=2, processes=1, gpus=gpus, display=Silent(), pace=Pace())
         with StopSignals(what_follows="") as signals:

@@ -11,8 +11,8 @@ from bigbatch.cli import main
 from bigbatch.errors import InputError
 from bigbatch.recipe.file import with_settings
 from bigbatch.recipe.presets import digits, imagenet_resnet50
-from bigbatch.recipe.variants import PLAIN, VARIANTS, parse_variants
-from bigbatch.sweep.jobs import STREAMS, plan_cells, plan_sweep, with_seed
+from bigbatch.study.sweep.jobs import STREAMS, plan_cells, plan_sweep, with_seed
+from bigbatch.study.variants import PLAIN, VARIANTS, parse_variants
 
 
 @settings(max_examples=50, deadline=None)
@@ -190,7 +190,7 @@ def test_what_is_impossible_is_one_line_before_anything_starts(
     record_run("other/recipe-64-seed0", replace(digits(), minibatch_size=64, epochs=3))
     (tmp_path / "thesis" / "recipe-16-seed1").mkdir(parents=True)
     (tmp_path / "thesis" / "recipe-16-seed1" / "text").touch()
-    monkeypatch.setattr("bigbatch.sweep.runner.start", lambda *_, **__: pytest.fail("it has started"))
+    monkeypatch.setattr("bigbatch.study.sweep.runner.start", lambda *_, **__: pytest.fail("it has started"))
     sizes = () if not arguments or arguments[0] == "--minibatch-sizes" else ("--minibatch-sizes", "64")
     before = sorted(tmp_path.rglob("*"))
     assert main(["sweep", "digits", *sizes, *arguments]) == 2

@@ -4,9 +4,9 @@ import json
 from statistics import mean, stdev
 
 from bigbatch.cli.sweep_tables import print_results
-from bigbatch.sweep.children import Ending
-from bigbatch.sweep.results import gather, to_json
-from bigbatch.sweep.states import is_to_run, read_states
+from bigbatch.study.sweep.children import Ending
+from bigbatch.study.sweep.results import gather, to_json
+from bigbatch.study.sweep.states import is_to_run, read_states
 
 
 def test_the_tables_numbers_are_those_of_the_finished_runs_alone(sweep, record):
@@ -60,7 +60,7 @@ def test_what_is_printed_names_what_is_not_in_the_table(sweep, record, capsys):
 def test_without_scipy_there_are_means_and_a_word_on_what_to_install(sweep, record, monkeypatch):
     for job in sweep.jobs:
         record(job.name, 1.0 + job.recipe.seed)
-    monkeypatch.setattr("bigbatch.statistics.judgement.find_spec", lambda _: None)
+    monkeypatch.setattr("bigbatch.study.statistics.judgement.find_spec", lambda _: None)
     results = gather(sweep, read_states(sweep.jobs))
     assert "pip install 'bigbatch[stats]'" in results.remark
     assert {(row.verdict, len(row.errors)) for row in results.rows} == {(None, 3)}

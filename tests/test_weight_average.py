@@ -18,7 +18,7 @@ from bigbatch.recipe.file import with_settings
 from bigbatch.recipe.presets import digits
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.runs.folder import RunFolder
-from bigbatch.step import StepOutcome
+from bigbatch.step.step import StepOutcome
 from bigbatch.training.epochs import evaluate_training, take_step
 from bigbatch.training.run_evaluation import evaluate_run, export_run
 from bigbatch.training.state import build

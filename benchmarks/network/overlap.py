@@ -20,7 +20,7 @@ from torch import nn
 from bigbatch.models import build_model
 from bigbatch.processes.join import Machine, joined
 from bigbatch.reduction.options import AggregationOptions
-from bigbatch.step import Step
+from bigbatch.step.step import Step
 from card import write_card
 
 CASES = (  # model, hosts, Mbit/s, MiB of a bucket

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bigbatch.rules.learning_rate import LearningRate, linear_scaling, no_scaling, square_root_scaling
     from bigbatch.rules.sampling import Sampling
     from bigbatch.runs.folder import RunFolder
-    from bigbatch.step import Step
+    from bigbatch.step.step import Step
     from bigbatch.training.trainer import train
 
 __version__ = "0.1.0"
@@ -34,7 +34,7 @@ MODULE_OF: Final = {
     "Recipe": "recipe",
     "RunFolder": "runs.folder",
     "Sampling": "rules.sampling",
-    "Step": "step",
+    "Step": "step.step",
     "WeightAverage": "optim.weight_average",
     "correct_momentum": "optim",
     "find_recipe": "recipe.presets",

@@ -12,7 +12,7 @@ from bigbatch.processes.join import joined
 from bigbatch.recipe.presets import digits
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.runs.folder import RunFolder
-from bigbatch.step import Step
+from bigbatch.step.step import Step
 from bigbatch.training.attempts import check_attempts, describe_attempt
 
 

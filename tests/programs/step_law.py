@@ -12,7 +12,7 @@ from bigbatch.processes.group import Processes
 from bigbatch.processes.join import joined
 from bigbatch.reduction.flat import FlatLayout
 from bigbatch.reduction.options import ALL_REDUCES, NATIVE, AggregationOptions
-from bigbatch.step import Step
+from bigbatch.step.step import Step
 
 
 class Net(nn.Module):

@@ -17,9 +17,9 @@ from bigbatch.optim import build_optimizer
 from bigbatch.processes.join import Machine
 from bigbatch.recipe import Recipe
 from bigbatch.reduction.options import AggregationOptions
-from bigbatch.step import Step
+from bigbatch.step.step import Step
+from bigbatch.step.worker_pass import forward_precision
 from bigbatch.training.state import build_recipe_model
-from bigbatch.worker_pass import forward_precision
 
 Block = tuple[Tensor, Tensor]
 TakeStep = Callable[[int], None]

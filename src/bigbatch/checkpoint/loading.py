@@ -15,7 +15,7 @@ from bigbatch.checkpoint.state import unflatten
 from bigbatch.errors import InputError
 from bigbatch.recipe import Recipe, differences
 from bigbatch.recipe.file import from_toml
-from bigbatch.rules.keyed_random import SCHEME
+from bigbatch.rules.randomness.keyed import SCHEME
 
 Like = Mapping[str, Tensor] | None
 KINDS: Final = {

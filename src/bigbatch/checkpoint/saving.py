@@ -24,7 +24,7 @@ from bigbatch.checkpoint.manifest import (
     read_manifest,
 )
 from bigbatch.checkpoint.state import flatten
-from bigbatch.rules.keyed_random import SCHEME
+from bigbatch.rules.randomness.keyed import SCHEME
 from bigbatch.runs.folder import package_version
 
 TEMPORARIES_OF_SAFETENSORS: Final = ".tmp*"

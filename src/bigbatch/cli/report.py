@@ -12,14 +12,14 @@ from bigbatch.cli.parser import add_command
 from bigbatch.cli.tables import cell, print_table
 from bigbatch.errors import InputError
 from bigbatch.printable import printable
-from bigbatch.report import AUTO, KINDS, PAGE
 from bigbatch.runs.folder import LAST_EPOCHS
+from bigbatch.study.report import AUTO, KINDS, PAGE
 
 if TYPE_CHECKING:
     from bigbatch.cli.parser import Commands
-    from bigbatch.report.page import Report
-    from bigbatch.report.results import Runs
-    from bigbatch.report.tables import Row
+    from bigbatch.study.report.page.page import Report
+    from bigbatch.study.report.page.tables import Row
+    from bigbatch.study.report.reading.results import Runs
 
 DEFAULT_FOLDER: Final = Path("report")
 ON_THE_TERMINAL: Final = ("recipe", "minibatch", "seeds", "error %", "difference", "verdict")
@@ -72,9 +72,9 @@ def add_report(commands: "Commands") -> None:
 
 def report_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     """Print the table of the runs, and write the page, or the figure that is asked for."""
-    from bigbatch.report.last_epochs import error_in_words, judged_by_last
-    from bigbatch.report.reading import read_runs
-    from bigbatch.report.tables import run_row
+    from bigbatch.study.report.page.tables import run_row
+    from bigbatch.study.report.reading.last_epochs import error_in_words, judged_by_last
+    from bigbatch.study.report.reading.reading import read_runs
 
     runs = read_runs(options.runs)
     _print_rows([run_row(run) for run in judged_by_last(runs.records, options.last_epochs)])
@@ -82,7 +82,7 @@ def report_command(options: argparse.Namespace, arguments: Sequence[str]) -> Non
     for bad in runs.unreadable:
         print(printable(f"left out: {bad.reason}"))
     if options.figure:
-        from bigbatch.report.single_figure import draw_figure
+        from bigbatch.study.report.figures.single_figure import draw_figure
 
         judged = {"margin": options.margin, "last_epochs": options.last_epochs}
         draw_figure(runs.records, options.figure, kind=options.figure_kind, **judged)
@@ -92,7 +92,7 @@ def report_command(options: argparse.Namespace, arguments: Sequence[str]) -> Non
 
 
 def _write_page(runs: "Runs", options: argparse.Namespace, command: str) -> None:
-    from bigbatch.report.page import make_report, missing_extras, write_report
+    from bigbatch.study.report.page.page import make_report, missing_extras, write_report
 
     if missing := missing_extras():
         msg = f"there is no page without {missing}"
@@ -118,7 +118,7 @@ def _print_findings(report: "Report") -> None:
 def _print_rows(rows: Sequence["Row"]) -> None:
     from rich.table import Table
 
-    from bigbatch.report.tables import justify
+    from bigbatch.study.report.page.tables import justify
 
     table = Table()
     for heading in rows[0] if rows else ():

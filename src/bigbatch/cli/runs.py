@@ -9,11 +9,11 @@ from bigbatch.cli.argument_types import file_or_folder
 from bigbatch.cli.json_output import print_json
 from bigbatch.cli.parser import add_command
 from bigbatch.cli.tables import cell, print_table
-from bigbatch.ledger import NEWEST_FIRST, TABLE, Row, find_runs, parse_condition, read_row, select
 from bigbatch.printable import printable
 from bigbatch.runs.contract import in_words
 from bigbatch.runs.folder import RUNS_FOLDER
-from bigbatch.sweep.membership import Membership
+from bigbatch.study.ledger import NEWEST_FIRST, TABLE, Row, find_runs, parse_condition, read_row, select
+from bigbatch.study.sweep.membership import Membership
 
 HASH_DIGITS: Final = 8
 UNWRAPPED: Final = 10_000  # a row is a line, however long a run's name

@@ -23,17 +23,17 @@ from bigbatch.printable import printable
 from bigbatch.processes.outcome import FAILURE, STOPPED
 from bigbatch.processes.place import find_place
 from bigbatch.processes.stop_signals import StopSignals
-from bigbatch.recipe.variants import FORMS, PLAIN, VARIANTS, parse_variants
 from bigbatch.runs.lock import locked
 from bigbatch.runs.record import FAILED, INTERRUPTED
-from bigbatch.sweep.gpus import default_jobs, find_gpus
-from bigbatch.sweep.jobs import STREAMS, Job, Sweep, plan_sweep
-from bigbatch.sweep.manifest import write_manifest
-from bigbatch.sweep.states import check_folders, check_writers, is_to_run, read_states
+from bigbatch.study.sweep.gpus import default_jobs, find_gpus
+from bigbatch.study.sweep.jobs import STREAMS, Job, Sweep, plan_sweep
+from bigbatch.study.sweep.manifest import write_manifest
+from bigbatch.study.sweep.states import check_folders, check_writers, is_to_run, read_states
+from bigbatch.study.variants import FORMS, PLAIN, VARIANTS, parse_variants
 
 if TYPE_CHECKING:
     from bigbatch.cli.parser import Commands
-    from bigbatch.sweep.children import Ending
+    from bigbatch.study.sweep.children import Ending
 
 DESCRIPTION: Final = "Measure the error against the minibatch size: many runs, resumed where they stopped."
 SEEDS: Final = 5  # as in the paper
@@ -161,9 +161,9 @@ def sweep_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 def _run(sweep: Sweep, options: argparse.Namespace, signals: StopSignals) -> "list[Ending]":
     """Run what is to be run, and return how it ended."""
-    from bigbatch.sweep.display import SweepDisplay
-    from bigbatch.sweep.runner import Runner
-    from bigbatch.sweep.watching import Pace
+    from bigbatch.study.sweep.display import SweepDisplay
+    from bigbatch.study.sweep.runner import Runner
+    from bigbatch.study.sweep.watching import Pace
 
     jobs = _jobs_to_run(sweep, options)
     if not jobs:

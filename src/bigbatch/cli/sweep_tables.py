@@ -8,12 +8,12 @@ from bigbatch.cli.json_output import print_json
 from bigbatch.cli.tables import cell, print_table
 from bigbatch.printable import printable
 from bigbatch.runs.record import FAILED
-from bigbatch.sweep.jobs import Job, Sweep
-from bigbatch.sweep.states import DIVERGED, MISSING, SKIPPED, State
+from bigbatch.study.sweep.jobs import Job, Sweep
+from bigbatch.study.sweep.states import DIVERGED, MISSING, SKIPPED, State
 
 if TYPE_CHECKING:
-    from bigbatch.sweep.children import Ending
-    from bigbatch.sweep.results import Results, Row
+    from bigbatch.study.sweep.children import Ending
+    from bigbatch.study.sweep.results import Results, Row
 
 NOTHING: Final = "-"
 CLAUSE_END: Final = re.compile("[:;]")
@@ -59,7 +59,7 @@ def print_results(
     as_json: bool,
 ) -> None:
     """Print the table, what is left out of it, and what can be done next."""
-    from bigbatch.sweep.results import gather, to_json
+    from bigbatch.study.sweep.results import gather, to_json
 
     results = gather(sweep, states, margin=margin)
     if as_json:
@@ -87,8 +87,8 @@ def _print_rows(results: "Results") -> None:
 
 
 def _cells(row: "Row", results: "Results") -> list[str]:
-    from bigbatch.statistics import summarise
-    from bigbatch.sweep.results import difference_of
+    from bigbatch.study.statistics import summarise
+    from bigbatch.study.sweep.results import difference_of
 
     difference = difference_of(row, results.reference)
     return [
@@ -126,7 +126,7 @@ def _unfinished(results: "Results", reasons: Mapping[str, str]) -> list[str]:
 
 
 def _conclusions(results: "Results") -> list[str]:
-    from bigbatch.statistics import family_note
+    from bigbatch.study.statistics import family_note
 
     lines = []
     margin = next((row.verdict.margin for row in results.rows if row.verdict and row.verdict.margin), None)

@@ -65,8 +65,8 @@ def _loader(name: str) -> Callable[[Data], "Splits"]:
 def _load_user_data(recipe: Data) -> "Splits":
     """Call the user's callable, which returns (training dataset, validation dataset) of (image, label) samples."""
     from bigbatch.data.dataset import MapDataset, Splits, sample_fingerprint
-    from bigbatch.rules.keyed_random import fold
-    from bigbatch.seeding import seed_generators
+    from bigbatch.rules.randomness.generators import seed_generators
+    from bigbatch.rules.randomness.keyed import fold
 
     seed_generators(fold("data"))  # a random split must be the same on every process and in every run
     datasets = call_user_code(recipe.name, **recipe.arguments)

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bigbatch.rules.keyed_random import Words, below, uniform
+from bigbatch.rules.randomness.keyed import Words, below, uniform
 
 CROP_PADDING_OF_SIDE: Final = 8  # 4 of 32 pixels, as He et al. pad CIFAR
 CROP_ATTEMPTS: Final = 10

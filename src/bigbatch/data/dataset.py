@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch.utils.data import default_collate
 
 from bigbatch.errors import InputError
-from bigbatch.rules.keyed_random import random_words
-from bigbatch.seeding import seed_generators
+from bigbatch.rules.randomness.generators import seed_generators
+from bigbatch.rules.randomness.keyed import random_words
 
 NUM_FINGERPRINTED: Final = 16
 

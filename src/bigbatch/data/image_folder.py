@@ -19,7 +19,7 @@ from bigbatch.data.presence import IMAGE_FOLDER, VALIDATION_NAMES
 from bigbatch.errors import InputError
 from bigbatch.paths import is_file
 from bigbatch.recipe import Data
-from bigbatch.rules.keyed_random import below, random_words
+from bigbatch.rules.randomness.keyed import below, random_words
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -11,7 +11,7 @@ from torch import Tensor
 from bigbatch.data.augmentation import flip, padded_crop
 from bigbatch.data.dataset import Splits
 from bigbatch.errors import InputError
-from bigbatch.rules.keyed_random import random_words
+from bigbatch.rules.randomness.keyed import random_words
 
 FLIP_WORD, CROP_WORDS = 0, slice(1, 3)
 NUM_WORDS = 3

@@ -11,7 +11,7 @@ from bigbatch.data.dataset import Batch, BlockDataset
 from bigbatch.errors import InputError
 from bigbatch.processes.parent import die_with_parent
 from bigbatch.processes.stop_signals import outlive_stop_signals
-from bigbatch.rules.keyed_random import augmentation_key
+from bigbatch.rules.randomness.keyed import augmentation_key
 from bigbatch.rules.sampling import WorkerBlock
 
 

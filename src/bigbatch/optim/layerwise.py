@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bigbatch.errors import InputError
-from bigbatch.norms import squared_norms
+from bigbatch.optim.norms import squared_norms
 
 # ruff: noqa: SLF001 - torch's own optimizers are built on its _foreach operations, which have no public name
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from bigbatch.errors import InputError, nearest
-from bigbatch.losses import check_loss_name
+from bigbatch.models.losses import check_loss_name
 from bigbatch.models.names import check_model_name
 from bigbatch.recipe.optimizer import ADAM_LIKE, BY_SQUARE_ROOT, LAYERWISE, check_optimizer_name
 from bigbatch.recipe.scaling import KEEP, SQUARE_ROOT, WEIGHT_DECAY_RULES

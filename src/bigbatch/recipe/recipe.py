@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bigbatch.losses import CROSS_ENTROPY
+from bigbatch.models.losses import CROSS_ENTROPY
 from bigbatch.recipe.checks import check_recipe
 from bigbatch.recipe.launch import Checkpoints, Launch
 from bigbatch.recipe.optimizer import Average, Optimizer

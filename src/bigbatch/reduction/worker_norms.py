@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bigbatch.norms import norms, sum_rows
+from bigbatch.optim.norms import norms, sum_rows
 from bigbatch.reduction.communicator import Communicator
 from bigbatch.reduction.tree import Node, run_of
 

@@ -29,7 +29,7 @@ def permutation(num_samples: int, *, seed: int, epoch: int) -> "Indices":
     """
     import numpy as np
 
-    from bigbatch.rules.keyed_random import fold, random_words
+    from bigbatch.rules.randomness.keyed import fold, random_words
 
     words = random_words(fold("order", seed, epoch), np.arange(num_samples))[:, 0]
     return np.argsort(words, kind="stable")

@@ -13,7 +13,7 @@ from bigbatch.errors import NonFiniteError
 from bigbatch.optim import set_learning_rate
 from bigbatch.processes.stop_signals import StopSignals
 from bigbatch.recipe.course import Course, Place
-from bigbatch.step import StepOutcome
+from bigbatch.step.step import StepOutcome
 from bigbatch.training.consistency import compare_processes
 from bigbatch.training.evaluation import evaluate
 from bigbatch.training.nonfinite import find_nonfinite_workers

@@ -13,7 +13,7 @@ from bigbatch.data.loading import load_blocks
 from bigbatch.processes.group import Processes
 from bigbatch.reduction.lost_peer import communicating
 from bigbatch.rules.sampling import WorkerBlock
-from bigbatch.worker_pass import forward_precision
+from bigbatch.step.worker_pass import forward_precision
 
 BLOCK_SIZE: Final = 250
 

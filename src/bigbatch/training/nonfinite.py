@@ -7,8 +7,8 @@ import torch
 import torch.distributed as dist
 
 from bigbatch.reduction.lost_peer import communicating
-from bigbatch.step import Step
-from bigbatch.worker_pass import seed_worker
+from bigbatch.step.step import Step
+from bigbatch.step.worker_pass import seed_worker
 
 
 def find_nonfinite_workers(step: Step, minibatch: Iterable[tuple[Any, Any]], *, iteration: int) -> list[int]:

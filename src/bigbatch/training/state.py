@@ -17,19 +17,19 @@ from bigbatch.data import load_data
 from bigbatch.data.dataset import Splits
 from bigbatch.data.minibatches import Minibatches
 from bigbatch.errors import InputError, first_line
-from bigbatch.losses import find_loss
 from bigbatch.models import build_model
+from bigbatch.models.losses import find_loss
 from bigbatch.optim import build_optimizer
 from bigbatch.optim.weight_average import WeightAverage
 from bigbatch.processes.join import Machine
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.course import Course
 from bigbatch.reduction.options import AggregationOptions
-from bigbatch.rules.keyed_random import fold
+from bigbatch.rules.randomness.generators import seed_generators
+from bigbatch.rules.randomness.keyed import fold
 from bigbatch.runs.folder import RunFolder, run_error
 from bigbatch.runs.record import FINISHED
-from bigbatch.seeding import seed_generators
-from bigbatch.step import Step
+from bigbatch.step.step import Step
 
 
 @dataclass

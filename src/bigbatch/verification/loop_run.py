@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from bigbatch.optim import build_optimizer, correct_momentum, set_learning_rate
-from bigbatch.preconditions import LossFunction
-from bigbatch.rules.keyed_random import fold
-from bigbatch.seeding import seed_generators
+from bigbatch.rules.randomness.generators import seed_generators
+from bigbatch.rules.randomness.keyed import fold
+from bigbatch.step.preconditions import LossFunction
 from bigbatch.verification.gradient import flat_gradient, flat_parameters
 from bigbatch.verification.subject import Minibatch, Subject
 

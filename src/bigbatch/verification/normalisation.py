@@ -6,8 +6,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from bigbatch.preconditions import check_loss
-from bigbatch.step import Step
+from bigbatch.step.preconditions import check_loss
+from bigbatch.step.step import Step
 from bigbatch.verification.check import Check, failed, passed
 from bigbatch.verification.gradient import flat_gradient, ratio, relative_difference
 from bigbatch.verification.samples import take

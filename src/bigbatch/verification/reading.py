@@ -16,7 +16,7 @@ from bigbatch.data.dataset import batch_digest
 from bigbatch.errors import InputError
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.file import read_recipe, to_toml
-from bigbatch.rules.keyed_random import augmentation_key
+from bigbatch.rules.randomness.keyed import augmentation_key
 
 NUM_READ: Final = 32
 ERROR: Final = "error"

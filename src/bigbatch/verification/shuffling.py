@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bigbatch.data.dataset import BlockDataset
 from bigbatch.recipe import Recipe
-from bigbatch.rules.keyed_random import augmentation_key
+from bigbatch.rules.randomness.keyed import augmentation_key
 from bigbatch.rules.sampling import Sampling, worker_block
 from bigbatch.user_code import is_user_code
 from bigbatch.verification.check import Check, failed, passed

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from bigbatch.data.dataset import Splits
-from bigbatch.losses import find_loss
-from bigbatch.preconditions import LossFunction
+from bigbatch.models.losses import find_loss
 from bigbatch.recipe import Recipe
+from bigbatch.step.preconditions import LossFunction
+from bigbatch.step.worker_pass import forward_precision, in_full_precision, seed_worker
 from bigbatch.training.state import build_minibatches, build_recipe_model
-from bigbatch.worker_pass import forward_precision, in_full_precision, seed_worker
 
 MIN_WORKERS: Final = 2  # with one worker, its mean and the minibatch's mean are the same
 MAX_WORKERS: Final = 4

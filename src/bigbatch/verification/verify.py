@@ -8,8 +8,8 @@ import torch
 from bigbatch.data import load_data
 from bigbatch.errors import InputError
 from bigbatch.optim import build_optimizer
-from bigbatch.preconditions import check_model
 from bigbatch.recipe import Recipe
+from bigbatch.step.preconditions import check_model
 from bigbatch.user_code import is_user_code, load_callable
 from bigbatch.verification.check import Check, checked, failed
 from bigbatch.verification.coupling import NAME as COUPLING

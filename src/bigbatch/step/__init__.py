@@ -1,0 +1,1 @@
+"""The exact step, and what it asks of a model."""

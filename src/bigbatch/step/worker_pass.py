@@ -1,0 +1,26 @@
+"""What a worker's pass through the model depends on: for the step, and for all that repeats or checks one."""
+
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from bigbatch.rules.randomness.generators import seed_generators
+from bigbatch.rules.randomness.keyed import fold
+
+HALF: Final = frozenset({torch.float16, torch.bfloat16})
+
+
+def seed_worker(seed: int, iteration: int, worker: int, device: torch.device) -> None:
+    """Seed every generator that a worker's pass may draw from, by key: the same on whichever process runs it."""
+    seed_generators(fold("worker", seed, iteration, worker), device)
+
+
+def forward_precision(device: torch.device, precision: str) -> torch.autocast:
+    """Return the context of a forward pass: autocast for "bfloat16", nothing for "float32"."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def in_full_precision(losses: Tensor) -> Tensor:
+    """Return losses as they are summed: those of 16 bits as float32."""
+    return losses.float() if losses.dtype in HALF else losses

@@ -1,0 +1,193 @@
+"""The ledger: all runs below some folders, a row each, filtered and sorted."""
+
+import math
+import operator
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, Final
+
+from bigbatch.errors import InputError, nearest
+from bigbatch.runs.record import RunRecord, as_number, as_text, read_record
+from bigbatch.study.sweep.membership import Membership
+from bigbatch.study.sweep.states import DIVERGED
+
+Value = str | int | float | bool | None
+Row = Mapping[str, Value]
+
+DAMAGED: Final = "damaged"
+TABLE: Final = ("run", "recipe", "minibatch", "error", "state", "when", "weights")
+COLUMNS: Final = (*TABLE, "variant", "iterations", "seconds", "processes", "device", "problem")
+NEWEST_FIRST: Final = "-when"
+DEPTH: Final = 5  # folders within folders that are looked into
+CONDITION: Final = re.compile(r"([\w.-]+?)\s*(<=|>=|!=|=|<|>)(.*)", re.DOTALL)
+WRITTEN: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}\S*")
+COMPARISONS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
+}
+
+
+def find_runs(folder: Path) -> list[Path]:
+    """Return the folders of all runs in a folder, below it, or the folder itself if it is a run's; sorted by name.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    with suppress(OSError):  # a folder above it cannot be read
+        if folder.is_dir():
+            return sorted(_walk(folder, DEPTH, set()))
+    msg = f"there is no folder {folder}"
+    raise InputError(msg)
+
+
+def _walk(folder: Path, depth: int, seen: set[str]) -> Iterator[Path]:
+    """Yield the runs; a folder that two links lead to counts once, one that cannot be read is passed over."""
+    real = os.path.realpath(folder)
+    if real in seen:
+        return
+    seen.add(real)
+    inner: list[Path] = []
+    with suppress(OSError):
+        if _is_run(folder):
+            yield folder
+            return  # what lies below are its checkpoints
+        inner = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_dir())
+    for path in inner if depth else ():
+        yield from _walk(path, depth - 1, seen)
+
+
+def _is_run(folder: Path) -> bool:
+    """Tell whether a folder is a run's; a run that ended at once has its recipe and no run.json."""
+    started = (folder / "recipe.toml").is_file() and (folder / "checkpoints").is_dir()
+    return started or (folder / "run.json").is_file()
+
+
+def read_row(path: Path, membership: Membership) -> Row:
+    """Return what the ledger says of a run: what the table shows first, then the rest, then every field of the recipe.
+
+    A damaged folder has a row too, which says what is wrong.
+
+    Args:
+        path: the run's folder.
+        membership: tells which variant it is, if it is a sweep's.
+    """
+    try:
+        row = _row(read_record(path), membership)
+    except InputError as error:
+        row = {**dict.fromkeys(COLUMNS), "state": DAMAGED, "problem": str(error)}
+    return {**row, "run": str(path)}
+
+
+def _row(record: RunRecord, membership: Membership) -> dict[str, Value]:
+    fields, last = record.recipe_fields, record.attempts[-1]
+    found = membership.find(record)
+    when = as_text(record.started)
+    values = (
+        None,
+        as_text(fields.get("name")),
+        as_number(fields.get("minibatch_size")),
+        record.validation_error,
+        DIVERGED if record.has_diverged else record.state,
+        when if when and WRITTEN.fullmatch(when) else None,
+        record.weights,
+        found[0][0] if found else None,
+        record.num_iterations,
+        as_number(record.summary.get("seconds")),
+        as_number(last.get("processes")),
+        as_text(last.get("device")),
+        None,
+    )
+    columns = dict(zip(COLUMNS, values, strict=True))
+    rest = {key: value if isinstance(value, Value) else str(value) for key, value in fields.items()}
+    return columns | {key: value for key, value in rest.items() if key not in columns}
+
+
+def select(rows: Sequence[Row], *, where: Sequence["Condition"] = (), sort: str = NEWEST_FIRST) -> list[Row]:
+    """Return the rows for which all conditions hold, sorted by a field; "-" before it turns the order round.
+
+    Runs that do not have the field come last either way.
+
+    Raises:
+        InputError: no run has such a field, or a number is compared with text.
+
+    >>> rows: list[Row] = [{"run": "a", "error": 2.5}, {"run": "b", "error": None}, {"run": "c", "error": 1.5}]
+    >>> [row["run"] for row in select(rows, sort="error")], [row["run"] for row in select(rows, sort="-error")]
+    (['c', 'a', 'b'], ['a', 'c', 'b'])
+    """
+    field = sort.removeprefix("-")
+    known = sorted({key for row in rows for key in row})
+    for name in (*(condition.field for condition in where), field):
+        if rows and name not in known:
+            msg = f"no run has a field '{name}'; {nearest(name, known)}"
+            raise InputError(msg)
+    found = [(_order(row.get(field)), row) for row in rows if all(condition.holds(row) for condition in where)]
+    present = [(order, row) for order, row in found if order is not None]
+    present.sort(key=itemgetter(0), reverse=sort.startswith("-"))
+    return [row for _, row in present] + [row for order, row in found if order is None]
+
+
+def _order(value: Value) -> tuple[float, str] | None:
+    """Return what to sort by: numbers before text; None for what is missing or no number."""
+    number = as_number(value)
+    if number is not None:
+        return None if math.isnan(number) else (number, "")
+    return None if value is None else (math.inf, _in_words(value))
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a field must be for a run to be listed. A run without the field fulfils `!=` alone.
+
+    >>> small = parse_condition("minibatch<=256")
+    >>> small.holds({"minibatch": 64}), small.holds({"minibatch": 512}), small.holds({"minibatch": None})
+    (True, False, False)
+    """
+
+    field: str
+    comparison: str
+    value: str
+
+    def holds(self, row: Row) -> bool:
+        """Tell whether it holds for a run: between numbers as numbers, otherwise as text.
+
+        Raises:
+            InputError: the field is a number, and the value to compare it with is none.
+        """
+        compare, found = COMPARISONS[self.comparison], row.get(self.field)
+        if found is None:
+            return self.comparison == "!="
+        number = as_number(found)
+        return bool(compare(_in_words(found), self.value) if number is None else compare(number, self._number()))
+
+    def _number(self) -> float:
+        try:
+            return float(self.value)
+        except ValueError as error:
+            msg = f"--where {self.field}{self.comparison}{self.value}: {self.field} is a number, '{self.value}' is none"
+            raise InputError(msg) from error
+
+
+def parse_condition(text: str) -> Condition:
+    """Parse a condition such as state=finished or error<2.
+
+    Raises:
+        InputError: it is not of that form.
+    """
+    match = CONDITION.fullmatch(text)
+    if match is None:
+        msg = f"--where {text}: write FIELD=VALUE, or != < > <= >= for =, as in --where state=finished"
+        raise InputError(msg)
+    return Condition(*(part.strip() for part in match.groups()))
+
+
+def _in_words(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

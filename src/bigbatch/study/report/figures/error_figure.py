@@ -1,0 +1,64 @@
+"""One figure of a few runs: the validation error of each over its epochs."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from bigbatch.figures import plain_numbers, series_style, whole_numbers
+from bigbatch.printable import printable
+from bigbatch.runs.record import FINISHED, RunRecord, as_text
+from bigbatch.study.report.figures.curves import error_curve
+from bigbatch.study.report.grouping.measures import rate_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WIDTH, HEIGHT = 7.0, 4.8  # inches
+MOST_IN_LEGEND: Final = 10
+
+
+def draw_error_curves(figure: "Figure", runs: Sequence[RunRecord], *, title: str) -> None:
+    """Draw the validation error after every epoch of every run, also of those that have not finished.
+
+    Few runs are told apart one by one; of many, those of one minibatch size and rate look the same.
+
+    Args:
+        figure: to draw on.
+        runs: what to draw.
+        title: of the legend of few runs, whose labels end with their errors.
+    """
+    figure.set_size_inches(WIDTH, HEIGHT)
+    axes = figure.subplots()
+    is_few = len(runs) <= MOST_IN_LEGEND
+    labels = [f"{_name(run)}: {_result(run)}" if is_few else _name(run) for run in runs]
+    counts = Counter(labels)
+    numbers = {label: i for i, label in enumerate(counts)}
+    for i, (run, label) in enumerate(zip(runs, labels, strict=True)):
+        curve, is_first = error_curve(run), labels.index(label) == i
+        shown = label if is_few else f"{label} ({counts[label]} runs)"
+        style = series_style(i if is_few else numbers[label]) | ({} if is_few else {"alpha": 0.6, "linewidth": 0.9})
+        name = printable(shown) if is_few or is_first else None
+        axes.plot([x for x, _ in curve], [y for _, y in curve], label=name, **style)
+    axes.set(xlabel="epoch", ylabel="validation error (%)", yscale="log", title=_title(runs))
+    plain_numbers(axes.yaxis)
+    whole_numbers(axes.xaxis)
+    axes.grid(visible=True, which="both", alpha=0.5)
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(
+        handles, names, title=title if is_few else None, ncols=1 if len(names) == 1 else 2, loc="outside lower center"
+    )
+
+
+def _name(run: RunRecord) -> str:
+    rate = rate_of(run)
+    return f"minibatch {run.recipe_fields.get('minibatch_size')}, rate {'?' if rate is None else format(rate, 'g')}"
+
+
+def _result(run: RunRecord) -> str:
+    result = "no result" if run.validation_error is None else f"{run.validation_error:.2f} %"
+    return result if run.state == FINISHED else f"{result} ({run.state})"
+
+
+def _title(runs: Sequence[RunRecord]) -> str:
+    names = sorted({as_text(run.recipe_fields.get("name")) or "?" for run in runs})
+    return printable("Validation error of " + ", ".join(names))

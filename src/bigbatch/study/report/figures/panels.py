@@ -1,0 +1,123 @@
+"""Curves of each point laid over the reference's (arXiv 1706.02677, figures 2 to 4): a panel a point."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from bigbatch.figures import SOFT, plain_numbers, series_style, whole_numbers
+from bigbatch.printable import printable
+from bigbatch.study.report.figures.curves import Curve, CurveOf, mean_curve
+from bigbatch.study.report.grouping.groups import Group
+from bigbatch.study.report.grouping.labels import shortened
+from bigbatch.study.report.grouping.points import Point
+from bigbatch.study.statistics import summarise
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH, ROW_HEIGHT, HEAD = 9.0, 2.1, 0.5  # inches
+COLUMNS: Final = 3
+MOST_PANELS: Final = 30
+LONGEST_TITLE: Final = 34
+
+
+def has_curves(group: Group, curve_of: CurveOf) -> bool:
+    """Tell whether any run of the group has such a curve."""
+    return any(len(curve_of(run)) > 1 for run in group.runs)
+
+
+def draw_panels(figure: "Figure", group: Group, curve_of: CurveOf, *, ylabel: str, highest: float = math.inf) -> None:
+    """Draw the mean curve of each point over that of the reference; each seed faint, what does not count dashed.
+
+    Args:
+        figure: to draw on.
+        group: whose points.
+        curve_of: what of a run.
+        ylabel: what it is called.
+        highest: where the axis ends, times the largest value of the reference.
+    """
+    points = _shown(group, curve_of)
+    columns = min(COLUMNS, len(points))
+    rows = math.ceil(len(points) / columns)
+    figure.set_size_inches(WIDTH, ROW_HEIGHT * rows + HEAD)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    reference = mean_curve([curve_of(run) for run in group.reference.counted]) if group.reference else []
+    for axes, point in zip(grid.flat, points, strict=False):
+        _draw_panel(axes, group, point, curve_of, reference)
+    for axes in grid.flat[len(points) :]:
+        axes.set_axis_off()
+    _label(grid, len(points), ylabel)
+    _limit(grid[0, 0], [curve_of(run) for point in points for run in point.runs], reference, highest)
+    for axes, point in zip(grid.flat, points, strict=False):
+        _say_what_is_above(axes, mean_curve([curve_of(run) for run in point.counted]))
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles[:1], labels[:1], loc="outside lower center")
+
+
+def _shown(group: Group, curve_of: CurveOf) -> list[Point]:
+    """Return the points to draw: all but the reference, unless there is nothing else."""
+    points = [p for p in group.points if any(len(curve_of(run)) > 1 for run in p.runs)]
+    return ([p for p in points if p is not group.reference] or points)[:MOST_PANELS]
+
+
+def _draw_panel(axes: "Axes", group: Group, point: Point, curve_of: CurveOf, reference: Curve) -> None:
+    number = [series.label for series in group.series].index(point.series)
+    colour: dict[str, Any] = {"color": series_style(number)["color"]}
+    if reference and point is not group.reference:
+        label = f"reference, minibatch {group.reference_size}"
+        # Wide, so that it is seen behind the others.
+        axes.plot(*_columns(reference), color=SOFT, alpha=0.45, linewidth=3.2, label=label)
+    for run in point.runs:
+        line = (
+            {"alpha": 0.35, "linewidth": 0.7} if run in point.counted else {"linestyle": (0, (3, 2)), "linewidth": 0.9}
+        )
+        axes.plot(*_columns(curve_of(run)), **colour, **line)
+    axes.plot(*_columns(mean_curve([curve_of(run) for run in point.counted])), **colour, linewidth=1.3)
+    axes.set_title(_title(group, point), loc="left")
+    axes.grid(visible=True)
+
+
+def _title(group: Group, point: Point) -> str:
+    name = f"minibatch {point.minibatch_size}"
+    if point.series != group.series[0].label:
+        name = f"{point.minibatch_size}, {point.series}"
+    return f"{printable(shortened(name, LONGEST_TITLE))}\n{_result(point)}"
+
+
+def _result(point: Point) -> str:
+    summary = summarise(point.errors) if point.errors else None
+    if summary is None:
+        return "no result"
+    return f"{summary.mean:.2f} % (one run)" if summary.std is None else f"{summary} %"
+
+
+def _label(grid: Any, count: int, ylabel: str) -> None:  # noqa: ANN401 - an array of axes
+    rows, columns = grid.shape
+    for i, axes in enumerate(grid.flat):
+        is_lowest = i + columns >= count
+        axes.tick_params(labelbottom=is_lowest)
+        whole_numbers(axes.xaxis)
+        if is_lowest:
+            axes.set_xlabel("epoch")
+    for row in range(rows):
+        grid[row, 0].set_ylabel(ylabel)
+
+
+def _limit(axes: "Axes", curves: Sequence[Curve], reference: Curve, highest: float) -> None:
+    values = [value for curve in (*curves, reference) for _, value in curve if value > 0]
+    if not values:
+        return
+    top = highest * max((value for _, value in reference), default=math.inf)
+    axes.set(yscale="log", ylim=(0.9 * min(values), 1.1 * min(max(values), top)))
+    plain_numbers(axes.yaxis)
+
+
+def _say_what_is_above(axes: "Axes", curve: Curve) -> None:
+    if curve and curve[-1][1] > axes.get_ylim()[1]:
+        text = f"▲ above the axis: {curve[-1][1]:.3g} at the end"
+        axes.annotate(text, (0.5, 0.94), xycoords="axes fraction", ha="center", va="top", fontsize=8)
+
+
+def _columns(curve: Curve) -> tuple[list[float], list[float]]:
+    return [x for x, _ in curve], [y for _, y in curve]

@@ -1,0 +1,64 @@
+"""One figure alone, in the format that its file's suffix says: the kind that suits the runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bigbatch.errors import InputError
+from bigbatch.figures import figure_style, write_figure
+from bigbatch.runs.folder import LAST_EPOCHS
+from bigbatch.runs.record import RunRecord
+from bigbatch.study.report import AUTO, SIZES
+from bigbatch.study.report.figures.error_figure import draw_error_curves
+from bigbatch.study.report.figures.size_figure import draw_error_by_size
+from bigbatch.study.report.grouping.groups import Group, group_runs
+from bigbatch.study.report.grouping.verdicts import judge
+from bigbatch.study.report.reading.last_epochs import error_in_words, judged_by_last
+
+
+def draw_figure(
+    runs: Sequence[RunRecord],
+    target: Path,
+    *,
+    kind: str = AUTO,
+    margin: float | None = None,
+    last_epochs: int = LAST_EPOCHS,
+) -> None:
+    """Draw validation errors over epochs, or over minibatch sizes.
+
+    Args:
+        runs: what to draw.
+        target: the file; its suffix says the format.
+        kind: CURVES, SIZES, or AUTO: SIZES if all runs have the same data and model, there are several minibatch sizes,
+            and several seeds of one.
+        margin: half the width of the reference's band, percentage points; two standard deviations if None.
+        last_epochs: a run's error is the median of so many, 1 to 5.
+
+    Raises:
+        InputError: matplotlib is not installed, the file cannot be written, or the figure does not suit the runs.
+    """
+    runs = judged_by_last(runs, last_epochs)
+    groups, _ = group_runs(runs)
+    with figure_style():
+        from matplotlib.figure import Figure
+
+        figure = Figure(layout="constrained")
+        if kind == SIZES or (kind == AUTO and suits_sizes(groups)):
+            group = _only(groups)
+            findings = judge(group, margin)
+            draw_error_by_size(figure, group, findings.margin, findings.elbow)
+        else:
+            draw_error_curves(figure, runs, title=error_in_words(last_epochs))
+        write_figure(figure, target)
+
+
+def suits_sizes(groups: Sequence[Group]) -> bool:
+    """Tell whether there are several minibatch sizes, and several seeds of one."""
+    points = groups[0].points if len(groups) == 1 else []
+    return len({point.minibatch_size for point in points}) > 1 and any(len(point.errors) > 1 for point in points)
+
+
+def _only(groups: Sequence[Group]) -> Group:
+    if len(groups) != 1 or not any(point.errors for point in groups[0].points):
+        msg = "the figure of minibatch sizes needs finished runs of one data set and model; name only those"
+        raise InputError(msg)
+    return groups[0]

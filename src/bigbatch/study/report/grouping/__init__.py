@@ -1,0 +1,1 @@
+"""Runs put in order: what can be compared, which recipe, which minibatch size."""

@@ -1,0 +1,141 @@
+"""What a report says of one group of runs: words, figures and tables."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from bigbatch.study.report.figures.cost_figure import draw_costs
+from bigbatch.study.report.figures.curves import error_curve, loss_curve, rate_curve
+from bigbatch.study.report.figures.drawing import Draw, Drawing, render
+from bigbatch.study.report.figures.noise_figure import draw_noise_scale, noise_curves
+from bigbatch.study.report.figures.panels import draw_panels, has_curves
+from bigbatch.study.report.figures.schedule_figure import draw_schedules
+from bigbatch.study.report.figures.size_figure import draw_error_by_size
+from bigbatch.study.report.grouping.groups import Group
+from bigbatch.study.report.grouping.varying import Varying, find_varying
+from bigbatch.study.report.page.tables import Row, common_folder, page_row, point_rows
+from bigbatch.study.report.page.words import headline, sentences
+from bigbatch.study.statistics import Judgement, family_note
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BY_SIZE_NAME: Final = "error-by-size"
+HIGHEST_LOSS: Final = 2.0  # times the reference's; what diverges goes far beyond
+BY_SIZE: Final = (
+    "Validation error against minibatch size",
+    """Mean over seeds, with bars of two standard deviations; each faint dot is a seed. The shaded band is the
+    reference and the margin: a size matches if its mean is shown to lie below the upper edge. The dotted line is the
+    elbow. What lies above the axis is written over it, as mean error. After figure 1 of Goyal et al. 2017.""",
+)
+LOSSES: Final = (
+    "Training loss: each minibatch size over the reference",
+    """The mean over seeds, each seed faintly behind it, and the reference in grey. Dashed: a run that counts in no
+    mean. Every curve is thinned to at most 200 points, each the mean of its neighbours. After figures 2 to 4 of the
+    paper.""",
+)
+ERRORS: Final = (
+    "Validation error: each minibatch size over the reference",
+    """After every epoch. In the titles: the error that is judged, mean and standard deviation over seeds.""",
+)
+RATES: Final = (
+    "Learning rates",
+    "As they were used, of one run each; of recipes with the same rates only one is drawn.",
+)
+COSTS: Final = (
+    "Iterations and time",
+    "Means over the finished runs. Times are of the machines that were used, and of whatever else ran there.",
+)
+NOISE: Final = (
+    "Gradient noise scale",
+    """tr(Σ) / |G|², in samples: minibatches much larger than it gain little. The two are averaged apart over about a
+    twentieth of the training, and over the seeds (McCandlish et al. 2018).""",
+)
+
+
+@dataclass(frozen=True)
+class PageFigure:
+    """A figure with the words around it.
+
+    Attributes:
+        name: of its PNG, without the suffix.
+        title: what it shows.
+        caption: how to read it.
+        summary: what it shows, for who cannot see it.
+        drawing: itself.
+    """
+
+    name: str
+    title: str
+    caption: str
+    summary: str
+    drawing: Drawing
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page says of one group; the figure of errors by size, if there is one, comes first."""
+
+    title: str
+    headline: str
+    sentences: Sequence[str]
+    figures: Sequence[PageFigure]
+    points: Sequence[Row]
+    elbow: str | None
+    note: str
+    varying: Sequence[Varying]
+    runs: Sequence[Row]
+    folder: str
+
+    @property
+    def has_sizes(self) -> bool:
+        """Whether the first figure is that of errors by size."""
+        return bool(self.figures) and self.figures[0].name.endswith(BY_SIZE_NAME)
+
+
+def section_of(group: Group, findings: Judgement, *, number: int) -> Section:
+    """Draw and write what there is to say of a group, the number-th of the page (from 1)."""
+    varying, folder = find_varying(group.runs), common_folder(group.runs)
+    return Section(
+        title=group.title,
+        headline=headline(group, findings),
+        sentences=list(sentences(group, findings, varying)),
+        figures=list(_figures(group, findings, f"group-{number}-" if number > 1 else "")),
+        points=list(point_rows(group, findings)),
+        elbow=str(findings.elbow) if findings.elbow else None,
+        note=family_note(findings.verdicts.values()),
+        varying=varying,
+        runs=[page_row(run, point, folder) for point in group.points for run in point.runs],
+        folder=folder,
+    )
+
+
+def _figures(group: Group, findings: Judgement, prefix: str) -> Iterator[PageFigure]:
+    def figure(name: str, title: str, caption: str, draw: Draw) -> PageFigure:
+        drawing = render(draw, prefix=f"{prefix}{name}")
+        caption = " ".join(caption.split())
+        return PageFigure(prefix + name, title, caption, f"{title}. {headline(group, findings)}", drawing)
+
+    has_sizes = len({point.minibatch_size for point in group.points if point.counted}) > 1
+    if has_sizes:
+        yield figure(BY_SIZE_NAME, *BY_SIZE, partial(_draw_by_size, group=group, findings=findings))
+    if has_curves(group, loss_curve):
+        yield figure(
+            "training-loss",
+            *LOSSES,
+            partial(draw_panels, group=group, curve_of=loss_curve, ylabel="loss", highest=HIGHEST_LOSS),
+        )
+    if has_curves(group, error_curve):
+        draw = partial(draw_panels, group=group, curve_of=error_curve, ylabel="error (%)")
+        yield figure("validation-error", *ERRORS, draw)
+    if has_curves(group, rate_curve):
+        yield figure("learning-rate", *RATES, partial(draw_schedules, group=group))
+    if has_sizes:
+        yield figure("cost", *COSTS, partial(draw_costs, group=group))
+    if noise_curves(group):
+        yield figure("noise-scale", *NOISE, partial(draw_noise_scale, group=group))
+
+
+def _draw_by_size(figure: "Figure", group: Group, findings: Judgement) -> None:
+    draw_error_by_size(figure, group, findings.margin, findings.elbow)

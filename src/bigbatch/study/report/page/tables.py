@@ -1,0 +1,126 @@
+"""The tables of a report: a row for each run, and a row for each point with its verdict; all cells are text."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from bigbatch.runs.record import FINISHED, RunRecord, as_number, as_text
+from bigbatch.study.report.grouping.groups import Group
+from bigbatch.study.report.grouping.measures import iterations_of, mean_cost, rate_of, seconds_of, workers_of
+from bigbatch.study.report.grouping.points import Point, size_of
+from bigbatch.study.statistics import Judgement, Verdict, summarise
+
+Row = dict[str, str]
+
+HASH_DIGITS: Final = 8
+NOTHING: Final = "–"  # noqa: RUF001 - a dash, in a table
+RIGHT: Final = frozenset(
+    {"minibatch", "workers", "rate", "iterations", "error %", "seconds", "seeds", "difference", "seed"}
+)
+
+
+def run_row(run: RunRecord) -> Row:
+    """Return what the terminal's table shows of a run; a run that has not finished says so behind its name."""
+    name = run.path.name or str(run.path)
+    return {
+        "run": name if run.state == FINISHED else f"{name} ({run.state})",
+        "minibatch": _number(size_of(run)),
+        "workers": _number(workers_of(run)),
+        "rate": _number(rate_of(run)),
+        "iterations": _number(iterations_of(run)),
+        "error %": _decimals(run.validation_error, 2),
+        "seconds": _decimals(seconds_of(run), 1),
+        "weights": (run.weights or NOTHING)[:HASH_DIGITS],
+    }
+
+
+def common_folder(runs: Sequence[RunRecord]) -> str:
+    """Return the folder that all runs lie in, or nothing."""
+    folders = {str(run.path.parent) for run in runs}
+    return folders.pop() if len(folders) == 1 else ""
+
+
+def page_row(run: RunRecord, point: Point | None, folder: str = "") -> Row:
+    """Return what the page's table shows of a run: where it lies below a folder, whether it counts, and why not."""
+    row = run_row(run)
+    return {
+        "run": run.path.name if folder else str(run.path),
+        "recipe": point.series if point else NOTHING,
+        "minibatch": row["minibatch"],
+        "seed": _number(run.recipe_fields.get("seed")),
+        "state": _state(run, point),
+        "iterations": row["iterations"],
+        "seconds": row["seconds"],
+        "error %": row["error %"],
+        "weights": row["weights"],
+    }
+
+
+def point_rows(group: Group, findings: Judgement | None) -> Iterator[Row]:
+    """Yield a row for each point: what it cost, its error over seeds, and the verdict where there is one."""
+    for point in group.points:
+        yield _point_row(group, point, findings)
+
+
+def _point_row(group: Group, point: Point, findings: Judgement | None) -> Row:
+    verdict = findings.verdicts.get(point.key) if findings else None
+    runs = point.counted or list(point.runs)
+    summary = summarise(point.errors) if point.errors else None
+    return {
+        "recipe": point.series,
+        "minibatch": _number(point.minibatch_size),
+        "workers": _number(workers_of(runs[0])),
+        "rate": _number(rate_of(runs[0])),
+        "iterations": _number(mean_cost(point.counted, iterations_of)),
+        "seconds": _decimals(mean_cost(point.counted, seconds_of), 1),
+        "seeds": _seeds(point),
+        "error %": (str(summary) if summary.std is not None else f"{summary.mean:.2f}") if summary else NOTHING,
+        "difference": _interval(verdict),
+        "verdict": "the reference" if point is group.reference and not point.num_diverged else _verdict(point, verdict),
+    }
+
+
+def _verdict(point: Point, verdict: Verdict | None) -> str:
+    if verdict:
+        return str(verdict)
+    if point.num_diverged:
+        return f"{point.num_diverged} of {len(point.runs)} diverged"
+    return "no reference to compare with" if point.errors else "no finished run"
+
+
+def _interval(verdict: Verdict | None) -> str:
+    found = verdict.difference if verdict else None
+    return f"{found.mean:+z.2f} [{found.low:+z.2f}, {found.high:+z.2f}]" if found else NOTHING
+
+
+def _seeds(point: Point) -> str:
+    counted, others = len(point.counted), len(point.runs) - len(point.counted)
+    return f"{counted} (+{others})" if others else str(counted)
+
+
+def _state(run: RunRecord, point: Point | None) -> str:
+    if run.state != FINISHED:
+        reason = as_text(run.summary.get("error"))
+        return f"{run.state}: {reason}" if reason else run.state
+    if run.has_skipped_updates:
+        return "finished, not counted (it skipped updates that were not finite)"
+    is_counted = point is None or run in point.counted
+    return run.state if is_counted else "finished, not counted (a repeated seed, or no result)"
+
+
+def _number(value: object) -> str:
+    """Return a number in at most four digits, or whole."""
+    number = as_number(value)
+    if number is None:
+        return NOTHING
+    if isinstance(number, int) or number.is_integer():
+        return f"{int(number)}" if abs(number) < 10_000 else f"{int(number):,}"  # noqa: PLR2004
+    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.4g}"  # noqa: PLR2004
+
+
+def _decimals(number: float | None, count: int) -> str:
+    return NOTHING if number is None else f"{number:,.{count}f}"
+
+
+def justify(heading: str) -> str:
+    """Tell on which side a column's cells stand."""
+    return "right" if heading in RIGHT else "left"

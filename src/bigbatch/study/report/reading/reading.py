@@ -1,0 +1,102 @@
+"""The runs of a report: from folders of runs, folders of those, and files that earlier reports wrote."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from bigbatch.errors import InputError
+from bigbatch.recipe import Recipe
+from bigbatch.runs.folder import RunFolder
+from bigbatch.runs.record import RunRecord, read_record
+from bigbatch.study.ledger import find_runs
+from bigbatch.study.report.reading.condense import condense
+from bigbatch.study.report.reading.results import Runs, Unreadable, read_results
+from bigbatch.study.sweep.manifest import NAME as SWEEP
+from bigbatch.study.sweep.membership import Membership
+
+RESULTS_SUFFIX: Final = ".json"
+
+
+def read_runs(paths: Iterable[Path]) -> Runs:
+    """Read and condense all runs of folders and of runs.json files; one that is named twice counts once.
+
+    Folders have the same names on every machine: a file whose runs are all others than those that are known by their
+    paths is another machine's, and they get the file's name before theirs. Folders are read first.
+
+    Raises:
+        InputError: a path holds no run, or none that can be read.
+    """
+    records: dict[Path, RunRecord] = {}
+    unreadable: dict[str, str] = {}
+    for path in sorted(paths, key=_is_file_of_runs):
+        found = list(_each(path))
+        runs = [condense(run) for run in found if isinstance(run, RunRecord)]
+        known = [run for run in runs if run.path in records]
+        is_elsewhere = _is_file_of_runs(path) and known and not any(_is_same(run, records[run.path]) for run in known)
+        for run in map(partial(_put_under, path), runs) if is_elsewhere else runs:
+            records.setdefault(run.path, run)
+        for bad in found:
+            if isinstance(bad, Unreadable):
+                unreadable.setdefault(bad.path, bad.reason)
+    if not records:
+        raise InputError(next(iter(unreadable.values()), "there is no run in these files"))
+    return Runs(list(records.values()), [Unreadable(*bad) for bad in unreadable.items()])
+
+
+def _is_file_of_runs(path: Path) -> bool:
+    return path.suffix == RESULTS_SUFFIX
+
+
+def _is_same(one: RunRecord, other: RunRecord) -> bool:
+    """Tell whether two records of one path are of one run, be it at different times."""
+    return one.started == other.started
+
+
+def _put_under(file: Path, run: RunRecord) -> RunRecord:
+    return replace(run, path=file / run.path.relative_to(run.path.anchor))
+
+
+def _each(path: Path) -> Iterator[RunRecord | Unreadable]:
+    if _is_file_of_runs(path):
+        kept = read_results(path)
+        yield from kept.records
+        yield from kept.unreadable
+        return
+    membership = Membership()
+    for folder in _run_folders(path):
+        try:
+            yield _with_variant(_with_recipe(read_record(folder)), membership)
+        except InputError as error:
+            yield Unreadable(str(folder), str(error))
+    yield from (Unreadable(str(folder / SWEEP), reason) for folder, reason in membership.damaged.items())
+
+
+def _with_variant(run: RunRecord, membership: Membership) -> RunRecord:
+    """Return the run with its variant, and whether it is the reference, if a sweep's folder says so."""
+    found = membership.find(run)
+    if not found:
+        return run
+    (variant, _), is_reference = found
+    return replace(run, summary={**run.summary, "variant": variant, "is_reference": is_reference})
+
+
+def _run_folders(path: Path) -> list[Path]:
+    try:
+        folders = find_runs(path)
+    except InputError as error:
+        msg = f"{path} holds no run (there is no such folder)"
+        raise InputError(msg) from error
+    if not folders:
+        msg = f"{path} holds no run, nor does a folder in it"
+        raise InputError(msg)
+    return folders
+
+
+def _with_recipe(run: RunRecord) -> RunRecord:
+    """Return the run with the recipe of its recipe.toml where its run.json, of an older kind, holds none."""
+    if "recipe" in run.summary:
+        return run
+    recipe: Recipe = RunFolder(run.path).recipe
+    return replace(run, summary={**run.summary, "recipe": recipe.to_dict()})

@@ -1,0 +1,37 @@
+"""Statistics of repeated runs: does a minibatch size lose accuracy, and from which size on?
+
+Everything here takes validation errors in %, one for each seed. `summary` (mean ± std), `welch` (two means compared),
+`equivalence` (the three verdicts over several sizes), `holm` (what comparing several costs), `seeds` (how many runs
+settle it), `elbow` (where the error leaves the reference's), `judgement` (all of it for the points of a study).
+"""
+
+from bigbatch.study.statistics.elbow import Elbow, find_elbow
+from bigbatch.study.statistics.equivalence import compare, noise_band
+from bigbatch.study.statistics.holm import holm_adjusted
+from bigbatch.study.statistics.judgement import INSTALL, Judgement, Outcomes, family_note, judge
+from bigbatch.study.statistics.seeds import seeds_needed
+from bigbatch.study.statistics.summary import Summary, summarise
+from bigbatch.study.statistics.verdict import CANNOT_TELL, MATCHES, WORSE, Verdict
+from bigbatch.study.statistics.welch import Difference, difference
+
+__all__ = [
+    "CANNOT_TELL",
+    "INSTALL",
+    "MATCHES",
+    "WORSE",
+    "Difference",
+    "Elbow",
+    "Judgement",
+    "Outcomes",
+    "Summary",
+    "Verdict",
+    "compare",
+    "difference",
+    "family_note",
+    "find_elbow",
+    "holm_adjusted",
+    "judge",
+    "noise_band",
+    "seeds_needed",
+    "summarise",
+]

@@ -1,0 +1,122 @@
+"""All points of a study judged at once: what the table of a sweep says, and what a report does."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Final
+
+from bigbatch.errors import InputError
+from bigbatch.study.statistics.conditions import check_margin
+from bigbatch.study.statistics.elbow import Elbow, find_elbow
+from bigbatch.study.statistics.equivalence import compare, noise_band
+from bigbatch.study.statistics.summary import Summary, summarise
+from bigbatch.study.statistics.verdict import Verdict
+
+INSTALL: Final = "verdicts need scipy: pip install 'bigbatch[stats]'"
+
+Key = tuple[str, int]  # a recipe or variant, and the minibatch size
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What came of the runs of one point.
+
+    Attributes:
+        errors: validation errors, %, one for each seed that is finished.
+        num_diverged: runs that ended in NaN or infinity.
+    """
+
+    errors: Sequence[float]
+    num_diverged: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there are errors, and none is missing for a divergence: those that are left would be the lucky."""
+        return bool(self.errors) and not self.num_diverged
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the runs of a study prove.
+
+    Attributes:
+        reference: the reference's error over seeds; None if it has none that could be compared with.
+        margin: the largest difference that counts as a match, percentage points; None if there is none to be had.
+        is_stated: whether the margin was stated, and is not the reference's noise band.
+        verdicts: on each other point that is whole, Holm-adjusted over all of them.
+        elbow: of the reference's own recipe; None where it has no larger size, or there is no margin.
+        remark: why there are no verdicts, if so.
+    """
+
+    reference: Summary | None
+    margin: float | None
+    is_stated: bool
+    verdicts: Mapping[Key, Verdict] = field(default_factory=dict)
+    elbow: Elbow | None = None
+    remark: str = ""
+
+
+def judge(points: Mapping[Key, Outcomes], reference: Key | None, margin: float | None = None) -> Judgement:
+    """Compare every whole point with the reference, all of them as one family, and find the elbow.
+
+    A point of which a run diverged has no verdict, and lies beyond the elbow.
+
+    Args:
+        points: the runs' outcomes, the reference's among them.
+        reference: which point all others are compared with; None if there is none.
+        margin: the largest difference that counts as a match, percentage points; the reference's noise band if None.
+
+    Raises:
+        InputError: the margin is not above 0, or an error is not finite.
+
+    >>> points = {("recipe", 16): Outcomes([1.0, 1.1]), ("recipe", 64): Outcomes([1.1], 1)}
+    >>> found = judge(points, ("recipe", 16), margin=0.5)
+    >>> found.verdicts, str(found.elbow)
+    ({}, 'already left at 64, the first size measured above the reference, where runs diverged')
+    """
+    is_stated = margin is not None
+    if margin is not None:
+        check_margin(margin)
+    trusted = Outcomes([]) if reference is None else points.get(reference, Outcomes([]))
+    if reference is None or not trusted.is_whole:
+        return Judgement(None, margin, is_stated, remark=_why_not(trusted))
+    summary = summarise(trusted.errors, name="reference")
+    used = _noise_band_or_none(trusted.errors) if margin is None else margin
+    if not find_spec("scipy"):
+        return Judgement(summary, used, is_stated, remark=INSTALL)
+    others = {key: point.errors for key, point in points.items() if key != reference and point.is_whole}
+    verdicts = compare(others, trusted.errors, margin=margin)
+    return Judgement(summary, used, is_stated, verdicts, _elbow(points, reference, used))
+
+
+def family_note(verdicts: Iterable[Verdict | None]) -> str:
+    """Say what holds for several verdicts together, and what does not; nothing of fewer than two that were tested."""
+    num_tested = sum(verdict is not None and verdict.p_different is not None for verdict in verdicts)
+    if num_tested < 2:  # noqa: PLR2004
+        return ""
+    return f"verdicts hold for all {num_tested} rows together (Holm); each 90 % interval is that of its row alone"
+
+
+def _why_not(reference: Outcomes) -> str:
+    if reference.num_diverged:
+        runs = "a run" if reference.num_diverged == 1 else f"{reference.num_diverged} runs"
+        return f"{runs} of the reference diverged"
+    return "the reference has no result"
+
+
+def _noise_band_or_none(errors: Sequence[float]) -> float | None:
+    """Return two standard deviations of the reference's errors; None where its seeds show no noise."""
+    try:
+        return noise_band(errors)
+    except InputError:
+        return None
+
+
+def _elbow(points: Mapping[Key, Outcomes], reference: Key, margin: float | None) -> Elbow | None:
+    """Find the elbow, unless there is no larger size, or no margin."""
+    curve = {size: point for (name, size), point in points.items() if name == reference[0] and size >= reference[1]}
+    errors = {size: point.errors for size, point in curve.items() if point.is_whole}
+    diverged = [size for size, point in curve.items() if point.num_diverged]
+    if margin is None or len(errors) + len(diverged) == 1:
+        return None
+    return find_elbow(errors, reference=reference[1], margin=margin, diverged=diverged)

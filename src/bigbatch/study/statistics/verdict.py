@@ -1,0 +1,87 @@
+"""The three verdicts on a minibatch size, and how they read."""
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from bigbatch.study.statistics.seeds import MOST_SEEDS
+from bigbatch.study.statistics.welch import Difference
+
+MATCHES: Final = "matches"
+WORSE: Final = "worse"
+CANNOT_TELL: Final = "cannot tell"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the runs say about one minibatch size. `str()` gives it in a line.
+
+    Attributes:
+        kind: MATCHES, WORSE or CANNOT_TELL.
+        difference: the error minus the reference's, with the 1 - 2 alpha interval (90 % for alpha = 0.05): the one that
+            one-sided tests at alpha are read from, so it ends below the margin where the verdict is "matches", and lies
+            above zero where it is "worse". None with fewer than two seeds on a side.
+        margin: the largest difference that still counts as a match, percentage points. None where none was given and
+            the reference's single seed shows no noise.
+        p_not_worse: of the one-sided test against "higher by the margin or more", Holm-adjusted; small speaks for a
+            match. None if not tested.
+        p_equivalent: of the two one-sided tests, Holm-adjusted; small speaks for a match that is no better either. None
+            if not tested.
+        p_different: of the two-sided test, Holm-adjusted; small speaks for a difference. None if not tested.
+        more_seeds: about how many more seeds the side with fewer needs, the other side having as many, for a verdict
+            to be likely (80 %). None if decided, not tested, or out of reach.
+        reason: the verdict's text after its kind.
+
+    >>> shown = Difference(0.03, -0.08, 0.14, 0.9)
+    >>> print(Verdict(MATCHES, shown, 0.3, 0.001, 0.001, 0.6, None, "+0.03 ± 0.11, within 0.30"))
+    matches: +0.03 ± 0.11, within 0.30
+    """
+
+    kind: str
+    difference: Difference | None
+    margin: float | None
+    p_not_worse: float | None
+    p_equivalent: float | None
+    p_different: float | None
+    more_seeds: int | None
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.reason}" if self.kind == WORSE else f"{self.kind}: {self.reason}"
+
+
+def untested(reason: str, margin: float | None) -> Verdict:
+    """Return the verdict on runs that no test can be made of."""
+    return Verdict(CANNOT_TELL, None, margin, None, None, None, None, reason)
+
+
+class Adjusted(NamedTuple):
+    """The Holm-adjusted p-values of one size, as `Verdict` describes them."""
+
+    not_worse: float
+    equivalent: float
+    different: float
+
+
+def kind_of(mean: float, p: Adjusted, alpha: float) -> str:
+    """Decide: less than the margin above the reference is a match, even where a difference shows, up or down."""
+    if p.not_worse <= alpha or (p.different <= alpha and mean < 0):
+        return MATCHES
+    return WORSE if p.different <= alpha else CANNOT_TELL
+
+
+def text_of(kind: str, shown: Difference, margin: float, p: Adjusted, alpha: float) -> str:
+    """Say why a verdict is what it is."""
+    change = f"{abs(shown.mean):.2f} ± {shown.half_width:.2f}"
+    if kind == WORSE:
+        return f"by {change}"
+    if p.equivalent <= alpha:
+        return f"{shown}, within {margin:.2f}"
+    is_better = p.different <= alpha and shown.mean < 0
+    return f"better by {change}" if is_better else f"{shown}, below {margin:+.2f}"
+
+
+def more_text(seeds: int | None) -> str:
+    """Say how many seeds a verdict would take."""
+    if seeds is None:
+        return f"more than {MOST_SEEDS} seeds a side would be needed"
+    return "1 more seed" if seeds == 1 else f"{seeds} more seeds"

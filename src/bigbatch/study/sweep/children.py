@@ -1,0 +1,146 @@
+"""A run of a sweep as a process of its own: `bigbatch train` from the recipe in the run's folder."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bigbatch.errors import InputError
+from bigbatch.processes.outcome import NOT_FINITE, STOPPED
+from bigbatch.processes.parent import LAUNCHER
+from bigbatch.recipe import NOT_OF_THE_RESULT, flatten
+from bigbatch.runs.lock import locked
+from bigbatch.runs.record import FAILED, FINISHED, INTERRUPTED
+from bigbatch.study.sweep.jobs import Job
+from bigbatch.study.sweep.states import DIVERGED, SKIPPED, read_state
+from bigbatch.study.sweep.watching import Running, Watch
+
+LOGS: Final = "logs"
+TAIL_BYTES: Final = 4096
+
+
+@dataclass(frozen=True)
+class Child:
+    """A run that is going on, and its process.
+
+    Attributes:
+        running: the run.
+        process: that trains it; the others of a group are its children.
+        log: the file of its output.
+        log_start: where in it the output of this process begins.
+        place: among the runs at once.
+    """
+
+    running: Running
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    log_start: int
+    place: int
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended.
+
+    Attributes:
+        job: which.
+        kind: finished, diverged, interrupted or failed.
+        error: its validation error, in %, if it is finished.
+        reason: of a failure: the last line of its output, or the signal that killed it.
+    """
+
+    job: Job
+    kind: str
+    error: float | None = None
+    reason: str = ""
+
+
+def start(job: Job, *, processes: int, place: int, environment: Mapping[str, str]) -> Child:
+    """Start a run, or go on with it; its output goes to OUTPUT/logs/NAME.log.
+
+    It is in a session of its own: what a terminal sends to the sweep does not reach it, the sweep passes it on.
+
+    Args:
+        job: the run.
+        processes: of it.
+        place: of it among the runs at once.
+        environment: added to this process's own.
+
+    Raises:
+        InputError: the folder cannot be written, or another process writes the run.
+    """
+    folder = job.folder
+    with locked(folder.path):
+        folder.create(job.recipe)
+    log = folder.path.parent / LOGS / f"{job.name}.log"
+    command = [sys.executable, "-m", "bigbatch", *training_arguments(job, processes=processes)]
+    try:
+        log.parent.mkdir(exist_ok=True)
+        with log.open("ab") as file:
+            log_start = file.tell()
+            process = subprocess.Popen(  # noqa: S603 - our own command
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment, LAUNCHER: str(os.getpid())},
+                start_new_session=True,
+            )
+    except OSError as error:
+        msg = f"cannot start the run {folder.path} ({error.strerror})"
+        raise InputError(msg) from error
+    return Child(Running(job, Watch(folder.path)), process, log, log_start, place)
+
+
+def training_arguments(job: Job, *, processes: int) -> list[str]:
+    """Return the arguments that train a run from the recipe in its folder, or resume it.
+
+    That recipe may be older than the job's in what the result does not depend on; so that is set.
+    """
+    old, new = flatten(job.folder.recipe.to_dict()), flatten(job.recipe.to_dict())
+    changed = {key: value for key, value in new.items() if key.startswith(NOT_OF_THE_RESULT) and value != old.get(key)}
+    return [
+        "train",
+        str(job.folder.path / "recipe.toml"),
+        f"--output={job.folder.path}",
+        "--resume",
+        f"--processes={processes}",
+        *(f"--set={key}={json.dumps(value)}" for key, value in changed.items()),
+    ]
+
+
+def ending_of(child: Child, *, is_stopping: bool) -> Ending:
+    """Return how a run ended whose process has.
+
+    Args:
+        child: the run.
+        is_stopping: whether it was asked to stop; it may not yet have been able to do so politely.
+    """
+    job, code = child.running.job, child.process.returncode
+    state = read_state(job)
+    if state.kind in {FINISHED, SKIPPED}:  # whatever its process died of after it had said so
+        return Ending(job, FINISHED, error=state.error)
+    if code == NOT_FINITE:
+        return Ending(job, DIVERGED)
+    if code == STOPPED or is_stopping:
+        return Ending(job, INTERRUPTED)
+    if code < 0:
+        return Ending(job, FAILED, reason=f"killed by {signal.Signals(-code).name}")
+    return Ending(job, FAILED, reason=_last_line(child) or f"it ended with exit code {code}, and without a word")
+
+
+def _last_line(child: Child) -> str:
+    try:
+        with child.log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(child.log_start, size - TAIL_BYTES))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    said = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return said.removeprefix("bigbatch: error: ")

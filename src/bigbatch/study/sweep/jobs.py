@@ -1,0 +1,240 @@
+"""What a sweep is to run: a job for each variant, minibatch size and seed; all are checked before anything starts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from bigbatch.data import count_train_samples, known_train_samples
+from bigbatch.errors import InputError
+from bigbatch.planning.adaptive import largest_size
+from bigbatch.planning.plan import at_reference
+from bigbatch.recipe import Data, Recipe, effective_fields, flatten
+from bigbatch.recipe.course import Course
+from bigbatch.recipe.file import with_settings
+from bigbatch.runs.folder import RUNS_FOLDER, RunFolder
+from bigbatch.study.variants import PLAIN, VARIANTS, Variant
+from bigbatch.user_code import is_user_code
+
+STREAMS: Final = ("initialisation", "order", "augmentation")
+MAX_RUNS: Final = 10_000
+
+Cell = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep.
+
+    Attributes:
+        variant: its name.
+        recipe: what to train, seed and all.
+        folder: where.
+        iterations: updates that the plan foresees, at most where the gradients decide; None where the data would have
+            to be loaded to know.
+    """
+
+    variant: str
+    recipe: Recipe
+    folder: RunFolder
+    iterations: int | None
+
+    @property
+    def name(self) -> str:
+        """VARIANT-MINIBATCH-seedSEED."""
+        return self.folder.path.name
+
+    @property
+    def cell(self) -> Cell:
+        """The variant and the minibatch size: what the seeds of a sweep have in common."""
+        return self.variant, self.recipe.minibatch_size
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All runs of a sweep, in the order in which they are to be run: seed by seed, the reference first.
+
+    Attributes:
+        recipe: the plain recipe.
+        output: the folder of all runs.
+        jobs: the runs.
+        notes: what was added and left out, a line each.
+        settings: what the user's own variants change.
+    """
+
+    recipe: Recipe
+    output: Path
+    jobs: tuple[Job, ...]
+    notes: tuple[str, ...]
+    settings: Mapping[str, Sequence[str]]
+
+    @property
+    def reference(self) -> Cell:
+        """What everything is compared with: the plain recipe at the reference size."""
+        return PLAIN, self.recipe.reference.minibatch_size
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Variants and sizes in the order of a table: variant by variant, the sizes rising."""
+        variants = list(dict.fromkeys(job.variant for job in self.jobs))
+        return sorted({job.cell for job in self.jobs}, key=lambda cell: (variants.index(cell[0]), cell[1]))
+
+
+def plan_sweep(
+    recipe: Recipe,
+    minibatch_sizes: Sequence[int],
+    *,
+    num_seeds: int,
+    variants: Sequence[Variant] = (VARIANTS[PLAIN],),
+    varied: Sequence[str] | None = None,
+    output: Path | None = None,
+    reads_data: bool = True,
+) -> Sweep:
+    """Plan all runs, and check that each of them is possible.
+
+    Args:
+        recipe: what is trained; its seed is the first one, its minibatch size does not matter.
+        minibatch_sizes: of every variant; the reference size is added for the plain recipe.
+        num_seeds: runs of each variant and size, with the seeds recipe.seed, +1, +2, ...
+        variants: of the recipe.
+        varied: the streams of randomness that follow the seed; the others stay at the recipe's. None: as it says.
+        output: the folder of all runs; by default runs/sweep-NAME.
+        reads_data: count its samples, if need be; otherwise the plan does not foresee how long a run is.
+
+    Raises:
+        InputError: a size is there twice, or one of the recipes is impossible.
+    """
+    output = output or RUNS_FOLDER / f"sweep-{recipe.name}"
+    _check_counts(minibatch_sizes, num_seeds, len(variants))
+    recipes, notes = plan_cells(recipe, sorted(minibatch_sizes), variants)
+    counts = _SampleCounts(reads_data=reads_data)
+    per_cell = {cell: _check(cell, planned, counts) for cell, planned in recipes.items()}
+    jobs = [
+        Job(
+            cell[0],
+            with_seed(planned, recipe.seed + number, varied),
+            RunFolder(output / f"{cell[0]}-{cell[1]}-seed{recipe.seed + number}"),
+            per_cell[cell],
+        )
+        for number in range(num_seeds)
+        for cell, planned in recipes.items()
+    ]
+    own = {v.name: tuple(v.settings(recipe, recipe.minibatch_size)) for v in variants if v.name not in VARIANTS}
+    return Sweep(recipe, output, tuple(jobs), tuple(notes), own)
+
+
+def plan_cells(
+    recipe: Recipe, minibatch_sizes: Sequence[int], variants: Sequence[Variant]
+) -> tuple[dict[Cell, Recipe], list[str]]:
+    """Return the recipe of each variant and size, the reference first, and what was added and left out."""
+    reference = recipe.reference.minibatch_size
+    recipes: dict[Cell, Recipe] = {(PLAIN, reference): recipe_of(recipe, VARIANTS[PLAIN], reference)}
+    notes = []
+    if not (reference in minibatch_sizes and VARIANTS[PLAIN] in variants):
+        notes.append(f"added: the recipe at its reference size, {reference}, with which all else is compared")
+    for variant in sorted(variants, key=lambda variant: variant.name != PLAIN):  # of twins, the plain one stays
+        for size in minibatch_sizes:
+            if size <= (start := variant.starts_above(recipe)):
+                notes.append(f"left out: {variant.name} at {size}, for it differs from the recipe only above {start}")
+                continue
+            if size < variant.fewest_samples:
+                notes.append(f"left out: {variant.name} at {size}, for that is less than one worker")
+                continue
+            planned = recipe_of(recipe, variant, size)
+            if planned.growth.kind == "schedule" and (reached := largest_size(planned)) != size:
+                notes.append(f"left out: {variant.name} at {size}, for its schedule lets it grow to {reached} at most")
+                continue
+            twin = next((cell for cell, other in recipes.items() if is_same_training(planned, other)), None)
+            if twin is None:
+                recipes[variant.name, size] = planned
+            elif twin != (variant.name, size):
+                notes.append(f"left out: {variant.name} at {size} is the same training as {twin[0]} at {twin[1]}")
+    return recipes, notes
+
+
+def recipe_of(recipe: Recipe, variant: Variant, minibatch_size: int) -> Recipe:
+    """Return a variant of the recipe at a minibatch size.
+
+    Raises:
+        InputError: there is no such recipe; the line names the variant.
+    """
+    at_size = at_reference(recipe) if minibatch_size == recipe.reference.minibatch_size else recipe
+    sizes = (f"minibatch_size={minibatch_size}", f"worker_minibatch_size={at_size.worker_minibatch_size}")
+    try:
+        settings = [*sizes, *variant.settings(recipe, minibatch_size)]
+        return with_settings(recipe if _may_be(recipe, sizes) else at_size, settings)
+    except InputError as error:
+        msg = str(error) if variant.name == PLAIN else f"variant '{variant.name}' at {minibatch_size}: {error}"
+        raise InputError(msg) from error
+
+
+def _may_be(recipe: Recipe, sizes: Sequence[str]) -> bool:
+    """Tell whether a recipe may say all that it says at these sizes; not every reference allows AdaScale and growth."""
+    try:
+        with_settings(recipe, sizes)
+    except InputError:
+        return False
+    return True
+
+
+def is_same_training(one: Recipe, other: Recipe) -> bool:
+    """Tell whether two recipes differ at most in what does nothing, as a warmup that neither has.
+
+    >>> from bigbatch.recipe.presets import digits
+    >>> unscaled = with_settings(digits(), ["scaling.rule=none", "warmup.kind=none"])
+    >>> is_same_training(digits(), unscaled)
+    True
+    >>> larger = ["minibatch_size=32"]
+    >>> is_same_training(with_settings(digits(), larger), with_settings(unscaled, larger))
+    False
+    """
+    first, second = (effective_fields(flatten(recipe.to_dict())) for recipe in (one, other))
+    return first == second
+
+
+def with_seed(recipe: Recipe, seed: int, varied: Sequence[str] | None) -> Recipe:
+    """Return the recipe with another seed, which the streams of randomness follow that are to vary.
+
+    Args:
+        recipe: with its own seed, at which the other streams stay.
+        seed: the new one.
+        varied: of initialisation, order, augmentation; None to leave it to the recipe's `seeds`.
+    """
+    streams = {} if varied is None else {s: -1 if s in varied else recipe.seed_of(s) for s in STREAMS}
+    return replace(recipe, seed=seed, seeds=replace(recipe.seeds, **streams))
+
+
+class _SampleCounts:
+    """How many training samples each data set has that the variants name; counted once."""
+
+    def __init__(self, *, reads_data: bool) -> None:
+        self.reads_data = reads_data
+        self.known: dict[str, int | None] = {}
+
+    def of(self, data: Data) -> int | None:
+        """Return None where the data would have to be loaded to know, and that may not be, or runs the user's code."""
+        if repr(data) not in self.known:
+            may_read = self.reads_data and not is_user_code(data.name)
+            self.known[repr(data)] = count_train_samples(data) if may_read else known_train_samples(data)
+        return self.known[repr(data)]
+
+
+def _check(cell: Cell, recipe: Recipe, counts: _SampleCounts) -> int | None:
+    """Refuse what can be known to be impossible; return the number of iterations where the data need not be loaded."""
+    try:
+        num_samples = counts.of(recipe.data)
+        return Course(recipe, num_samples).total_iterations if num_samples else None
+    except InputError as error:
+        msg = f"{cell[0]} at {cell[1]}: {error}"
+        raise InputError(msg) from error
+
+
+def _check_counts(minibatch_sizes: Sequence[int], num_seeds: int, num_variants: int) -> None:
+    for size in minibatch_sizes:
+        if minibatch_sizes.count(size) > 1:
+            msg = f"the minibatch size {size} is there twice; name each once"
+            raise InputError(msg)
+    num_runs = num_variants * len(minibatch_sizes) * num_seeds
+    if num_runs > MAX_RUNS:
+        msg = f"that would be {num_runs} runs; a sweep has at most {MAX_RUNS}"
+        raise InputError(msg)

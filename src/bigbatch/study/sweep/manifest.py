@@ -1,0 +1,118 @@
+"""A sweep's `sweep.json`: which variant each of its runs is, and what all are compared with. Reports read it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from bigbatch.atomic_file import write_atomically
+from bigbatch.errors import InputError
+from bigbatch.paths import is_file
+from bigbatch.runs.record import as_table, as_text
+
+if TYPE_CHECKING:
+    from bigbatch.study.sweep.jobs import Cell, Sweep
+
+NAME: Final = "sweep.json"
+FORMAT: Final = "bigbatch sweep 1"
+LONGEST: Final = 200  # characters of a variant's name
+LARGEST_BYTES: Final = 1 << 26
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a sweep's folder says of its runs.
+
+    Attributes:
+        reference: the variant and minibatch size that all else is compared with.
+        runs: the variant and minibatch size of each run, by its name.
+        settings: what the user's own variants change.
+    """
+
+    reference: "Cell"
+    runs: Mapping[str, "Cell"]
+    settings: Mapping[str, Sequence[str]]
+
+
+def write_manifest(sweep: "Sweep") -> None:
+    """Write what the runs are, atomically; what an earlier sweep to this folder has written stays.
+
+    Raises:
+        InputError: the file cannot be written, is damaged, or is that of a sweep with another reference.
+    """
+    old = check_manifest(sweep)
+    runs = {**(old.runs if old else {}), **{job.name: job.cell for job in sweep.jobs}}
+    table = {
+        "format": FORMAT,
+        "reference": _table_of(sweep.reference),
+        "settings": {**(old.settings if old else {}), **sweep.settings},
+        "runs": {name: _table_of(cell) for name, cell in runs.items()},
+    }
+    try:
+        write_atomically(sweep.output / NAME, json.dumps(table, indent=1).encode() + b"\n")
+    except OSError as error:
+        msg = f"cannot write {sweep.output / NAME} ({error.strerror})"
+        raise InputError(msg) from error
+
+
+def check_manifest(sweep: "Sweep") -> Manifest | None:
+    """Return what an earlier sweep has written to the folder, if any.
+
+    Raises:
+        InputError: it is damaged, compares with something else, or has another variant under the same name.
+    """
+    try:
+        old = read_manifest(sweep.output)
+    except InputError as error:
+        msg = f"{error}; remove it, and it is written again"
+        raise InputError(msg) from error
+    if old and old.reference != sweep.reference:
+        was, now = (f"{variant} at {size}" for variant, size in (old.reference, sweep.reference))
+        msg = f"{sweep.output} holds a sweep whose reference is {was}, not {now}; choose another --output"
+        raise InputError(msg)
+    for name, settings in sweep.settings.items():
+        if old and list(old.settings.get(name, settings)) != list(settings):
+            was = ",".join(old.settings[name])
+            msg = f"the variant '{name}' of the runs in {sweep.output} is {was}; give this one another name"
+            raise InputError(msg)
+    return old
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """Read what a folder says of the runs in it; None if it is no sweep's.
+
+    Raises:
+        InputError: the file cannot be read, or is damaged.
+    """
+    path = folder / NAME
+    try:
+        return _parse(path) if is_file(path) else None
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        msg = f"{path} is damaged ({getattr(error, 'strerror', None) or error})"
+        raise InputError(msg) from error
+
+
+def _parse(path: Path) -> Manifest:
+    if path.stat().st_size > LARGEST_BYTES:
+        msg = f"it is larger than {LARGEST_BYTES:,} bytes"
+        raise ValueError(msg)
+    table = as_table(json.loads(path.read_bytes()))
+    if table.get("format") != FORMAT:
+        msg = f"its format is not '{FORMAT}'"
+        raise ValueError(msg)
+    runs = {name: _cell_of(cell) for name, cell in as_table(table.get("runs")).items()}
+    settings = {name: list(map(str, some)) for name, some in as_table(table.get("settings")).items()}
+    return Manifest(_cell_of(table.get("reference")), runs, settings)
+
+
+def _table_of(cell: "Cell") -> dict[str, Any]:
+    return {"variant": cell[0], "minibatch_size": cell[1]}
+
+
+def _cell_of(value: object) -> "Cell":
+    variant, size = as_text(as_table(value).get("variant")), as_table(value).get("minibatch_size")
+    if not variant or len(variant) > LONGEST or not isinstance(size, int) or isinstance(size, bool):
+        msg = "a variant or its minibatch size is missing"
+        raise ValueError(msg)
+    return variant, size

@@ -1,0 +1,41 @@
+"""Which sweep a run's folder belongs to: what the ledger and reports ask of the folder above it."""
+
+from pathlib import Path
+
+from bigbatch.errors import InputError
+from bigbatch.runs.record import RunRecord
+from bigbatch.study.sweep.jobs import Cell
+from bigbatch.study.sweep.manifest import Manifest, read_manifest
+
+
+class Membership:
+    """What sweeps say of their runs, each read once.
+
+    Attributes:
+        damaged: the folders whose `sweep.json` cannot be read, and why; their runs are taken for no sweep's.
+    """
+
+    def __init__(self) -> None:
+        self.damaged: dict[Path, str] = {}
+        self.known: dict[Path, Manifest | None] = {}
+
+    def find(self, run: RunRecord) -> tuple[Cell, bool] | None:
+        """Return a run's variant and minibatch size, and whether they are the sweep's reference; None outside sweeps.
+
+        A run whose minibatch size is not what the sweep says is another, put in its place.
+        """
+        path = run.path.absolute()
+        manifest = self._of(path.parent)
+        cell = manifest.runs.get(path.name) if manifest else None
+        if not manifest or not cell or cell[1] != run.recipe_fields.get("minibatch_size"):
+            return None
+        return cell, cell == manifest.reference
+
+    def _of(self, folder: Path) -> Manifest | None:
+        if folder not in self.known:
+            self.known[folder] = None
+            try:
+                self.known[folder] = read_manifest(folder)
+            except InputError as error:
+                self.damaged[folder] = f"{error}, and ignored"
+        return self.known[folder]

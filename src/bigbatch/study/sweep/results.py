@@ -1,0 +1,135 @@
+"""What a sweep has found: a row for each variant and minibatch size, over the seeds that are finished."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import mean
+from typing import Any
+
+from bigbatch.runs.record import FINISHED
+from bigbatch.study.statistics import Elbow, Outcomes, Verdict, judge, summarise
+from bigbatch.study.sweep.jobs import Cell, Job, Sweep
+from bigbatch.study.sweep.states import DIVERGED, State
+
+
+@dataclass(frozen=True)
+class Row:
+    """A variant at a minibatch size.
+
+    Attributes:
+        variant: its name.
+        minibatch_size: samples per update.
+        learning_rate: after scaling, before the schedule.
+        iterations: of a run, on average where the gradients decide; None while nobody knows.
+        num_seeds: runs that were asked for.
+        num_diverged: runs that ended in NaN or infinity.
+        errors: the validation error of each finished run, in %, by its seed.
+        verdict: on the comparison with the reference; None for the reference itself, and where nothing can be tested.
+    """
+
+    variant: str
+    minibatch_size: int
+    learning_rate: float
+    iterations: int | None
+    num_seeds: int
+    num_diverged: int
+    errors: Mapping[int, float]
+    verdict: Verdict | None = None
+
+    @property
+    def cell(self) -> Cell:
+        """The variant and the minibatch size."""
+        return self.variant, self.minibatch_size
+
+
+@dataclass(frozen=True)
+class Results:
+    """All rows, and what follows from them.
+
+    Attributes:
+        reference: the row that the others are compared with.
+        rows: in the order of the table, the reference among them.
+        elbow: where the plain recipe's error leaves the reference's; None where nobody can tell.
+        unfinished: the runs that no row counts, with their states.
+        remark: why there are no verdicts, if so.
+    """
+
+    reference: Row
+    rows: tuple[Row, ...]
+    elbow: Elbow | None
+    unfinished: tuple[tuple[Job, State], ...]
+    remark: str = ""
+
+
+def gather(sweep: Sweep, states: Mapping[str, State], *, margin: float | None = None) -> Results:
+    """Put the finished runs into rows, and compare the rows with the reference.
+
+    A row with a run that diverged is not tested: the runs that are left would be the lucky ones.
+
+    Args:
+        sweep: what was to be run.
+        states: of its runs, by name.
+        margin: the largest difference that still counts as a match, in percentage points.
+    """
+    rows = [_row([job for job in sweep.jobs if job.cell == cell], states) for cell in sweep.cells]
+    reference = next(row for row in rows if row.cell == sweep.reference)
+    unfinished = tuple((job, states[job.name]) for job in sweep.jobs if states[job.name].kind != FINISHED)
+    points = {row.cell: Outcomes(list(row.errors.values()), row.num_diverged) for row in rows}
+    found = judge(points, sweep.reference, margin)
+    judged = tuple(replace(row, verdict=found.verdicts.get(row.cell)) for row in rows)
+    remark = found.remark if found.reference or not found.remark else f"no verdicts: {found.remark}"
+    return Results(reference, judged, found.elbow, unfinished, remark)
+
+
+def _row(jobs: Sequence[Job], states: Mapping[str, State]) -> Row:
+    """Return the row of the jobs that differ in their seeds alone."""
+    first = jobs[0]
+    finished = {job.recipe.seed: states[job.name] for job in jobs if states[job.name].kind == FINISHED}
+    measured = [state.iterations for state in finished.values() if state.iterations]
+    return Row(
+        *first.cell,
+        learning_rate=first.recipe.base_learning_rate,
+        iterations=round(mean(measured)) if measured else first.iterations,
+        num_seeds=len(jobs),
+        num_diverged=sum(states[job.name].kind == DIVERGED for job in jobs),
+        errors={seed: state.error for seed, state in finished.items() if state.error is not None},
+    )
+
+
+def to_json(sweep: Sweep, results: Results) -> dict[str, Any]:
+    """Return the results as a table for programs."""
+    return {
+        "recipe": sweep.recipe.name,
+        "output": str(sweep.output),
+        "reference_minibatch_size": sweep.reference[1],
+        "rows": [_row_to_json(row, results.reference) for row in results.rows],
+        "elbow": vars(results.elbow) | {"text": str(results.elbow)} if results.elbow else None,
+        "unfinished": [{"run": job.name, **vars(state)} for job, state in results.unfinished],
+        "remark": results.remark,
+    }
+
+
+def _row_to_json(row: Row, reference: Row) -> dict[str, Any]:
+    summary = summarise(list(row.errors.values())) if row.errors else None
+    verdict = row.verdict
+    return {
+        "variant": row.variant,
+        "minibatch_size": row.minibatch_size,
+        "learning_rate": row.learning_rate,
+        "iterations": row.iterations,
+        "seeds_asked": row.num_seeds,
+        "seeds_finished": len(row.errors),
+        "seeds_diverged": row.num_diverged,
+        "errors": {str(seed): error for seed, error in row.errors.items()},
+        "mean": summary.mean if summary else None,
+        "std": summary.std if summary else None,
+        "difference": difference_of(row, reference),
+        "interval": vars(verdict.difference) if verdict and verdict.difference else None,
+        "verdict": {"kind": verdict.kind, "text": str(verdict), "margin": verdict.margin} if verdict else None,
+    }
+
+
+def difference_of(row: Row, reference: Row) -> float | None:
+    """Return how much higher the mean error is than the reference's, in percentage points; None for itself."""
+    if row.cell == reference.cell or not (row.errors and reference.errors):
+        return None
+    return summarise(list(row.errors.values())).mean - summarise(list(reference.errors.values())).mean

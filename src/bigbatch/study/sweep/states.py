@@ -1,0 +1,105 @@
+"""What has become of the runs of a sweep, as their folders tell it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from bigbatch.errors import InputError
+from bigbatch.paths import is_file
+from bigbatch.runs.folder import RunFolder
+from bigbatch.runs.lock import check_unlocked, is_locked
+from bigbatch.runs.record import FAILED, FINISHED, INTERRUPTED, RUNNING, RunRecord, as_number, as_text, read_record
+from bigbatch.study.sweep.jobs import Job, Sweep
+from bigbatch.study.sweep.manifest import check_manifest
+
+MISSING: Final = "missing"
+SKIPPED: Final = "skipped updates"  # finished, but as another training: updates that were not finite were left out
+DIVERGED: Final = "diverged"  # a loss or gradient became NaN or infinite: a result, the same in every repetition
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run of a sweep stands.
+
+    Attributes:
+        kind: missing, running, interrupted, failed, diverged, skipped updates or finished.
+        error: the validation error in %, so far if it is not finished.
+        detail: what it failed of, or why it does not count.
+        iterations: that it has done; None if nothing is known of it.
+        seconds: of training, if it is finished.
+    """
+
+    kind: str
+    error: float | None = None
+    detail: str = ""
+    iterations: int | None = None
+    seconds: float | None = None
+
+
+def read_state(job: Job) -> State:
+    """Read where a run stands; a damaged folder counts as interrupted, for a run goes on from its checkpoints alone."""
+    try:
+        record = read_record(job.folder.path)
+    except InputError:
+        return State(INTERRUPTED if job.folder.exists() else MISSING)
+    kind = _kind(record)
+    return State(
+        kind,
+        error=record.validation_error,
+        detail=_detail(record, kind),
+        iterations=record.num_iterations if record.has_ended else None,
+        seconds=as_number(record.summary.get("seconds")) if kind == FINISHED else None,
+    )
+
+
+def _detail(record: RunRecord, kind: str) -> str:
+    if kind == SKIPPED:
+        return "updates that were not finite were left out"
+    return as_text(record.summary.get("error")) or "" if kind in {FAILED, DIVERGED} else ""
+
+
+def _kind(record: RunRecord) -> str:
+    if record.state == FINISHED:
+        ended = SKIPPED if record.has_skipped_updates else FINISHED
+        return ended if record.validation_error is not None else INTERRUPTED
+    if record.state == FAILED:
+        return DIVERGED if record.has_diverged else FAILED
+    return RUNNING if record.state == RUNNING else INTERRUPTED
+
+
+def read_states(jobs: Iterable[Job]) -> dict[str, State]:
+    """Read where each of the runs stands, by its name."""
+    return {job.name: read_state(job) for job in jobs}
+
+
+def is_to_run(state: State, *, retry_failed: bool) -> bool:
+    """Tell whether a run is to be started: not if it is finished, nor, unless asked for, if it has diverged."""
+    return state.kind not in {FINISHED, SKIPPED} and (retry_failed or state.kind != DIVERGED)
+
+
+def check_folders(sweep: Sweep) -> None:
+    """Refuse folders that hold something else than the sweep's runs; nothing in them changes.
+
+    Raises:
+        InputError: one holds another recipe's run or something else.
+    """
+    output = sweep.output
+    if RunFolder(output).exists() or is_file(output / "run.json"):
+        msg = f"{output} is the folder of a run, not of a sweep; choose another --output"
+        raise InputError(msg)
+    check_manifest(sweep)
+    for job in sweep.jobs:
+        job.folder.check(job.recipe, resume=True)
+
+
+def check_writers(sweep: Sweep) -> None:
+    """Refuse, before anything starts, folders that another process writes to.
+
+    Raises:
+        InputError: another sweep or a training does.
+    """
+    if is_locked(sweep.output):
+        msg = f"another sweep is writing to {sweep.output}; wait for it, end it, or choose another --output"
+        raise InputError(msg)
+    for job in sweep.jobs:
+        check_unlocked(job.folder.path)

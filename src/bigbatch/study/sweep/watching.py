@@ -1,0 +1,138 @@
+"""How far the runs of a sweep have come, and how long the rest will take."""
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean
+
+from bigbatch.runs.folder import run_error
+from bigbatch.study.sweep.jobs import Cell, Job
+
+
+class Watch:
+    """What a run records of itself, read as it grows: its epochs and their errors.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path, self.offset = folder / "metrics.jsonl", 0
+        self.errors: dict[int, float] = {}
+        self.total_epochs: int | None = None  # as the run expects them, where its recipe does not say: with AdaScale
+        self.look()
+        self.first_epoch = self.epoch
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are over."""
+        return max(self.errors, default=0)
+
+    @property
+    def error(self) -> float | None:
+        """The run's error so far, in %: the median of its last 5 epochs."""
+        return run_error([self.errors[epoch] for epoch in sorted(self.errors)]) if self.errors else None
+
+    def look(self) -> None:
+        """Read what has been written since the last look, up to the last whole line."""
+        new = b""
+        with suppress(OSError), self.path.open("rb") as file:
+            file.seek(self.offset)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self.offset += len(whole)
+        for line in whole.splitlines():
+            if b'"validation_error"' in line:
+                with suppress(ValueError, KeyError, TypeError):
+                    values = json.loads(line)
+                    self.errors[int(values["epoch"])] = float(values["validation_error"])
+                    self.total_epochs = int(values["total_epochs"]) if "total_epochs" in values else None
+
+
+@dataclass(frozen=True)
+class Running:
+    """A run that is going on.
+
+    Attributes:
+        job: which.
+        watch: what it records.
+        since: when it was started (a monotonic clock).
+    """
+
+    job: Job
+    watch: Watch
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been running."""
+        return time.monotonic() - self.since
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs that it will have trained."""
+        return max(self.watch.total_epochs or self.job.recipe.epochs, self.watch.epoch)
+
+    @property
+    def num_epochs(self) -> float:
+        """Epochs of its recipe that it has come since it was started; of AdaScale's, which are more, in proportion."""
+        return (self.watch.epoch - self.watch.first_epoch) * self.job.recipe.epochs / self.total_epochs
+
+    @property
+    def epochs_left(self) -> float:
+        """Epochs of its recipe that are still to come."""
+        return (self.total_epochs - self.watch.epoch) * self.job.recipe.epochs / self.total_epochs
+
+
+class Pace:
+    """Seconds that an epoch takes of each variant and size: what has cost so much once, will cost it again."""
+
+    def __init__(self) -> None:
+        self.measured: dict[Cell, list[float]] = defaultdict(list)
+
+    @classmethod
+    def of_finished(cls, runs: Iterable[tuple[Job, float | None]]) -> "Pace":
+        """Return the pace of runs that were over before, and of which it is known how many seconds they took."""
+        pace = cls()
+        for job, seconds in runs:
+            if seconds:
+                pace.measured[job.cell].append(seconds / job.recipe.epochs)
+        return pace
+
+    def add(self, run: Running) -> None:
+        """Take the time of a run, that of its process's start included."""
+        if run.num_epochs:
+            self.measured[run.job.cell].append(run.seconds / run.num_epochs)
+
+    def seconds_an_epoch(self, cell: Cell) -> float:
+        """Return the mean of the cell, or else of its size, or else over all that has been measured: not nothing."""
+        of_its_size = [seconds for other, known in self.measured.items() if other[1] == cell[1] for seconds in known]
+        everything = [seconds for known in self.measured.values() for seconds in known]
+        return mean(self.measured.get(cell) or of_its_size or everything)
+
+    def seconds_left(self, waiting: Sequence[Job], running: Sequence[Running], *, at_once: int) -> float | None:
+        """Estimate how long everything will take that is not over; None while nothing is known.
+
+        Args:
+            waiting: runs to be started.
+            running: runs that are going on; each goes on at its own pace once it has one.
+            at_once: how many go on at a time.
+        """
+        known = Pace()
+        known.measured |= self.measured
+        for run in running:
+            if run.job.cell not in self.measured:
+                known.add(run)
+        if not known.measured:
+            return None
+        rest = [known._rest(run) for run in running]
+        rest += [job.recipe.epochs * known.seconds_an_epoch(job.cell) for job in waiting]
+        return max(sum(rest) / at_once, *rest) if rest else 0.0
+
+    def _rest(self, run: Running) -> float:
+        own = run.seconds / run.num_epochs if run.num_epochs else None
+        return run.epochs_left * (own or self.seconds_an_epoch(run.job.cell))
