@@ -38,7 +38,7 @@ CASES = {
 def measure(case: tuple[str, ...], machine: Machine, *, pairs: int) -> dict[str, Any]:
     """Return what measuring adds to a step, as a share of its time: the median of all pairs, and its quartiles."""
     recipe = with_settings(find_recipe(case[0]), list(case[1:]))
-    training = build(recipe, machine, aggregation=AggregationOptions(), num_workers=0)
+    training = build(recipe, machine, aggregation=AggregationOptions(), loader_workers=0)
     training.model.train()
     steps = _steps(training)
     for _ in range(WARM):

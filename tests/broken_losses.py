@@ -37,7 +37,7 @@ def contrastive_loss(outputs, targets):
 
 
 def penalised_block_loss(outputs, targets):
-    """Add a term once a block, as L2 of something that a model returns would be."""
+    """Add a term once a batch, as L2 of something that a model returns would be."""
     return each_loss(outputs, targets).sum() + 0.1
 
 

@@ -33,7 +33,7 @@ class Counts(nn.Module):
 
 
 class Caches(nn.Module):
-    """Keeps the mean of the first block that it sees: the same block twice gives the same output."""
+    """Keeps the mean of the first batch that it sees: the same batch twice gives the same output."""
 
     mean = None
 
@@ -78,7 +78,7 @@ class GlobalGenerators(nn.Module):
 
 
 class Centres(nn.Module):
-    """Takes the mean over the block off."""
+    """Takes the mean over the batch off."""
 
     def forward(self, x):
         return x - x.mean(0)
@@ -92,7 +92,7 @@ class Rolls(nn.Module):
 
 
 class LooksAhead(nn.Module):
-    """Adds up all samples that come later in the block."""
+    """Adds up all samples that come later in the batch."""
 
     def forward(self, x):
         return x.flip(0).cumsum(0).flip(0)

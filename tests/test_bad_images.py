@@ -69,7 +69,7 @@ def test_what_was_decoded_makes_a_block_of_samples(tmp_path):
         kind.write(tmp_path).rename(tmp_path / "train" / "ant" / f"{number}.png")
     for augmentation in ((), ("random-resized-crop", "flip")):
         folder = ImageFolder(list_split(tmp_path / "train"), 8, augmentation)
-        images, labels = folder.read_block(np.arange(len(good)), key=1)
+        images, labels = folder.read_batch(np.arange(len(good)), key=1)
         assert images.shape == (len(good), 3, 8, 8)
         assert images.isfinite().all()
         assert labels.tolist() == [0] * len(good)

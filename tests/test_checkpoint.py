@@ -17,7 +17,7 @@ from safetensors import safe_open
 from bigbatch.atomic_file import write_atomically
 from bigbatch.checkpoint.loading import load_last_good, set_aside
 from bigbatch.checkpoint.manifest import Position, list_manifests, read_manifest
-from bigbatch.checkpoint.saving import Snapshot, best_checkpoint, save_checkpoint, sweep
+from bigbatch.checkpoint.saving import Snapshot, best_checkpoint, remove_leftovers, save_checkpoint
 from bigbatch.checkpoint.state import flatten, unflatten
 from bigbatch.checkpoint.weights import export_weights, weights_sha256
 from bigbatch.checkpoint.writer import MAX_FAILURES, CheckpointWriter
@@ -125,14 +125,14 @@ def test_what_killed_writers_have_left_is_swept_and_nothing_else(tmp_path):
     names = (".iteration-000000004.safetensors.123.tmp", ".tmpaBc123", "iteration-000000004-01234567.safetensors")
     for stale in (*names, "iteration-000000003-01234567.safetensors"):
         (tmp_path / stale).touch()
-    sweep(tmp_path)
+    remove_leftovers(tmp_path)
     assert set(tmp_path.iterdir()) == whole | {tmp_path / "thesis.doc"}
 
 
 def test_a_manifest_whose_data_is_gone_is_refused_and_not_forgotten(tmp_path):
     """Training must not start anew in silence."""
     data_of(save_checkpoint(tmp_path, snapshot(3), keep=2)).unlink()
-    sweep(tmp_path)
+    remove_leftovers(tmp_path)
     with pytest.raises(InputError, match="iteration-000000003 is not used: it cannot be read"):
         load(tmp_path)
 
@@ -193,7 +193,7 @@ def test_a_save_of_the_same_iteration_that_is_killed_leaves_the_one_before_whole
     )
     with pytest.raises(KeyboardInterrupt):  # after its data, before its manifest
         save_checkpoint(tmp_path, snapshot(5, model={"w": torch.tensor(2.0)}), keep=1)
-    sweep(tmp_path)
+    remove_leftovers(tmp_path)
     (_, state), refused = load(tmp_path, like={"w": torch.tensor(0.0)})
     assert (state["model"]["w"], refused) == (1.0, {})
     assert len(list(tmp_path.iterdir())) == 2

@@ -20,12 +20,12 @@ from bigbatch.data.cifar10 import PYTHON_TRAIN
 from bigbatch.data.dataset import MapDataset
 from bigbatch.data.fashion_mnist import DEBIAN_FOLDER, FILES, download, find_folder, read_idx
 from bigbatch.data.image_folder import open_image
-from bigbatch.data.loading import load_blocks
+from bigbatch.data.loading import load_batches
 from bigbatch.data.minibatches import Minibatches
 from bigbatch.errors import InputError
 from bigbatch.recipe import Data
 from bigbatch.rules.randomness.keyed import random_words
-from bigbatch.rules.sampling import WorkerBlock
+from bigbatch.rules.sampling import BatchIndices
 
 CPU = torch.device("cpu")
 
@@ -33,7 +33,7 @@ CPU = torch.device("cpu")
 def test_digits_are_all_there():
     data = load_data(Data("digits"))
     assert (len(data.train), len(data.validation), data.num_classes, data.in_channels) == (1280, 517, 10, 1)
-    images, labels = data.train.read_block(np.arange(1280), 0)
+    images, labels = data.train.read_batch(np.arange(1280), 0)
     assert images.shape == (1280, 1, 8, 8)
     assert abs(images.mean()) < 0.001
     assert abs(images.std() - 1) < 0.001
@@ -46,7 +46,7 @@ def test_fashion_mnist_is_read_from_debians_package():
     assert DEBIAN_FOLDER.is_dir(), "install Debian's package dataset-fashion-mnist for this test"
     data = load_data(Data("fashion-mnist", augmentation=("flip",)))
     assert (len(data.train), len(data.validation), data.num_classes) == (60_000, 10_000, 10)
-    images, labels = data.validation.read_block(np.arange(10_000), 0)
+    images, labels = data.validation.read_batch(np.arange(10_000), 0)
     assert np.bincount(labels).tolist() == [1000] * 10
     assert abs(images.mean()) < 0.01
 
@@ -106,14 +106,14 @@ def test_an_image_folder_has_sorted_classes_and_files(tmp_path):
     assert data.train.listing.classes == ("ant", "bee")
     assert [label for _, label in data.train.listing.samples] == [0, 0, 0, 1, 1, 1]
     assert count_train_samples(recipe) == 6
-    images, labels = data.train.read_block(np.array([5, 0]), 7)
+    images, labels = data.train.read_batch(np.array([5, 0]), 7)
     assert images.shape == (2, 3, 16, 16)
     assert labels.tolist() == [1, 0]
-    again, _ = data.train.read_block(np.array([0]), 7)
+    again, _ = data.train.read_batch(np.array([0]), 7)
     assert torch.equal(again[0], images[1])
-    assert not torch.equal(data.train.read_block(np.array([0]), 8)[0][0], images[1])
-    central = data.validation.read_block(np.array([0]), 1)[0]
-    assert torch.equal(central, data.validation.read_block(np.array([0]), 2)[0])
+    assert not torch.equal(data.train.read_batch(np.array([0]), 8)[0][0], images[1])
+    central = data.validation.read_batch(np.array([0]), 1)[0]
+    assert torch.equal(central, data.validation.read_batch(np.array([0]), 2)[0])
 
 
 def test_folders_that_cannot_be_used_are_refused(tmp_path):
@@ -160,13 +160,13 @@ def test_images_that_cannot_be_decoded_are_named(tmp_path):
         assert np.asarray(open_image(png)).shape == (4, 5, 3)
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
-def test_an_error_of_the_data_is_one_line_also_from_a_loaders_process(tmp_path, num_workers):
+@pytest.mark.parametrize("loader_workers", [0, 1])
+def test_an_error_of_the_data_is_one_line_also_from_a_loaders_process(tmp_path, loader_workers):
     root = write_images(tmp_path)
     (root / "train" / "bee" / "1.png").write_bytes(b"broken")
     data = load_data(Data("image-folder", path=str(root), image_size=8))
-    blocks = [WorkerBlock(0, np.arange(i, i + 2)) for i in (0, 2, 4)]
-    batches = load_blocks(data.train, blocks, seed=0, device=CPU, num_workers=num_workers)
+    indices = [BatchIndices(0, np.arange(i, i + 2)) for i in (0, 2, 4)]
+    batches = load_batches(data.train, indices, seed=0, device=CPU, loader_workers=loader_workers)
     assert len(next(batches)[1]) == 2
     with pytest.raises(InputError, match=r"bee/1.png \(.*replace or remove it$"):
         list(batches)
@@ -310,11 +310,11 @@ class Drawing:
         return torch.randn(2) + index, index
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_users_dataset_is_keyed_by_sample_not_by_order_or_loader(num_workers):
+@pytest.mark.parametrize("loader_workers", [0, 2])
+def test_a_users_dataset_is_keyed_by_sample_not_by_order_or_loader(loader_workers):
     def read(order, epoch=0, seed=0):
-        blocks = [WorkerBlock(epoch, np.array([i])) for i in order]
-        batches = load_blocks(MapDataset(Drawing()), blocks, seed=seed, device=CPU, num_workers=num_workers)
+        indices = [BatchIndices(epoch, np.array([i])) for i in order]
+        batches = load_batches(MapDataset(Drawing()), indices, seed=seed, device=CPU, loader_workers=loader_workers)
         return {int(labels[0]): inputs[0].tolist() for inputs, labels in batches}
 
     first = read([0, 1, 2, 3, 4, 5])

@@ -16,7 +16,7 @@ from bigbatch.reduction.exchange import Exchange
 from bigbatch.reduction.in_memory import InMemoryTransport
 from bigbatch.reduction.three_phase import three_phase
 from bigbatch.reduction.tree import Node, merge_run
-from bigbatch.rules.sampling import worker_block
+from bigbatch.rules.sampling import process_workers
 
 WORLD_SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 16, 32)
 COUNTS = (0, 1, 7, 64, 1000, 100_003)
@@ -70,7 +70,7 @@ def partial_sums(terms, workers):
 def all_reduce(name, p, cases, chunk_bytes=CHUNK_BYTES):
     """Return each rank's totals of all cases, each a list of one leaf a worker; k is the same in all."""
     k = len(cases[0])
-    blocks = [worker_block(k, rank=rank, world_size=p) for rank in range(p)]
+    blocks = [process_workers(k, rank=rank, world_size=p) for rank in range(p)]
     transports = InMemoryTransport.connect(p)
 
     def program(rank):

@@ -35,8 +35,8 @@ def measure(x, *, n):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     step = Step(model, lambda losses, _: losses, optimizer, minibatch_size=len(x), worker_minibatch_size=n)
     step.measures_noise = True
-    blocks = [(block, block) for block in torch.as_tensor(x, dtype=torch.float32).split(n)]
-    step.backward(blocks, iteration=0)
+    batches = [(part, part) for part in torch.as_tensor(x, dtype=torch.float32).split(n)]
+    step.backward(batches, iteration=0)
     return step.look().noise
 
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 
 from bigbatch.planning.plan import at_reference
-from bigbatch.recipe import effective_fields, flatten
+from bigbatch.recipe import effective_fields, flat_fields
 from bigbatch.recipe.file import with_settings
 from bigbatch.recipe.presets import digits
 
 
 def effective(*settings):
-    return effective_fields(flatten(with_settings(digits(), settings).to_dict()))
+    return effective_fields(flat_fields(with_settings(digits(), settings).to_dict()))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_minibatch_that_grows_from_the_reference_has_no_warmup_and_one_from_ab
 
 def test_the_reference_of_larger_workers_is_that_of_its_own():
     large = replace(digits(), minibatch_size=64, worker_minibatch_size=32)
-    assert effective_fields(flatten(at_reference(large).to_dict())) == effective()
+    assert effective_fields(flat_fields(at_reference(large).to_dict())) == effective()
     assert effective_fields({"scaling.rule": ["odd"], "minibatch_size": "?"}) == {
         "scaling.rule": ["odd"],
         "minibatch_size": "?",

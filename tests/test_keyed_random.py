@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigbatch.rules.randomness.keyed import MASK, _mix, below, fold, random_words, uniform
+from bigbatch.rules.randomness.keyed import MASK, _mix, below, random_key, random_words, uniform
 
 KEYS = st.integers(0, MASK)
 
@@ -37,7 +37,7 @@ def test_ranges(key, bound):
 
 
 def test_words_are_uniform_and_uncorrelated():
-    values = uniform(random_words(fold("test", 0), np.arange(20_000), 2))
+    values = uniform(random_words(random_key("test", 0), np.arange(20_000), 2))
     assert np.abs(values.mean(0) - 0.5).max() < 0.01
     assert np.abs(np.corrcoef(values.T)[0, 1]) < 0.03
     assert np.abs(np.corrcoef(values[:-1, 0], values[1:, 0])[0, 1]) < 0.03
@@ -45,8 +45,8 @@ def test_words_are_uniform_and_uncorrelated():
 
 @given(st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=4))
 def test_a_key_depends_on_purpose_and_every_number(numbers):
-    key = fold("a", *numbers)
+    key = random_key("a", *numbers)
     assert 0 <= key <= MASK
-    assert key != fold("b", *numbers)
+    assert key != random_key("b", *numbers)
     for i in range(len(numbers)):
-        assert key != fold("a", *numbers[:i], numbers[i] ^ 1, *numbers[i + 1 :])
+        assert key != random_key("a", *numbers[:i], numbers[i] ^ 1, *numbers[i + 1 :])

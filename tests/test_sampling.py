@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigbatch.errors import InputError
-from bigbatch.rules.sampling import Sampling, check_minibatch_size, permutation, worker_block
+from bigbatch.rules.sampling import Sampling, check_minibatch_size, permutation, process_workers
 
 
 @st.composite
@@ -19,14 +19,15 @@ def samplings(draw):
 def test_the_union_over_processes_is_the_minibatch_and_an_epoch_visits_a_sample_at_most_once(sampling, epoch, data):
     p = data.draw(st.integers(1, sampling.worker_count))
     streams = [
-        list(sampling.epoch(epoch, worker_block(sampling.worker_count, rank=rank, world_size=p))) for rank in range(p)
+        list(sampling.epoch(epoch, process_workers(sampling.worker_count, rank=rank, world_size=p)))
+        for rank in range(p)
     ]
     order = permutation(sampling.num_samples, seed=sampling.seed, epoch=epoch)
     visited = []
     for iteration in range(sampling.iterations_per_epoch):
         minibatch = []
         for rank, stream in enumerate(streams):
-            v = len(worker_block(sampling.worker_count, rank=rank, world_size=p))
+            v = len(process_workers(sampling.worker_count, rank=rank, world_size=p))
             minibatch += [i for block in stream[iteration * v : (iteration + 1) * v] for i in block.indices.tolist()]
         start = iteration * sampling.minibatch_size
         assert minibatch == order[start : start + sampling.minibatch_size].tolist()
@@ -66,7 +67,7 @@ def test_a_permutation_is_pinned():
 @given(st.integers(1, 64), st.data())
 def test_worker_blocks_are_contiguous_and_even(k, data):
     p = data.draw(st.integers(1, k))
-    blocks = [worker_block(k, rank=rank, world_size=p) for rank in range(p)]
+    blocks = [process_workers(k, rank=rank, world_size=p) for rank in range(p)]
     assert [worker for block in blocks for worker in block] == list(range(k))
     assert max(map(len, blocks)) - min(map(len, blocks)) <= 1
 
@@ -90,4 +91,4 @@ def test_a_minibatch_larger_than_the_data_and_more_processes_than_workers_are_re
     with pytest.raises(InputError, match="larger than the data set of 100 samples; the largest possible is 96"):
         Sampling(100, 128, 32)
     with pytest.raises(InputError, match="9 processes are more than the 8 workers"):
-        worker_block(8, rank=0, world_size=9)
+        process_workers(8, rank=0, world_size=9)

@@ -31,7 +31,7 @@ def samples(num_samples):
     return torch.randn(num_samples, 5, generator=generator), torch.arange(num_samples) % 3
 
 
-def blocks_of(n, inputs, targets):
+def batches_of(n, inputs, targets):
     return list(zip(inputs.split(n), targets.split(n), strict=True))
 
 
@@ -50,7 +50,7 @@ def test_k_workers_of_n_agree_with_one_pass_over_all_samples(k, n):
     """Without batch normalisation the worker's size is no part of the loss: the gradients agree to rounding."""
     inputs, targets = samples(k * n)
     model, whole = small_model(), small_model()
-    loss = make_step(model, minibatch_size=k * n, n=n).backward(blocks_of(n, inputs, targets), iteration=0)
+    loss = make_step(model, minibatch_size=k * n, n=n).backward(batches_of(n, inputs, targets), iteration=0)
     expected = nn.functional.cross_entropy(whole(inputs), targets)
     expected.backward()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
@@ -61,7 +61,7 @@ def test_k_workers_of_n_agree_with_one_pass_over_all_samples(k, n):
 def test_batch_normalisation_is_over_one_worker_and_running_statistics_are_the_mean_over_workers():
     inputs, targets = samples(12)
     model = small_model(norm=True)
-    make_step(model, minibatch_size=12, n=4)(blocks_of(4, inputs, targets), iteration=0)
+    make_step(model, minibatch_size=12, n=4)(batches_of(4, inputs, targets), iteration=0)
     hidden = small_model(norm=True)[0](inputs).split(4)
     mean = torch.stack([block.mean(0) for block in hidden]).mean(0)
     variance = torch.stack([block.var(0) for block in hidden]).mean(0)
@@ -69,7 +69,7 @@ def test_batch_normalisation_is_over_one_worker_and_running_statistics_are_the_m
     torch.testing.assert_close(model[1].running_var, 0.9 + 0.1 * variance)
     assert model[1].num_batches_tracked == 1
     other = small_model(norm=True)
-    make_step(other, minibatch_size=12, n=6)(blocks_of(6, inputs, targets), iteration=0)
+    make_step(other, minibatch_size=12, n=6)(batches_of(6, inputs, targets), iteration=0)
     assert not torch.equal(other[0].weight, model[0].weight), "n is a part of the loss"
 
 
@@ -80,9 +80,9 @@ def test_precaution_1_scaling_the_loss_is_not_scaling_the_rate():
     nn.functional.cross_entropy(plain(inputs), targets).backward()
     weight, gradient = plain[0].weight.detach(), plain[0].weight.grad
     scaled_rate, scaled_loss = small_model(), small_model()
-    make_step(scaled_rate, minibatch_size=8, n=4, lr=0.4)(blocks_of(4, inputs, targets), iteration=0)
+    make_step(scaled_rate, minibatch_size=8, n=4, lr=0.4)(batches_of(4, inputs, targets), iteration=0)
     step = make_step(scaled_loss, minibatch_size=8, n=4, loss=lambda out, y: 4 * LOSS(out, y), lr=0.1)
-    step(blocks_of(4, inputs, targets), iteration=0)
+    step(batches_of(4, inputs, targets), iteration=0)
     right = weight - 0.4 * 1.9 * (gradient + 0.01 * weight)
     wrong = weight - 0.1 * 1.9 * (4 * gradient + 0.01 * weight)
     torch.testing.assert_close(scaled_rate[0].weight.detach(), right, rtol=1e-5, atol=1e-6)
@@ -94,8 +94,8 @@ def test_precaution_3_the_loss_is_divided_by_the_minibatch_size_not_by_the_worke
     """With 1/n for each worker the sum is k times too large; keeping the rate then breaks weight decay."""
     inputs, targets = samples(12)
     model, wrong = small_model(), small_model()
-    make_step(model, minibatch_size=12, n=4).backward(blocks_of(4, inputs, targets), iteration=0)
-    for x, y in blocks_of(4, inputs, targets):
+    make_step(model, minibatch_size=12, n=4).backward(batches_of(4, inputs, targets), iteration=0)
+    for x, y in batches_of(4, inputs, targets):
         nn.functional.cross_entropy(wrong(x), y).backward()
     for got, by_n in zip(gradients(model), gradients(wrong), strict=True):
         torch.testing.assert_close(3 * got, by_n, rtol=1e-4, atol=1e-6)
@@ -105,11 +105,11 @@ def test_a_mean_loss_is_refused_and_a_sum_is_taken():
     inputs, targets = samples(8)
     mean = make_step(small_model(), minibatch_size=8, n=4, loss=nn.CrossEntropyLoss())
     with pytest.raises(InputError, match="the loss is no sum over its samples"):
-        mean(blocks_of(4, inputs, targets), iteration=0)
+        mean(batches_of(4, inputs, targets), iteration=0)
     model, summed = small_model(), small_model()
-    make_step(model, minibatch_size=8, n=4)(blocks_of(4, inputs, targets), iteration=0)
+    make_step(model, minibatch_size=8, n=4)(batches_of(4, inputs, targets), iteration=0)
     make_step(summed, minibatch_size=8, n=4, loss=nn.CrossEntropyLoss(reduction="sum"))(
-        blocks_of(4, inputs, targets), iteration=0
+        batches_of(4, inputs, targets), iteration=0
     )
     assert torch.equal(model[0].weight, summed[0].weight)
 
@@ -121,7 +121,7 @@ def test_dropout_is_keyed_by_seed_iteration_and_worker_not_by_history():
         torch.randn(torch.randint(1, 50, ()))  # whatever happened before must not matter
         model = small_model(dropout=0.5)
         torch.manual_seed(torch.seed())
-        make_step(model, minibatch_size=8, n=4, seed=seed).backward(blocks_of(4, inputs, targets), iteration=iteration)
+        make_step(model, minibatch_size=8, n=4, seed=seed).backward(batches_of(4, inputs, targets), iteration=iteration)
         return model[0].weight.grad
 
     assert torch.equal(gradient(seed=0, iteration=7), gradient(seed=0, iteration=7))
@@ -145,7 +145,7 @@ def test_steps_repeat_bit_for_bit():
         model = small_model(norm=True, dropout=0.2)
         step = make_step(model, minibatch_size=40, n=4)
         for iteration in range(5):
-            step(blocks_of(4, inputs, targets), iteration=iteration)
+            step(batches_of(4, inputs, targets), iteration=iteration)
         return torch.cat([p.detach().flatten() for p in model.parameters()])
 
     assert torch.equal(weights(), weights())
@@ -169,7 +169,7 @@ class TwoHeads(nn.Module):
 def test_an_unused_parameter_has_a_zero_gradient_and_a_frozen_one_stays():
     model = TwoHeads()
     before = copy.deepcopy(model.state_dict())
-    make_step(model, minibatch_size=4, n=2)(blocks_of(2, *samples(4)), iteration=0)
+    make_step(model, minibatch_size=4, n=2)(batches_of(2, *samples(4)), iteration=0)
     assert not model.unused.weight.grad.any()
     assert model.frozen.weight.grad is None
     assert torch.equal(model.frozen.weight, before["frozen.weight"])
@@ -191,7 +191,7 @@ class Counting(nn.Linear):
 def test_integer_state_that_depends_on_the_samples_is_refused():
     step = make_step(Counting(), minibatch_size=4, n=2)
     with pytest.raises(InputError, match="buffer 'seen' is no float and changes"):
-        step(blocks_of(2, *samples(4)), iteration=0)
+        step(batches_of(2, *samples(4)), iteration=0)
 
 
 class Rarely(nn.Linear):
@@ -209,10 +209,10 @@ class Rarely(nn.Linear):
 def test_state_that_changes_in_some_steps_only_is_refused():
     step = make_step(Rarely(), minibatch_size=4, n=2)
     inputs, targets = samples(4)
-    step(blocks_of(2, inputs, targets), iteration=0)
+    step(batches_of(2, inputs, targets), iteration=0)
     inputs[3] = 1000.0
     with pytest.raises(InputError, match="buffer 'seen' changes in some steps only"):
-        step(blocks_of(2, inputs, targets), iteration=1)
+        step(batches_of(2, inputs, targets), iteration=1)
 
 
 class Masked(nn.Linear):
@@ -231,7 +231,7 @@ def test_constant_buffers_stay_to_the_bit():
     model = Masked()
     step = make_step(model, minibatch_size=26, n=2)
     for iteration in range(3):
-        step(blocks_of(2, *samples(26)), iteration=iteration)
+        step(batches_of(2, *samples(26)), iteration=iteration)
     assert model.tenth.tolist() == torch.full((3,), 0.1).tolist()
     assert str(model.mask.tolist()) == "[0.0, -inf, nan]"
 
@@ -267,7 +267,7 @@ class Momentum(nn.Linear):
 )
 def test_state_that_would_escape_the_sum_is_refused(model, message):
     with pytest.raises(InputError, match=message):
-        make_step(model(), minibatch_size=4, n=2)(blocks_of(2, *samples(4)), iteration=0)
+        make_step(model(), minibatch_size=4, n=2)(batches_of(2, *samples(4)), iteration=0)
 
 
 def test_parameters_that_would_escape_the_sum_are_refused():
@@ -275,7 +275,7 @@ def test_parameters_that_would_escape_the_sum_are_refused():
     step = make_step(model, minibatch_size=4, n=2)
     model.frozen.requires_grad_()
     with pytest.raises(InputError, match="frozen, unfrozen or replaced after Step was made"):
-        step(blocks_of(2, *samples(4)), iteration=0)
+        step(batches_of(2, *samples(4)), iteration=0)
     model, temperature = small_model(), nn.Parameter(torch.ones(()))
     optimizer = torch.optim.SGD([*model.parameters(), temperature], lr=0.1)
     with pytest.raises(InputError, match="the optimizer has parameters that are not the model's"):
@@ -290,13 +290,13 @@ def test_a_step_that_failed_leaves_nothing_behind():
     inputs, targets = samples(8)
     model, untouched = small_model(), small_model()
     step = make_step(model, minibatch_size=8, n=4)
-    with pytest.raises(InputError, match="fewer blocks"):
-        step.backward(blocks_of(4, inputs[:4], targets[:4]), iteration=0)
-    loss = step.backward(iter(blocks_of(4, inputs, targets)), iteration=0)
-    assert loss == make_step(untouched, minibatch_size=8, n=4).backward(blocks_of(4, inputs, targets), iteration=0)
+    with pytest.raises(InputError, match="fewer batches"):
+        step.backward(batches_of(4, inputs[:4], targets[:4]), iteration=0)
+    loss = step.backward(iter(batches_of(4, inputs, targets)), iteration=0)
+    assert loss == make_step(untouched, minibatch_size=8, n=4).backward(batches_of(4, inputs, targets), iteration=0)
     assert torch.equal(model[0].weight.grad, untouched[0].weight.grad)
-    with pytest.raises(InputError, match="more blocks"):
-        step.backward(iter(blocks_of(4, *samples(12))), iteration=0)
+    with pytest.raises(InputError, match="more batches"):
+        step.backward(iter(batches_of(4, *samples(12))), iteration=0)
 
 
 def test_words_that_step_does_not_know_are_refused():
@@ -321,14 +321,14 @@ def test_a_mean_over_outputs_that_are_no_tensor_is_refused():
     step = make_step(
         Wrapped(5, 3), minibatch_size=4, n=2, loss=lambda out, y: nn.functional.cross_entropy(out["logits"], y)
     )
-    with pytest.raises(InputError, match="one number for the whole block"):
-        step(blocks_of(2, *samples(4)), iteration=0)
+    with pytest.raises(InputError, match="one number for the whole batch"):
+        step(batches_of(2, *samples(4)), iteration=0)
 
 
 def test_the_generators_after_a_step_depend_on_nothing_but_the_iteration():
-    def draws(blocks):
-        step = make_step(small_model(), minibatch_size=4 * blocks, n=4)
-        step(blocks_of(4, *samples(4 * blocks)), iteration=3)
+    def draws(num_batches):
+        step = make_step(small_model(), minibatch_size=4 * num_batches, n=4)
+        step(batches_of(4, *samples(4 * num_batches)), iteration=3)
         return torch.rand(1).item(), np.random.rand(), random.random()  # noqa: NPY002 - the global generator is meant
 
     assert draws(1) == draws(5)
@@ -349,10 +349,10 @@ def test_a_worker_that_leaves_a_parameter_out_adds_zeros_also_in_a_used_buffer()
     inputs[:, 0] = torch.tensor([1.0, 1, -1, -1, 1, 1, -1, -1])
     step = make_step(model, minibatch_size=8, n=2)
     for _ in range(2):
-        step.backward(blocks_of(2, inputs, targets), iteration=0)
+        step.backward(batches_of(2, inputs, targets), iteration=0)
     whole = copy.deepcopy(model)
     whole.zero_grad()
-    for x, y in blocks_of(2, inputs, targets):
+    for x, y in batches_of(2, inputs, targets):
         (nn.functional.cross_entropy(whole(x), y, reduction="sum") / 8).backward()
     torch.testing.assert_close(model.seldom.weight.grad, whole.seldom.weight.grad)
 
@@ -364,7 +364,7 @@ def test_the_reduction_allocates_a_logarithm_of_buffers_and_none_after_the_first
     step = make_step(small_model(), minibatch_size=64, n=2)
     counts = []
     for iteration in range(3):
-        step(blocks_of(2, *samples(64)), iteration=iteration)
+        step(batches_of(2, *samples(64)), iteration=iteration)
         counts.append(len(allocated))
     assert counts == [2 * 5] * 3  # gradients and statistics: log2(32 workers), for a leaf joins its sibling at once
 
@@ -373,7 +373,7 @@ def test_frozen_batch_normalisation_stays_frozen():
     model = small_model(norm=True)
     model[1].eval()
     before = model[1].running_mean.clone()
-    make_step(model, minibatch_size=8, n=4)(blocks_of(4, *samples(8)), iteration=0)
+    make_step(model, minibatch_size=8, n=4)(batches_of(4, *samples(8)), iteration=0)
     assert torch.equal(model[1].running_mean, before)
     assert not model[1].training
 
@@ -386,11 +386,11 @@ def test_batch_normalisation_over_processes_is_refused():
 def test_a_minibatch_of_the_wrong_size_is_refused():
     step = make_step(small_model(), minibatch_size=8, n=4)
     inputs, targets = samples(12)
-    for blocks in (blocks_of(4, inputs[:4], targets[:4]), blocks_of(4, inputs, targets)):
-        with pytest.raises(InputError, match="blocks than this process has workers: 2"):
-            step(blocks, iteration=0)
-    with pytest.raises(InputError, match="a block has 6 samples, but worker_minibatch_size is 4"):
-        make_step(small_model(), minibatch_size=8, n=4)(blocks_of(6, inputs, targets), iteration=0)
+    for batches in (batches_of(4, inputs[:4], targets[:4]), batches_of(4, inputs, targets)):
+        with pytest.raises(InputError, match="batches than this process has workers: 2"):
+            step(batches, iteration=0)
+    with pytest.raises(InputError, match="a batch has 6 samples, but worker_minibatch_size is 4"):
+        make_step(small_model(), minibatch_size=8, n=4)(batches_of(6, inputs, targets), iteration=0)
 
 
 def test_channels_last_and_bfloat16_autocast():
@@ -412,7 +412,7 @@ def test_an_optimizer_that_absorbs_the_rate_is_refused_unless_corrected():
     sizes = {"minibatch_size": 4, "worker_minibatch_size": 2}
     with pytest.raises(InputError, match="RateAbsorbedSGD absorbs the learning rate"):
         Step(model, LOSS, optimizer, **sizes)
-    Step(model, LOSS, optimizer, momentum_correction=True, **sizes)(blocks_of(2, *samples(4)), iteration=0)
+    Step(model, LOSS, optimizer, momentum_correction=True, **sizes)(batches_of(2, *samples(4)), iteration=0)
 
 
 def test_a_size_that_is_refused_leaves_the_step_as_it_was():
@@ -420,7 +420,7 @@ def test_a_size_that_is_refused_leaves_the_step_as_it_was():
     step = make_step(small_model(), minibatch_size=8, n=4)
     with pytest.raises(InputError, match="6 is not divisible"):
         step.resize(6)
-    step(blocks_of(4, inputs[:8], targets[:8]), iteration=0)
+    step(batches_of(4, inputs[:8], targets[:8]), iteration=0)
     step.resize(12)
     assert (step.minibatch_size, step.worker_count, list(step.workers)) == (12, 3, [0, 1, 2])
-    step(blocks_of(4, inputs, targets), iteration=1)
+    step(batches_of(4, inputs, targets), iteration=1)

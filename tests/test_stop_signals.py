@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from bigbatch.processes.stop_signals import INTERRUPTED, StopSignals
+from bigbatch.processes.outcome import ExitCode
+from bigbatch.processes.stop_signals import StopSignals
 
 PROGRAM = """
 import os, sys, time
@@ -52,7 +53,7 @@ def test_a_second_interrupt_ends_at_once_whatever_the_main_thread_waits_for(seco
         process.stdout.readline()
         process.send_signal(signal.Signals[second])
         assert "interrupted twice" in process.communicate(timeout=10)[1]
-    assert process.returncode == INTERRUPTED
+    assert process.returncode == ExitCode.INTERRUPTED
 
 
 def test_a_second_sigterm_does_not():

@@ -170,7 +170,7 @@ def test_another_recipe_gives_other_bits(tmp_path, setting):
 
 def test_readers_ahead_do_not_change_a_bit(tmp_path):
     recipe = with_settings(SMALL, ["epochs=1", "data.augmentation=['crop', 'flip']"])
-    hashes = {train(recipe, RunFolder(tmp_path / str(w)), MACHINE, num_workers=w)["weights_sha256"] for w in (0, 2)}
+    hashes = {train(recipe, RunFolder(tmp_path / str(w)), MACHINE, loader_workers=w)["weights_sha256"] for w in (0, 2)}
     assert len(hashes) == 1
 
 
@@ -416,7 +416,7 @@ def test_a_training_that_fails_beside_readers_of_data_ends(tmp_path):
         "from test_trainer import *\n"
         "import bigbatch.training.epochs\n"
         "bigbatch.training.epochs.set_learning_rate = lambda *_: [][0]\n"
-        f"train(SMALL, RunFolder(Path({str(tmp_path / 'run')!r})), MACHINE, num_workers=2)\n"
+        f"train(SMALL, RunFolder(Path({str(tmp_path / 'run')!r})), MACHINE, loader_workers=2)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigbatch.reduction.tree import BinaryCounter, Node, is_node, merge_run, run_of
-from bigbatch.rules.sampling import worker_block
+from bigbatch.rules.sampling import process_workers
 
 
 def text(left, right):
@@ -18,7 +18,7 @@ def tree_over(k, p, leaves, merge):
     """Evaluate the tree as p processes do: each its own block, then the nodes of all in order."""
     held = []
     for rank in range(p):
-        block = worker_block(k, rank=rank, world_size=p)
+        block = process_workers(k, rank=rank, world_size=p)
         held += merge_run([Node(worker, worker + 1, leaves[worker]) for worker in block], k, merge)
     (root,) = merge_run(held, k, merge)
     assert (root.start, root.stop) == (0, k)

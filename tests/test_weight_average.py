@@ -137,7 +137,7 @@ def test_the_command_says_that_it_is_the_average(run, capsys, tmp_path):
 
 def test_a_skipped_update_does_not_count_and_evaluation_takes_the_average(monkeypatch):
     recipe = with_settings(AVERAGED, ["launch.on_nonfinite=skip"])
-    training = build(recipe, MACHINE, aggregation=AggregationOptions(), num_workers=0)
+    training = build(recipe, MACHINE, aggregation=AggregationOptions(), loader_workers=0)
     recorder = SimpleNamespace(is_state_checked=True, display=SimpleNamespace(say=lambda _: None))
     minibatches = training.minibatches.epoch(0)
     take_step(training, recorder, next(minibatches))

@@ -16,7 +16,7 @@ from trial import EPOCHS, TINY, Row, Trial, is_alive, stale, undisturbed_sha256
 
 from bigbatch.checkpoint.loading import load_last_good
 from bigbatch.checkpoint.manifest import Position
-from bigbatch.checkpoint.saving import Snapshot, save_checkpoint, sweep
+from bigbatch.checkpoint.saving import Snapshot, remove_leftovers, save_checkpoint
 from bigbatch.recipe.file import to_toml
 from bigbatch.recipe.presets import digits
 
@@ -124,7 +124,7 @@ def kill_in_save(times: int, *, megabytes: int = 4, seed: int = 0) -> Row:
             time.sleep(chance.uniform(0, longest))  # the random moment
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            sweep(folder)
+            remove_leftovers(folder)
             found, refused = load_last_good(folder, recipe=recipe, like=like)
             assert found is None or torch.equal(found[1]["model"]["w"], like["w"])
             num_lost += found is None or found[0].iteration < iteration or bool(refused)

@@ -79,7 +79,7 @@ def measure_here(folder: Path, settings: list[str], rounds: int) -> dict[str, fl
     """Train in turns of about 10 s, every other one with a save in it; then time comparisons."""
     recipe = with_settings(digits(), settings)
     with joined() as machine:
-        training = build(recipe, machine, aggregation=AggregationOptions(), num_workers=0)
+        training = build(recipe, machine, aggregation=AggregationOptions(), loader_workers=0)
         run = RunFolder(folder / "run")
         run.checkpoints.mkdir(parents=True, exist_ok=True)
         is_writer = machine.processes.rank == 0

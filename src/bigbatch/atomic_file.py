@@ -43,7 +43,7 @@ def put_in_place(temporary: Path, target: Path) -> None:
             raise
 
 
-def sweep_temporaries(folder: Path) -> None:
+def remove_temporaries(folder: Path) -> None:
     """Remove what killed writers have left. Only for who may write there: it would take away others' work."""
     for path in folder.glob(TEMPORARIES):
         path.unlink(missing_ok=True)

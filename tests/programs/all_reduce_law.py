@@ -10,7 +10,7 @@ from bigbatch.reduction.communicator import Communicator
 from bigbatch.reduction.library_collectives import DirectCollectives
 from bigbatch.reduction.options import EXACT_ALGORITHMS
 from bigbatch.reduction.tree import Node, merge_run
-from bigbatch.rules.sampling import worker_block
+from bigbatch.rules.sampling import process_workers
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
@@ -42,7 +42,7 @@ with joined() as machine:
     num_native_differs = 0
     for worker_count in (p, p + 1, 13, 16):
         communicator = Communicator(machine.processes, worker_count, cpu)
-        blocks = [worker_block(worker_count, rank=rank, world_size=p) for rank in range(p)]
+        blocks = [process_workers(worker_count, rank=rank, world_size=p) for rank in range(p)]
         algorithms = communicator.algorithms | {"collectives": DirectCollectives(communicator.lanes[0].group, blocks)}
         assert set(EXACT_ALGORITHMS) < set(algorithms)
         for dtype, numel in product(DTYPES, (0, 1, 7, 64, 1000, 300_000)):

@@ -9,21 +9,21 @@ from torch import nn
 from bigbatch.data.in_memory import InMemoryImages
 from bigbatch.processes.group import Processes
 from bigbatch.processes.join import joined
-from bigbatch.training.evaluation import BLOCK_SIZE, evaluate
+from bigbatch.training.evaluation import EVALUATION_BATCH_SIZE, evaluate
 
 
 class Recording(InMemoryImages):
     """Counts how often each sample is read."""
 
-    def read_block(self, indices, key):
+    def read_batch(self, indices, key):
         """Count, then read."""
         self.counts[indices] += 1
-        return super().read_block(indices, key)
+        return super().read_batch(indices, key)
 
 
 with joined() as machine:
     generator = np.random.default_rng(0)
-    for num_samples in (1, BLOCK_SIZE - 1, BLOCK_SIZE, 3 * BLOCK_SIZE + 1, 1234):
+    for num_samples in (1, EVALUATION_BATCH_SIZE - 1, EVALUATION_BATCH_SIZE, 3 * EVALUATION_BATCH_SIZE + 1, 1234):
         images = generator.integers(0, 256, (num_samples, 1, 4, 4), dtype=np.uint8)
         labels = generator.integers(0, 3, num_samples)
         torch.manual_seed(0)

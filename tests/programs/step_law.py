@@ -56,8 +56,8 @@ def weights(processes, options, *, k, growth=2):
             step.resize(size)
         inputs = torch.randn(size, 6, generator=generator)
         targets = torch.randint(3, (size,), generator=generator)
-        blocks = [(inputs[4 * j : 4 * j + 4], targets[4 * j : 4 * j + 4]) for j in step.workers]
-        loss = step(blocks, iteration=iteration)
+        batches = [(inputs[4 * j : 4 * j + 4], targets[4 * j : 4 * j + 4]) for j in step.workers]
+        loss = step(batches, iteration=iteration)
         norms += [] if step.aggregation.norms is None else [step.aggregation.norms]
     step.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "bigbatch-communication"]
@@ -109,11 +109,11 @@ with joined() as machine:
     net = Net()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     step = Step(net, raising, optimizer, minibatch_size=4 * p, worker_minibatch_size=4)
-    block = [(torch.ones(4, 6), torch.zeros(4, dtype=torch.long))]
-    step(block, iteration=0)
+    batch = [(torch.ones(4, 6), torch.zeros(4, dtype=torch.long))]
+    step(batch, iteration=0)
     for error in (ArithmeticError, InputError):  # after a failure in the middle, a new Step is asked for
         try:
-            step(block, iteration=1)
+            step(batch, iteration=1)
         except error:
             continue
         raise AssertionError(len(calls))

@@ -21,7 +21,7 @@ from bigbatch.step.step import Step
 from bigbatch.step.worker_pass import forward_precision
 from bigbatch.training.state import build_recipe_model
 
-Block = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, Tensor]
 TakeStep = Callable[[int], None]
 
 
@@ -131,10 +131,10 @@ def _our_step(recipe: Recipe, machine: Machine, aggregation: AggregationOptions)
         aggregation=aggregation,
         precision=recipe.precision,
     )
-    blocks = _random_blocks(recipe, machine, len(step.workers))
+    batches = _random_batches(recipe, machine, len(step.workers))
 
     def take(iteration: int) -> None:
-        step(blocks, iteration=iteration)
+        step(batches, iteration=iteration)
 
     return take
 
@@ -143,18 +143,18 @@ def _plain_step(recipe: Recipe, machine: Machine) -> TakeStep:
     model, optimizer = _model_and_optimizer(recipe, machine)
     processes = machine.processes
     replica = DistributedDataParallel(model) if processes.world_size > 1 else model
-    num_blocks = recipe.worker_count // processes.world_size
-    blocks = _random_blocks(recipe, machine, num_blocks)
+    num_batches = recipe.worker_count // processes.world_size
+    batches = _random_batches(recipe, machine, num_batches)
     criterion = nn.CrossEntropyLoss()
 
     def take(iteration: int) -> None:
         del iteration
         optimizer.zero_grad()
-        for i, (inputs, labels) in enumerate(blocks):
-            is_last = i + 1 == num_blocks
+        for i, (inputs, labels) in enumerate(batches):
+            is_last = i + 1 == num_batches
             with nullcontext() if is_last or not isinstance(replica, DistributedDataParallel) else replica.no_sync():
                 with forward_precision(machine.device, recipe.precision):
-                    loss = criterion(replica(inputs), labels) / num_blocks
+                    loss = criterion(replica(inputs), labels) / num_batches
                 loss.backward()
         optimizer.step()
 
@@ -168,16 +168,16 @@ def _model_and_optimizer(recipe: Recipe, machine: Machine) -> tuple[nn.Module, t
     return model, build_optimizer(recipe.scaled_optimizer, model, recipe.reference.learning_rate)
 
 
-def _random_blocks(recipe: Recipe, machine: Machine, num_blocks: int) -> list[Block]:
+def _random_batches(recipe: Recipe, machine: Machine, num_batches: int) -> list[Batch]:
     shape = find_input(recipe)
     n, size = recipe.worker_minibatch_size, shape.image_size
     generator = torch.Generator().manual_seed(machine.processes.rank)
-    blocks = []
-    for _ in range(num_blocks):
+    batches = []
+    for _ in range(num_batches):
         images = torch.randn(n, shape.in_channels, size, size, generator=generator).to(machine.device)
         labels = torch.randint(shape.num_classes, (n,), generator=generator).to(machine.device)
-        blocks.append((images.contiguous(memory_format=torch.channels_last), labels))
-    return blocks
+        batches.append((images.contiguous(memory_format=torch.channels_last), labels))
+    return batches
 
 
 def _iterations_per_turn(step: TakeStep, machine: Machine, seconds: float) -> int:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bigbatch.atomic_file import put_in_place, sweep_temporaries, temporary_of, write_atomically
+from bigbatch.atomic_file import put_in_place, remove_temporaries, temporary_of, write_atomically
 from bigbatch.checkpoint.manifest import (
     DATA_SUFFIX,
     Manifest,
@@ -121,12 +121,12 @@ def best_checkpoint(folder: Path) -> Path | None:
     return min(errors, key=lambda path: errors[path], default=None)
 
 
-def sweep(folder: Path) -> None:
+def remove_leftovers(folder: Path) -> None:
     """Remove what killed writers have left: temporaries, and data without a manifest.
 
     A manifest without its data is no such thing: that one is for loading to refuse, with the reason.
     """
-    sweep_temporaries(folder)
+    remove_temporaries(folder)
     for temporary in folder.glob(TEMPORARIES_OF_SAFETENSORS):
         temporary.unlink(missing_ok=True)
     _remove_data_without_manifest(folder)

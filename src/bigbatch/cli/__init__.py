@@ -12,9 +12,8 @@ from bigbatch.cli.arguments import parse
 from bigbatch.errors import InputError, NonFiniteError, PeerLostError, ProcessFailedError, SaveError
 from bigbatch.printable import printable
 from bigbatch.processes.outcome import (
-    FAILURE,
-    INTERRUPTED,
     STORE,
+    ExitCode,
     Outcome,
     exit_code_of,
     mark_group_lost,
@@ -53,11 +52,11 @@ def _leave_after(run: Callable[[Sequence[str]], int]) -> NoReturn:
     An interpreter that is torn down can abort when one of torch's threads still wants it (pytorch#190489), or wait for
     a message that never comes.
     """
-    exit_code = FAILURE
+    exit_code: int = ExitCode.FAILURE
     try:
         exit_code = run(sys.argv[1:])
     except SystemExit as end:  # of --help
-        exit_code = end.code if isinstance(end.code, int) else FAILURE
+        exit_code = end.code if isinstance(end.code, int) else ExitCode.FAILURE
     finally:
         with suppress(OSError, ValueError, AttributeError):  # of a stream that is full, closed, or none
             sys.stdout.flush()
@@ -80,7 +79,7 @@ def _run_shown(arguments: Sequence[str]) -> int:
         return _run(arguments)
     except Exception:  # noqa: BLE001 - shown whole, as the interpreter does before it is torn down
         traceback.print_exc()
-        return FAILURE
+        return ExitCode.FAILURE
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -89,16 +88,16 @@ def _run(arguments: Sequence[str]) -> int:
         return options.run(options, arguments) or 0
     except (InputError, NonFiniteError, SaveError) as error:
         _print_error(error)
-        return exit_code_of(error) or FAILURE
+        return exit_code_of(error) or ExitCode.FAILURE
     except ProcessFailedError as error:
         print(error if "\n" in str(error) else printable(f"bigbatch: {error}"), file=sys.stderr)
-        return FAILURE
+        return ExitCode.FAILURE
     except KeyboardInterrupt:
         print("bigbatch: interrupted; train with --resume goes on from the last checkpoint", file=sys.stderr)
-        return INTERRUPTED
+        return ExitCode.INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILURE
+        return ExitCode.FAILURE
 
 
 def _run_launched(arguments: Sequence[str]) -> int:
@@ -111,7 +110,7 @@ def _run_launched(arguments: Sequence[str]) -> int:
         options = parse(arguments)
         exit_code: int = options.run(options, arguments) or 0
     except (InputError, NonFiniteError, SaveError) as error:
-        exit_code = exit_code_of(error) or FAILURE
+        exit_code = exit_code_of(error) or ExitCode.FAILURE
         if is_ours:
             report_outcome(Outcome(exit_code, str(error)))
             return 0

@@ -37,7 +37,9 @@ def evaluate_command(options: argparse.Namespace, arguments: Sequence[str]) -> i
     if processes := processes_to_launch(options, place, worker_count=1):
         return launch([*arguments, "--processes", str(processes)], processes)
     with join(options) as machine:
-        result = evaluate_run(RunFolder(options.folder), machine, num_workers=options.loader_workers, best=options.best)
+        result = evaluate_run(
+            RunFolder(options.folder), machine, loader_workers=options.loader_workers, best=options.best
+        )
     if machine.processes.rank:
         return 0
     if options.json:

@@ -20,7 +20,7 @@ from bigbatch.cli.sweep_tables import print_planned, print_results
 from bigbatch.data.presence import check_presence
 from bigbatch.errors import InputError
 from bigbatch.printable import printable
-from bigbatch.processes.outcome import FAILURE, STOPPED
+from bigbatch.processes.outcome import ExitCode
 from bigbatch.processes.place import find_place
 from bigbatch.processes.stop_signals import StopSignals
 from bigbatch.runs.lock import locked
@@ -201,5 +201,5 @@ def exit_code_of(endings: "Sequence[Ending]", *, is_stopped: bool) -> int:
     """Return the exit code: of a stop before that of a failure; a run that diverged is none."""
     kinds = {ending.kind for ending in endings}
     if is_stopped or INTERRUPTED in kinds:
-        return STOPPED
-    return FAILURE if FAILED in kinds else 0
+        return ExitCode.STOPPED
+    return ExitCode.FAILURE if FAILED in kinds else 0

@@ -14,10 +14,10 @@ from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.cli.reliability_options import add_reliability
 from bigbatch.data import count_train_samples
 from bigbatch.printable import printable
-from bigbatch.processes.outcome import STOPPED
+from bigbatch.processes.outcome import ExitCode
 from bigbatch.processes.place import find_place
 from bigbatch.recipe import Recipe
-from bigbatch.rules.sampling import worker_block
+from bigbatch.rules.sampling import process_workers
 from bigbatch.runs.folder import RunFolder, default_folder
 from bigbatch.runs.lock import check_unlocked
 from bigbatch.user_code import is_user_code
@@ -81,13 +81,13 @@ def train_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
             folder,
             machine,
             aggregation=aggregation,
-            num_workers=options.loader_workers,
+            loader_workers=options.loader_workers,
             stop_after_epoch=options.stop_after_epoch,
             stop_after_iteration=options.stop_after_iteration,
         )
     if machine.processes.rank == 0:
         print_summary(summary, folder.path)
-    return STOPPED if summary.get("stopped_by") else 0
+    return ExitCode.STOPPED if summary.get("stopped_by") else 0
 
 
 def check_sizes(recipe: Recipe, processes: int | None) -> None:
@@ -96,7 +96,7 @@ def check_sizes(recipe: Recipe, processes: int | None) -> None:
     Raises:
         InputError: more processes than workers, or a minibatch larger than the data.
     """
-    worker_block(recipe.initial_worker_count, rank=0, world_size=processes or 1)
+    process_workers(recipe.initial_worker_count, rank=0, world_size=processes or 1)
     if not is_user_code(recipe.data.name):
         recipe.sampling(count_train_samples(recipe.data))
 

@@ -12,7 +12,7 @@ from bigbatch.cli.parser import add_command, add_recipe
 from bigbatch.cli.recipe_options import resolve_recipe
 from bigbatch.errors import InputError
 from bigbatch.processes.place import find_place
-from bigbatch.rules.sampling import worker_block
+from bigbatch.rules.sampling import process_workers
 
 if TYPE_CHECKING:
     from bigbatch.verification.check import Check
@@ -84,7 +84,7 @@ def choose_processes(asked: Sequence[int] | None, worker_count: int) -> list[int
         InputError: more processes than workers, or than GPUs if there are any.
     """
     for p in asked or ():
-        worker_block(worker_count, rank=0, world_size=p)
+        process_workers(worker_count, rank=0, world_size=p)
     import torch
 
     num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -66,9 +66,9 @@ def _load_user_data(recipe: Data) -> "Splits":
     """Call the user's callable, which returns (training dataset, validation dataset) of (image, label) samples."""
     from bigbatch.data.dataset import MapDataset, Splits, sample_fingerprint
     from bigbatch.rules.randomness.generators import seed_generators
-    from bigbatch.rules.randomness.keyed import fold
+    from bigbatch.rules.randomness.keyed import random_key
 
-    seed_generators(fold("data"))  # a random split must be the same on every process and in every run
+    seed_generators(random_key("data"))  # a random split must be the same on every process and in every run
     datasets = call_user_code(recipe.name, **recipe.arguments)
     if not (isinstance(datasets, tuple | list) and len(datasets) == NUM_SPLITS and all(map(_is_dataset, datasets))):
         msg = f"'{recipe.name}' must return (training dataset, validation dataset), each with len() and [index]"

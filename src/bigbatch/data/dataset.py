@@ -1,4 +1,4 @@
-"""What the trainer asks of a data set: a whole worker's block at a time, its randomness keyed by sample."""
+"""What the trainer asks of a data set: a whole worker's batch at a time, its randomness keyed by sample."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ NUM_FINGERPRINTED: Final = 16
 Batch = Any  # what default_collate makes of samples; (inputs, targets) for classification
 
 
-class BlockDataset(Protocol):
-    """A data set that is read block by block."""
+class BatchDataset(Protocol):
+    """A data set that is read batch by batch."""
 
     def __len__(self) -> int:
         """Return the number of samples."""
         ...
 
-    def read_block(self, indices: NDArray[np.int64], key: int) -> Batch:
+    def read_batch(self, indices: NDArray[np.int64], key: int) -> Batch:
         """Return the samples `indices` as one batch, its randomness a function of (key, sample) alone."""
         ...
 
@@ -43,8 +43,8 @@ class Splits:
         fingerprint: SHA-256 of the content; of names and sizes for a folder of images, of some samples for user data.
     """
 
-    train: BlockDataset
-    validation: BlockDataset
+    train: BatchDataset
+    validation: BatchDataset
     num_classes: int
     in_channels: int
     fingerprint: str
@@ -62,7 +62,7 @@ class MapDataset:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def read_block(self, indices: NDArray[np.int64], key: int) -> Batch:
+    def read_batch(self, indices: NDArray[np.int64], key: int) -> Batch:
         """Read sample by sample, then collate as torch's DataLoader does."""
         samples = []
         for index, word in zip(indices.tolist(), random_words(key, indices)[:, 0].tolist(), strict=True):
@@ -80,7 +80,7 @@ def sample_fingerprint(*datasets: MapDataset) -> str:
     digest = sha256()
     for dataset in datasets:
         indices = np.unique(np.linspace(0, len(dataset) - 1, NUM_FINGERPRINTED).astype(np.int64))
-        first, again = (batch_digest(dataset.read_block(indices, key=0)) for _ in range(2))
+        first, again = (batch_digest(dataset.read_batch(indices, key=0)) for _ in range(2))
         if first != again:
             msg = "a sample of the data differs when it is read again: draw from torch's, numpy's or random's generator"
             raise InputError(msg)

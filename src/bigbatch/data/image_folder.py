@@ -95,7 +95,7 @@ class ImageFolder:
     def __len__(self) -> int:
         return len(self.listing.samples)
 
-    def read_block(self, indices: NDArray[np.int64], key: int) -> tuple[Tensor, Tensor]:
+    def read_batch(self, indices: NDArray[np.int64], key: int) -> tuple[Tensor, Tensor]:
         """Return float images (n, 3, size, size) and labels (n,).
 
         Raises:

@@ -1,4 +1,4 @@
-"""Images that fit in memory, read and augmented a block at a time."""
+"""Images that fit in memory, read and augmented a batch at a time."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -48,7 +48,7 @@ class InMemoryImages:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def read_block(self, indices: NDArray[np.int64], key: int) -> tuple[Tensor, Tensor]:
+    def read_batch(self, indices: NDArray[np.int64], key: int) -> tuple[Tensor, Tensor]:
         """Return float images (n, channels, height, width) and labels (n,)."""
         chosen = torch.from_numpy(indices)
         images = self.images[chosen]

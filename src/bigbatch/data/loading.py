@@ -1,4 +1,4 @@
-"""Feed blocks of samples to a process through torch's DataLoader."""
+"""Feed batches of samples to a process through torch's DataLoader."""
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from functools import partial
@@ -7,39 +7,39 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from bigbatch.data.dataset import Batch, BlockDataset
+from bigbatch.data.dataset import Batch, BatchDataset
 from bigbatch.errors import InputError
 from bigbatch.processes.parent import die_with_parent
 from bigbatch.processes.stop_signals import outlive_stop_signals
 from bigbatch.rules.randomness.keyed import augmentation_key
-from bigbatch.rules.sampling import WorkerBlock
+from bigbatch.rules.sampling import BatchIndices
 
 
-def load_blocks(
-    dataset: BlockDataset,
-    blocks: Sequence[WorkerBlock],
+def load_batches(
+    dataset: BatchDataset,
+    batches: Sequence[BatchIndices],
     *,
     seed: int,
     device: torch.device,
-    num_workers: int = 0,
+    loader_workers: int = 0,
 ) -> Generator[Batch]:
-    """Yield the blocks as batches on the device, in order.
+    """Yield the batches on the device, in order.
 
     Args:
-        dataset: what the blocks' indices point into.
-        blocks: one for each batch to come.
-        seed: of the augmentation, together with a block's epoch and the sample.
+        dataset: what the batches' indices point into.
+        batches: one for each batch to come.
+        seed: of the augmentation, together with a batch's epoch and the sample.
         device: where the batches go, from pinned memory if it is a GPU.
-        num_workers: processes that read ahead; 0 reads here. It does not change a bit of what is read.
+        loader_workers: processes that read ahead; 0 reads here. It does not change a bit of what is read.
 
     Raises:
         InputError: a sample cannot be read.
     """
     loader: DataLoader[Any] = DataLoader(
         _Reader(dataset, seed),
-        sampler=_Blocks(blocks),
-        batch_size=None,  # a block already is a batch
-        num_workers=num_workers,
+        sampler=_Batches(batches),
+        batch_size=None,  # a batch is already collated
+        num_workers=loader_workers,
         pin_memory=device.type == "cuda",
         worker_init_fn=partial(_prepare_reader, torch.get_num_threads()),
     )
@@ -68,25 +68,25 @@ def _prepare_reader(threads: int, _worker: int) -> None:
 
 
 class _Reader(Dataset[Any]):
-    """Reads a block; an error of the data travels as a value: torch would wrap it in the traceback of a loader."""
+    """Reads a batch; an error of the data travels as a value: torch would wrap it in the traceback of a loader."""
 
-    def __init__(self, dataset: BlockDataset, seed: int) -> None:
+    def __init__(self, dataset: BatchDataset, seed: int) -> None:
         self.dataset = dataset
         self.seed = seed
 
-    def __getitem__(self, block: WorkerBlock) -> Batch | InputError:
+    def __getitem__(self, batch: BatchIndices) -> Batch | InputError:
         try:
-            return self.dataset.read_block(block.indices, augmentation_key(self.seed, block.epoch))
+            return self.dataset.read_batch(batch.indices, augmentation_key(self.seed, batch.epoch))
         except InputError as error:
             return error
 
 
-class _Blocks(Sampler[WorkerBlock]):
-    def __init__(self, blocks: Iterable[WorkerBlock]) -> None:
-        self.blocks = list(blocks)
+class _Batches(Sampler[BatchIndices]):
+    def __init__(self, batches: Iterable[BatchIndices]) -> None:
+        self.batches = list(batches)
 
-    def __iter__(self) -> Iterator[WorkerBlock]:
-        return iter(self.blocks)
+    def __iter__(self) -> Iterator[BatchIndices]:
+        return iter(self.batches)
 
     def __len__(self) -> int:
-        return len(self.blocks)
+        return len(self.batches)

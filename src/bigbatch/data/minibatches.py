@@ -7,54 +7,54 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from bigbatch.data.dataset import Batch, BlockDataset, MapDataset
-from bigbatch.data.loading import load_blocks
+from bigbatch.data.dataset import Batch, BatchDataset, MapDataset
+from bigbatch.data.loading import load_batches
 from bigbatch.processes.group import Processes
-from bigbatch.rules.sampling import Sampling, worker_block
+from bigbatch.rules.sampling import Sampling, process_workers
 
 
 class Minibatches:
-    """Cut a dataset into minibatches, and hand this process the blocks of its workers.
+    """Cut a dataset into minibatches, and hand this process the batches of its workers.
 
     Args:
-        dataset: anything with `len()` and `[index]`, or a `BlockDataset`. Its transforms may draw from torch's,
+        dataset: anything with `len()` and `[index]`, or a `BatchDataset`. Its transforms may draw from torch's,
             numpy's or Python's global generator: all are seeded before each sample.
         minibatch_size: samples per update, over all workers (kn).
         worker_minibatch_size: samples of one worker (n).
         seed: of the order, and of the augmentation too if it has none of its own.
         augmentation_seed: of the augmentation.
         device: where the batches go.
-        num_workers: processes that read ahead, for each process of the training; 0 reads in the process itself.
+        loader_workers: processes that read ahead, for each process of the training; 0 reads in the process itself.
         group: torch's process group; None for the default one, or this process alone if there is none.
 
     Raises:
         InputError: sizes that do not divide, or more processes than workers.
 
     >>> minibatches = Minibatches(list(range(10)), minibatch_size=4, worker_minibatch_size=2)
-    >>> [[block.shape for block in minibatch] for minibatch in minibatches.epoch(0)]
+    >>> [[batch.shape for batch in minibatch] for minibatch in minibatches.epoch(0)]
     [[torch.Size([2]), torch.Size([2])], [torch.Size([2]), torch.Size([2])]]
     """
 
     def __init__(
         self,
-        dataset: BlockDataset | Sequence[Any],
+        dataset: BatchDataset | Sequence[Any],
         *,
         minibatch_size: int,
         worker_minibatch_size: int,
         seed: int = 0,
         augmentation_seed: int | None = None,
         device: torch.device | str = "cpu",
-        num_workers: int = 0,
+        loader_workers: int = 0,
         group: dist.ProcessGroup | None = None,
     ) -> None:
-        self.dataset: BlockDataset = dataset if hasattr(dataset, "read_block") else MapDataset(dataset)
+        self.dataset: BatchDataset = dataset if hasattr(dataset, "read_batch") else MapDataset(dataset)
         self.sampling = Sampling(len(dataset), minibatch_size, worker_minibatch_size, seed)
         self.augmentation_seed = seed if augmentation_seed is None else augmentation_seed
         self.device = torch.device(device)
-        self.num_workers = num_workers
+        self.loader_workers = loader_workers
         self.reading: Generator[Batch] | None = None
         processes = Processes.current(group)
-        self.workers = worker_block(self.sampling.worker_count, rank=processes.rank, world_size=processes.world_size)
+        self.workers = process_workers(self.sampling.worker_count, rank=processes.rank, world_size=processes.world_size)
 
     def __len__(self) -> int:
         """Return the number of iterations in an epoch."""
@@ -65,16 +65,16 @@ class Minibatches:
 
         A part yields one batch for each worker of this process, read as it is asked for.
         """
-        blocks = load_blocks(
+        batches = load_batches(
             self.dataset,
             list(self.sampling.epoch(epoch, self.workers, first=first)),
             seed=self.augmentation_seed,
             device=self.device,
-            num_workers=self.num_workers,
+            loader_workers=self.loader_workers,
         )
-        self.reading = blocks
+        self.reading = batches
         for _ in range(first, len(self)):
-            part = islice(blocks, len(self.workers))
+            part = islice(batches, len(self.workers))
             yield part
             for _ in part:  # what the caller left must not slip into the next minibatch
                 pass

@@ -10,7 +10,7 @@ from bigbatch.recipe import Recipe
 from bigbatch.recipe.course import Course
 from bigbatch.rules.growth import Growth
 from bigbatch.rules.learning_rate import SCALING_SOURCES, LearningRate
-from bigbatch.rules.sampling import Sampling, worker_block
+from bigbatch.rules.sampling import Sampling, process_workers
 
 PAPER: Final = "arXiv 1706.02677"
 
@@ -159,7 +159,7 @@ def process_blocks(recipe: Recipe, processes: int) -> list[range]:
         InputError: more processes than workers.
     """
     count = recipe.initial_worker_count
-    return [worker_block(count, rank=rank, world_size=processes) for rank in range(processes)]
+    return [process_workers(count, rank=rank, world_size=processes) for rank in range(processes)]
 
 
 def _text(value: object) -> str:

@@ -4,24 +4,30 @@ import json
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
 from bigbatch.errors import InputError, NonFiniteError, SaveError
 
-FAILURE: Final = 1
-BAD_INPUT: Final = 2
-NOT_FINITE: Final = 3
-NOT_SAVED: Final = 74  # EX_IOERR of sysexits.h
-STOPPED: Final = 75  # EX_TEMPFAIL: run the same command with --resume to go on
-INTERRUPTED: Final = 130
+
+class ExitCode(IntEnum):
+    """What a command ends with; 0 if all went well."""
+
+    FAILURE = 1  # of ours
+    BAD_INPUT = 2
+    NOT_FINITE = 3
+    NOT_SAVED = 74  # EX_IOERR of sysexits.h
+    STOPPED = 75  # EX_TEMPFAIL: run the same command with --resume to go on
+    INTERRUPTED = 130
+
 
 STORE: Final = "BIGBATCH_STORE"  # the file through which the processes of our launcher find each other
 FAILURES: Final = "failures.txt"
 EXIT_CODES: Final[dict[type[Exception], int]] = {
-    InputError: BAD_INPUT,
-    NonFiniteError: NOT_FINITE,
-    SaveError: NOT_SAVED,
+    InputError: ExitCode.BAD_INPUT,
+    NonFiniteError: ExitCode.NOT_FINITE,
+    SaveError: ExitCode.NOT_SAVED,
 }
 
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
+from bigbatch.processes.outcome import ExitCode
+
 POLITE: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-INTERRUPTED: Final = 130
 SHOW_CURSOR: Final = "\x1b[?25h"
 READERS_SECONDS: Final = 20  # that a reader of data lives on after a SIGTERM
 
@@ -77,7 +78,7 @@ class StopSignals:
             if sys.stderr.isatty():
                 sys.stderr.write(SHOW_CURSOR)  # a progress bar has hidden it
             _say("interrupted twice: ended at once, without saving")
-            os._exit(INTERRUPTED)
+            os._exit(ExitCode.INTERRUPTED)
         self.is_interrupted = self.is_interrupted or number == signal.SIGINT
         if self.received is None:
             self.received = signal.Signals(number).name

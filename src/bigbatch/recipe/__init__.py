@@ -1,7 +1,7 @@
 """A recipe: one frozen value that says all there is to say about a training, and nothing about the machine."""
 
 from bigbatch.recipe.checks import MAX_SEED, PRECISIONS
-from bigbatch.recipe.differences import NOT_OF_THE_RESULT, differences, flatten
+from bigbatch.recipe.differences import NOT_OF_THE_RESULT, differences, flat_fields
 from bigbatch.recipe.idle import effective_fields, switched_on_fields
 from bigbatch.recipe.launch import Checkpoints, Launch
 from bigbatch.recipe.optimizer import Average, Optimizer
@@ -28,6 +28,6 @@ __all__ = [
     "Warmup",
     "differences",
     "effective_fields",
-    "flatten",
+    "flat_fields",
     "switched_on_fields",
 ]

@@ -19,20 +19,20 @@ def differences(old: Recipe, new: Recipe) -> list[str]:
     >>> differences(small, replace(small, minibatch_size=32))
     ['minibatch_size: 16 -> 32']
     """
-    before, after = flatten(old.to_dict()), flatten(new.to_dict())
+    before, after = flat_fields(old.to_dict()), flat_fields(new.to_dict())
     keys = sorted(key for key in before.keys() | after.keys() if not key.startswith(NOT_OF_THE_RESULT))
     return [
         f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if repr(before.get(key)) != repr(after.get(key))
     ]
 
 
-def flatten(table: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+def flat_fields(table: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """Return a table of tables as one table whose keys say the path.
 
-    >>> flatten({"seed": 0, "model": {"width": 16}})
+    >>> flat_fields({"seed": 0, "model": {"width": 16}})
     {'seed': 0, 'model.width': 16}
     """
     flat: dict[str, object] = {}
     for key, value in table.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        flat |= flat_fields(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat

@@ -24,7 +24,7 @@ def effective_fields(fields: Mapping[str, object]) -> dict[str, object]:
     Two recipes whose effective fields are the same are the same training.
 
     Args:
-        fields: of the recipe (`flatten`); of one that this bigbatch refuses, what there is.
+        fields: of the recipe (`flat_fields`); of one that this bigbatch refuses, what there is.
 
     >>> at = {"reference.minibatch_size": 16, "scaling.rule": "linear", "warmup.kind": "gradual", "warmup.epochs": 5.0}
     >>> effective_fields({**at, "minibatch_size": 16, "epochs": 30})

@@ -27,7 +27,7 @@ from bigbatch.reduction.process_group import ProcessGroupTransport
 from bigbatch.reduction.schedule import MakeSchedule
 from bigbatch.reduction.three_phase import three_phase
 from bigbatch.reduction.tree import Node, merge_run, run_of
-from bigbatch.rules.sampling import worker_block
+from bigbatch.rules.sampling import process_workers
 
 NUM_LANES: Final = 2  # on CPUs; measured: with one the wire idles between two rounds, a third gained nothing clear
 
@@ -67,7 +67,7 @@ class Communicator:
     def __init__(self, processes: Processes, worker_count: int, device: torch.device, all_reduce: str = AUTO) -> None:
         self.name, self.world_size, self.worker_count = all_reduce, processes.world_size, worker_count
         ranks = range(processes.world_size)
-        blocks = [worker_block(worker_count, rank=rank, world_size=len(ranks)) for rank in ranks]
+        blocks = [process_workers(worker_count, rank=rank, world_size=len(ranks)) for rank in ranks]
         self.nodes: list[range] | None = None  # the ranks of each machine
         if device.type == "cuda":
             self.lanes = [_cuda_lane(_new_group(processes, device), blocks, device)]

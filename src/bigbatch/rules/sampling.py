@@ -1,7 +1,7 @@
 """Which samples make up which minibatch: one shuffle of the data per epoch, divided among the workers.
 
 The paper's fourth precaution (arXiv 1706.02677, section 3). The order is a function of (seed, epoch), the position in
-it is one number, and a process takes the blocks of its workers: no rank ever enters.
+it is one number, and a process takes the batches of its workers: no rank ever enters.
 """
 
 from collections.abc import Iterator
@@ -29,14 +29,14 @@ def permutation(num_samples: int, *, seed: int, epoch: int) -> "Indices":
     """
     import numpy as np
 
-    from bigbatch.rules.randomness.keyed import fold, random_words
+    from bigbatch.rules.randomness.keyed import random_key, random_words
 
-    words = random_words(fold("order", seed, epoch), np.arange(num_samples))[:, 0]
+    words = random_words(random_key("order", seed, epoch), np.arange(num_samples))[:, 0]
     return np.argsort(words, kind="stable")
 
 
 @dataclass(frozen=True)
-class WorkerBlock:
+class BatchIndices:
     """The samples of one worker in one iteration.
 
     Attributes:
@@ -50,7 +50,7 @@ class WorkerBlock:
 
 @dataclass(frozen=True)
 class Sampling:
-    """Cut the shuffled epochs into minibatches, and each minibatch into one block a worker.
+    """Cut the shuffled epochs into minibatches, and each minibatch into one batch a worker.
 
     The last incomplete minibatch of an epoch is dropped: `num_dropped` samples, others in every epoch.
 
@@ -91,17 +91,17 @@ class Sampling:
         """Samples that an epoch leaves out."""
         return self.num_samples - self.iterations_per_epoch * self.minibatch_size
 
-    def epoch(self, epoch: int, workers: range, *, first: int = 0) -> Iterator[WorkerBlock]:
-        """Yield the blocks of `workers` for every iteration of the epoch, from its iteration `first` on.
+    def epoch(self, epoch: int, workers: range, *, first: int = 0) -> Iterator[BatchIndices]:
+        """Yield the batches of `workers` for every iteration of the epoch, from its iteration `first` on.
 
-        The order is worker by worker, iteration by iteration: len(workers) blocks make this process's part of a
+        The order is worker by worker, iteration by iteration: len(workers) batches make this process's part of a
             minibatch.
         """
         order = permutation(self.num_samples, seed=self.seed, epoch=epoch)
         for iteration in range(first, self.iterations_per_epoch):
             for worker in workers:
                 start = iteration * self.minibatch_size + worker * self.worker_minibatch_size
-                yield WorkerBlock(epoch, order[start : start + self.worker_minibatch_size])
+                yield BatchIndices(epoch, order[start : start + self.worker_minibatch_size])
 
 
 def check_minibatch_size(minibatch_size: int, worker_minibatch_size: int) -> None:
@@ -128,13 +128,13 @@ def check_minibatch_size(minibatch_size: int, worker_minibatch_size: int) -> Non
         raise InputError(msg)
 
 
-def worker_block(worker_count: int, *, rank: int, world_size: int) -> range:
+def process_workers(worker_count: int, *, rank: int, world_size: int) -> range:
     """Return the contiguous block of workers that process `rank` runs; the first processes take one more if need be.
 
     Raises:
         InputError: more processes than workers.
 
-    >>> [worker_block(7, rank=rank, world_size=3) for rank in range(3)]
+    >>> [process_workers(7, rank=rank, world_size=3) for rank in range(3)]
     [range(0, 3), range(3, 5), range(5, 7)]
     """
     if world_size > worker_count:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bigbatch.errors import InputError
-from bigbatch.recipe import NOT_OF_THE_RESULT, flatten
+from bigbatch.recipe import NOT_OF_THE_RESULT, flat_fields
 from bigbatch.reduction.options import NATIVE
 from bigbatch.runs.folder import RunFolder
 from bigbatch.runs.record import RunRecord, as_table, as_text
@@ -71,7 +71,7 @@ def facts_of(run: RunRecord) -> dict[str, object]:
 def _contradictions(run: RunRecord) -> list[Difference]:
     """Return in which fields a run's recipe.toml and its run.json differ: somebody has changed one of them."""
     try:
-        written, recorded = flatten(RunFolder(run.path).recipe.to_dict()), flatten(run.recipe.to_dict())
+        written, recorded = flat_fields(RunFolder(run.path).recipe.to_dict()), flat_fields(run.recipe.to_dict())
     except InputError:
         return []
     return [

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from bigbatch.errors import InputError
-from bigbatch.processes.outcome import NOT_FINITE
-from bigbatch.recipe import Recipe, flatten
+from bigbatch.processes.outcome import ExitCode
+from bigbatch.recipe import Recipe, flat_fields
 from bigbatch.recipe.file import from_table
 from bigbatch.runs.folder import RunFolder, run_error
 from bigbatch.runs.lock import is_locked
@@ -56,9 +56,9 @@ class RunRecord:
     def recipe_fields(self) -> dict[str, object]:
         """Every field of the recipe as `section.field`; of a recipe that this bigbatch refuses, what run.json says."""
         try:
-            fields = flatten(self.recipe.to_dict())
+            fields = flat_fields(self.recipe.to_dict())
         except InputError:
-            fields = flatten(as_table(self.summary.get("recipe")))
+            fields = flat_fields(as_table(self.summary.get("recipe")))
         return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
 
     @cached_property
@@ -96,7 +96,7 @@ class RunRecord:
     @property
     def has_diverged(self) -> bool:
         """Whether a loss, gradient or weight became NaN or infinite: a result, the same in every repetition."""
-        return self.state == FAILED and self.summary.get("exit_code") == NOT_FINITE
+        return self.state == FAILED and self.summary.get("exit_code") == ExitCode.NOT_FINITE
 
     @cached_property
     def has_skipped_updates(self) -> bool:

@@ -17,7 +17,7 @@ DEVICES: Final = ("cpu", "cuda")
 
 @torch.no_grad()
 def check_loss(loss_function: LossFunction, outputs: Any, targets: Any) -> None:  # noqa: ANN401 - whatever the loss takes
-    """Refuse a loss that takes the mean: over two halves of a block a sum adds up, a mean does not.
+    """Refuse a loss that takes the mean: over two halves of a batch a sum adds up, a mean does not.
 
     Raises:
         InputError: says what to return instead.
@@ -26,7 +26,7 @@ def check_loss(loss_function: LossFunction, outputs: Any, targets: Any) -> None:
     if losses.ndim > 0:
         return
     if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
-        msg = 'the loss is one number for the whole block; return one loss a sample (reduction="none")'
+        msg = 'the loss is one number for the whole batch; return one loss a sample (reduction="none")'
         raise InputError(msg)
     if len(outputs) < 2:  # noqa: PLR2004 - the mean of one sample is its sum
         return

@@ -21,8 +21,8 @@ from bigbatch.reduction.options import AggregationOptions
 from bigbatch.reduction.overlap import Overlap
 from bigbatch.rules.gradient_noise import GradientNoise, estimate_noise
 from bigbatch.rules.randomness.generators import seed_generators
-from bigbatch.rules.randomness.keyed import fold
-from bigbatch.rules.sampling import check_minibatch_size, worker_block
+from bigbatch.rules.randomness.keyed import random_key
+from bigbatch.rules.sampling import check_minibatch_size, process_workers
 from bigbatch.step.preconditions import LossFunction, check_choices, check_loss, check_model
 from bigbatch.step.running_state import RunningState
 from bigbatch.step.worker_pass import forward_precision, in_full_precision, seed_worker
@@ -142,7 +142,7 @@ class Step:
             The mean loss over the whole minibatch, a scalar on the model's device.
 
         Raises:
-            InputError: the minibatch has another number of workers, or the model, the loss or a block is one that
+            InputError: the minibatch has another number of workers, or the model, the loss or a batch is one that
                 cannot give the same bits for every number of processes; the line says what to change.
             PeerLostError: another process ended, or did not answer in time.
         """
@@ -160,16 +160,16 @@ class Step:
             raise InputError(msg)
         start = time.perf_counter()
         versions = self._parameter_versions()
-        blocks = iter(minibatch)
+        batches = iter(minibatch)
         for worker in self.workers:
-            self._add_worker(worker, next(blocks, None), iteration)
-        if next(blocks, None) is not None:
+            self._add_worker(worker, next(batches, None), iteration)
+        if next(batches, None) is not None:
             raise InputError(self._wrong_number("more"))
         if self._parameter_versions() != versions:
             msg = "a forward pass writes to the model's parameters: that would depend on the processes; use buffers"
             raise InputError(msg)
         # Every process leaves the step with its generators in the same state, whichever workers it ran.
-        seed_generators(fold("after the step", self.seed, iteration), self.device)
+        seed_generators(random_key("after the step", self.seed, iteration), self.device)
         return self._finish(start)
 
     def look(self) -> StepOutcome:
@@ -203,7 +203,7 @@ class Step:
         """
         check_minibatch_size(minibatch_size, self.worker_minibatch_size)
         count = minibatch_size // self.worker_minibatch_size
-        worker_block(count, rank=self.processes.rank, world_size=self.processes.world_size)
+        process_workers(count, rank=self.processes.rank, world_size=self.processes.world_size)
         self.close()
         self._divide(minibatch_size)
         self.aggregation = None
@@ -231,19 +231,19 @@ class Step:
         """Divide the minibatch among the processes, and prepare them to sum over it."""
         self.minibatch_size, self.worker_count = minibatch_size, minibatch_size // self.worker_minibatch_size
         rank, world_size = self.processes.rank, self.processes.world_size
-        self.workers = worker_block(self.worker_count, rank=rank, world_size=world_size)
+        self.workers = process_workers(self.worker_count, rank=rank, world_size=world_size)
         self.communicator = (
             Communicator(self.processes, self.worker_count, self.device, self.options.all_reduce)
             if world_size > 1
             else None
         )
 
-    def _add_worker(self, worker: int, block: tuple[Any, Any] | None, iteration: int) -> None:
+    def _add_worker(self, worker: int, batch: tuple[Any, Any] | None, iteration: int) -> None:
         """Run one worker, and add its leaf to the sum."""
-        if block is None:
+        if batch is None:
             raise InputError(self._wrong_number("fewer"))
-        inputs, targets = block
-        self._check_block(inputs)
+        inputs, targets = batch
+        self._check_batch(inputs)
         state, aggregation = self._prepare(inputs, targets)
         if worker == self.workers.start:
             state.begin()
@@ -258,7 +258,7 @@ class Step:
         aggregation.backward(worker, loss, [*state.changes(), loss.detach(), requests])
 
     def _prepare(self, inputs: Any, targets: Any) -> tuple[RunningState, Aggregation]:  # noqa: ANN401 - any batch
-        """With the first block, check the loss, find the running statistics, and lay out the leaves."""
+        """With the first batch, check the loss, find the running statistics, and lay out the leaves."""
         if self.state is None:
             outputs: list[Any] = []
             self.state = RunningState(self.model, lambda: outputs.append(self._forward(inputs)), self.processes)
@@ -325,13 +325,13 @@ class Step:
             raise InputError(msg)
         return [parameter._version for parameter in parameters]  # noqa: SLF001 - torch's documented way to see writes
 
-    def _check_block(self, inputs: Any) -> None:  # noqa: ANN401 - whatever the model takes
+    def _check_batch(self, inputs: Any) -> None:  # noqa: ANN401 - whatever the model takes
         if isinstance(inputs, Tensor) and len(inputs) != self.worker_minibatch_size:
-            msg = f"a block has {len(inputs)} samples, but worker_minibatch_size is {self.worker_minibatch_size}"
+            msg = f"a batch has {len(inputs)} samples, but worker_minibatch_size is {self.worker_minibatch_size}"
             raise InputError(msg)
 
     def _wrong_number(self, fewer_or_more: str) -> str:
-        return f"the minibatch has {fewer_or_more} blocks than this process has workers: {len(self.workers)}"
+        return f"the minibatch has {fewer_or_more} batches than this process has workers: {len(self.workers)}"
 
 
 def broadcast_model(model: nn.Module, processes: Processes) -> None:

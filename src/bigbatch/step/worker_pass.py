@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from bigbatch.rules.randomness.generators import seed_generators
-from bigbatch.rules.randomness.keyed import fold
+from bigbatch.rules.randomness.keyed import random_key
 
 HALF: Final = frozenset({torch.float16, torch.bfloat16})
 
 
 def seed_worker(seed: int, iteration: int, worker: int, device: torch.device) -> None:
     """Seed every generator that a worker's pass may draw from, by key: the same on whichever process runs it."""
-    seed_generators(fold("worker", seed, iteration, worker), device)
+    seed_generators(random_key("worker", seed, iteration, worker), device)
 
 
 def forward_precision(device: torch.device, precision: str) -> torch.autocast:

@@ -166,10 +166,10 @@ def meet_nonfinite(training: Training, recorder: Recorder) -> None:
     workers = find_nonfinite_workers(training.step, next(again), iteration=iteration)
     culprit = "the sum over the workers, each of which is finite"
     if workers:
-        block = range(workers[0], workers[0] + 1)
-        blocks = training.minibatches.sampling.epoch(place.epoch, block, first=place.epoch_iteration)
+        batch = range(workers[0], workers[0] + 1)
+        batches = training.minibatches.sampling.epoch(place.epoch, batch, first=place.epoch_iteration)
         others = f" (and {len(workers) - 1} more)" if workers[1:] else ""
-        samples = ", ".join(map(str, next(blocks).indices.tolist()))
+        samples = ", ".join(map(str, next(batches).indices.tolist()))
         culprit = f"worker {workers[0]}{others}, with the training samples {samples}"
     what = f"the loss or a gradient is NaN or infinite at iteration {iteration}: {culprit}"
     if training.recipe.launch.on_nonfinite == "stop":
@@ -255,7 +255,7 @@ def evaluate_training(training: Training) -> float:
             processes=training.machine.processes,
             device=training.machine.device,
             precision=training.recipe.precision,
-            num_workers=training.num_workers,
+            loader_workers=training.loader_workers,
         ).error
 
 

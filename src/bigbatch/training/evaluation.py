@@ -8,14 +8,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from bigbatch.data.dataset import BlockDataset
-from bigbatch.data.loading import load_blocks
+from bigbatch.data.dataset import BatchDataset
+from bigbatch.data.loading import load_batches
 from bigbatch.processes.group import Processes
 from bigbatch.reduction.lost_peer import communicating
-from bigbatch.rules.sampling import WorkerBlock
+from bigbatch.rules.sampling import BatchIndices
 from bigbatch.step.worker_pass import forward_precision
 
-BLOCK_SIZE: Final = 250
+EVALUATION_BATCH_SIZE: Final = 250
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,17 @@ class Evaluation:
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
-    dataset: BlockDataset,
+    dataset: BatchDataset,
     *,
     processes: Processes,
     device: torch.device,
     precision: str = "float32",
-    num_workers: int = 0,
+    loader_workers: int = 0,
 ) -> Evaluation:
     """Measure top-1 error and cross-entropy, whatever loss the model was trained with.
 
-    The samples are cut into fixed blocks, whatever the number of processes; each block is evaluated by one process,
-    and every process adds up the blocks' results in their order. So the result has the same bits everywhere.
+    The samples are cut into fixed batches, whatever the number of processes; each batch is evaluated by one process,
+    and every process adds up the batches' results in their order. So the result has the same bits everywhere.
 
     Args:
         model: maps inputs to logits (n, num_classes); put into evaluation mode.
@@ -59,21 +59,22 @@ def evaluate(
         processes: who takes part.
         device: where the model is.
         precision: "float32", or "bfloat16" for autocast.
-        num_workers: processes that read ahead.
+        loader_workers: processes that read ahead.
     """
     model.eval()
-    starts = range(0, len(dataset), BLOCK_SIZE)
+    starts = range(0, len(dataset), EVALUATION_BATCH_SIZE)
     mine = range(processes.rank, len(starts), processes.world_size)
-    blocks = [WorkerBlock(0, np.arange(starts[i], min(starts[i] + BLOCK_SIZE, len(dataset)))) for i in mine]
-    # Of each block its correct samples, and its summed loss.
+    stops = [min(start + EVALUATION_BATCH_SIZE, len(dataset)) for start in starts]
+    indices = [BatchIndices(0, np.arange(starts[i], stops[i])) for i in mine]
+    # Of each batch its correct samples, and its summed loss.
     results = torch.zeros(len(starts), 2, dtype=torch.float64, device=device)
-    batches = load_blocks(dataset, blocks, seed=0, device=device, num_workers=num_workers)
+    batches = load_batches(dataset, indices, seed=0, device=device, loader_workers=loader_workers)
     for i, (inputs, labels) in zip(mine, batches, strict=True):
         with forward_precision(device, precision):
             logits = model(inputs)
         results[i] = _score(logits.float(), labels)
     if processes.world_size > 1:
-        with communicating():  # each block has one process's value and zeros: exact in any order
+        with communicating():  # each batch has one process's value and zeros: exact in any order
             dist.all_reduce(results, group=processes.group)
     correct, loss = _ordered_sum(results)
     return Evaluation(len(dataset), int(correct), loss / len(dataset))

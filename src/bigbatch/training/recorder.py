@@ -14,7 +14,7 @@ from bigbatch.checkpoint.saving import Snapshot
 from bigbatch.checkpoint.state import flatten
 from bigbatch.checkpoint.writer import MAX_FAILURES, CheckpointWriter
 from bigbatch.errors import SaveError, first_line
-from bigbatch.processes.outcome import FAILURE, exit_code_of
+from bigbatch.processes.outcome import ExitCode, exit_code_of
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.file import to_toml
 from bigbatch.runs.folder import RunFolder
@@ -137,7 +137,7 @@ class Recorder:
     def fail(self, error: Exception) -> None:
         """Wait for the last checkpoint, and let run.json say what ended the training."""
         self._close()
-        exit_code = exit_code_of(error) or FAILURE
+        exit_code = exit_code_of(error) or ExitCode.FAILURE
         self.write_summary({"status": FAILED, "error": first_line(error), "exit_code": exit_code})
 
     def _close(self) -> None:

@@ -19,7 +19,7 @@ from bigbatch.training.evaluation import evaluate
 from bigbatch.training.state import build_recipe_model, restore_model
 
 
-def evaluate_run(folder: RunFolder, machine: Machine, *, num_workers: int = 0, best: bool = False) -> dict[str, Any]:
+def evaluate_run(folder: RunFolder, machine: Machine, *, loader_workers: int = 0, best: bool = False) -> dict[str, Any]:
     """Evaluate the last checkpoint of a run, or its best, on its validation data: its averaged weights, if it has any.
 
     Raises:
@@ -32,7 +32,7 @@ def evaluate_run(folder: RunFolder, machine: Machine, *, num_workers: int = 0, b
         processes=machine.processes,
         device=machine.device,
         precision=folder.recipe.precision,
-        num_workers=num_workers,
+        loader_workers=loader_workers,
     )
     return {
         "checkpoint": str(manifest_path(folder.checkpoints, manifest.iteration).with_suffix("")),

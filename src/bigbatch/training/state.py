@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bigbatch.atomic_file import sweep_temporaries
+from bigbatch.atomic_file import remove_temporaries
 from bigbatch.checkpoint.loading import load_last_good, set_aside
 from bigbatch.checkpoint.manifest import Position
-from bigbatch.checkpoint.saving import sweep
+from bigbatch.checkpoint.saving import remove_leftovers
 from bigbatch.checkpoint.weights import weights_sha256
 from bigbatch.data import load_data
 from bigbatch.data.dataset import Splits
@@ -26,7 +26,7 @@ from bigbatch.recipe import Recipe
 from bigbatch.recipe.course import Course
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.rules.randomness.generators import seed_generators
-from bigbatch.rules.randomness.keyed import fold
+from bigbatch.rules.randomness.keyed import random_key
 from bigbatch.runs.folder import RunFolder, run_error
 from bigbatch.runs.record import FINISHED
 from bigbatch.step.step import Step
@@ -58,7 +58,7 @@ class Training:
     optimizer: torch.optim.Optimizer
     step: Step
     course: Course
-    num_workers: int
+    loader_workers: int
     average: WeightAverage | None = None
     validation_errors: list[float] = field(default_factory=list)
     epoch_loss: float = 0.0
@@ -123,7 +123,7 @@ class Training:
         """Cut the data and divide the work by the course's minibatch size."""
         size = self.course.place.minibatch_size
         self.minibatches = build_minibatches(
-            self.recipe, self.data, self.machine.device, minibatch_size=size, num_workers=self.num_workers
+            self.recipe, self.data, self.machine.device, minibatch_size=size, loader_workers=self.loader_workers
         )
         self.step.resize(size)
 
@@ -157,12 +157,12 @@ class Training:
         return parameters and (self.step.state is None or self.step.state.is_finite())
 
 
-def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, num_workers: int) -> Training:
+def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, loader_workers: int) -> Training:
     """Build everything from the recipe; the same bits on every process, for its seed alone decides."""
     data = load_data(recipe.data)
     course = Course(recipe, len(data.train))
     size = course.place.minibatch_size
-    minibatches = build_minibatches(recipe, data, machine.device, minibatch_size=size, num_workers=num_workers)
+    minibatches = build_minibatches(recipe, data, machine.device, minibatch_size=size, loader_workers=loader_workers)
     model = build_recipe_model(recipe, num_classes=data.num_classes, in_channels=data.in_channels).to(machine.device)
     optimizer = build_optimizer(recipe.scaled_optimizer, model, recipe.reference.learning_rate)
     step = Step(
@@ -178,11 +178,11 @@ def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, 
     )
     # After the step, which gives all processes the weights of rank 0.
     average = WeightAverage(model, course.average_decay) if recipe.average.decay else None
-    return Training(recipe, machine, data, minibatches, model, optimizer, step, course, num_workers, average)
+    return Training(recipe, machine, data, minibatches, model, optimizer, step, course, loader_workers, average)
 
 
 def build_minibatches(
-    recipe: Recipe, data: Splits, device: torch.device, *, minibatch_size: int, num_workers: int = 0
+    recipe: Recipe, data: Splits, device: torch.device, *, minibatch_size: int, loader_workers: int = 0
 ) -> Minibatches:
     """Cut the training data into minibatches of a size, in the recipe's order."""
     return Minibatches(
@@ -192,13 +192,13 @@ def build_minibatches(
         seed=recipe.seed_of("order"),
         augmentation_seed=recipe.seed_of("augmentation"),
         device=device,
-        num_workers=num_workers,
+        loader_workers=loader_workers,
     )
 
 
 def build_recipe_model(recipe: Recipe, *, num_classes: int, in_channels: int) -> nn.Module:
     """Build the recipe's model in channels-last layout, initialised from its seed."""
-    seed_generators(fold("initialisation", recipe.seed_of("initialisation")))
+    seed_generators(random_key("initialisation", recipe.seed_of("initialisation")))
     model = recipe.model
     built: nn.Module = build_model(
         model.name,
@@ -216,8 +216,8 @@ def build_recipe_model(recipe: Recipe, *, num_classes: int, in_channels: int) ->
 def restore(training: Training, folder: RunFolder) -> list[str]:
     """Continue from the last good checkpoint, if there is one; return what a person should know of it."""
     if training.is_writer and folder.checkpoints.is_dir():
-        sweep(folder.checkpoints)
-        sweep_temporaries(folder.path)
+        remove_leftovers(folder.checkpoints)
+        remove_temporaries(folder.path)
     like = training.model.state_dict()
     found, refused = load_last_good(folder.checkpoints, recipe=training.recipe, like=like)
     if training.is_writer:

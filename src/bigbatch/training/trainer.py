@@ -27,7 +27,7 @@ def train(
     machine: Machine,
     *,
     aggregation: AggregationOptions | None = None,
-    num_workers: int = 0,
+    loader_workers: int = 0,
     stop_after_epoch: int | None = None,
     stop_after_iteration: int | None = None,
 ) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def train(
         folder: where rank 0 writes; created if need be. A finished run is left as it is.
         machine: this process and its device.
         aggregation: how gradients are summed over the processes; the weights do not depend on it, but for "native".
-        num_workers: processes that read ahead, for each process.
+        loader_workers: processes that read ahead, for each process.
         stop_after_epoch: end after this epoch (counted from 1) as an interruption would, to be resumed.
         stop_after_iteration: end after so many iterations in all, likewise.
 
@@ -61,7 +61,9 @@ def train(
     ):
         if folder.exists():
             folder.check(recipe, resume=True)
-        training = build(recipe, machine, aggregation=aggregation or AggregationOptions(), num_workers=num_workers)
+        training = build(
+            recipe, machine, aggregation=aggregation or AggregationOptions(), loader_workers=loader_workers
+        )
         limit = Limit(stop_after_epoch, stop_after_iteration)
         try:
             summary = run(training, folder, signals, limit)

@@ -1,4 +1,4 @@
-"""No sample of a worker's block looks at another, but through batch normalisation."""
+"""No sample of a worker's batch looks at another, but through batch normalisation."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bigbatch.verification.check import Check, failed, passed
-from bigbatch.verification.subject import Block, Subject
+from bigbatch.verification.subject import Batch, Subject
 from bigbatch.verification.trace import Call, Rows, describe_module, fingerprints, first_difference, traced
 
 NAME: Final = "coupling"
@@ -22,14 +22,14 @@ BatchNorms: Final = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - no public 
 def check_coupling(subject: Subject) -> Check:
     """Change one sample, and see whether the outputs or losses of the others change.
 
-    Batch normalisation over a worker's block is right (arXiv 1706.02677, section 2.3): here it runs on its running
+    Batch normalisation over a worker's batch is right (arXiv 1706.02677, section 2.3): here it runs on its running
     statistics, so that only other couplings are seen. What couples the samples makes n a part of the loss.
     """
     count = subject.recipe.worker_minibatch_size
     norms = sum(isinstance(module, BatchNorms) for module in subject.model.modules())
     if count == 1:
         return passed(NAME, "a worker has one sample: there is nothing to couple")
-    inputs, targets = subject.block
+    inputs, targets = subject.batch
     calls, losses = _observe(subject, (inputs, targets), count)
     if _observe(subject, (inputs, targets), count) != (calls, losses):
         return failed(NAME, "it cannot be told: the same samples give other outputs when they are run again")
@@ -48,14 +48,14 @@ def check_coupling(subject: Subject) -> Check:
 
 
 @torch.no_grad()
-def _observe(subject: Subject, block: Block, count: int) -> tuple[list[Call], tuple[Rows, ...]]:
+def _observe(subject: Subject, batch: Batch, count: int) -> tuple[list[Call], tuple[Rows, ...]]:
     model = subject.copy()
     for module in model.modules():
         if isinstance(module, BatchNorms):
             module.eval()
     subject.seed()
     with traced(model, count) as calls:
-        losses = subject.losses(model, block)
+        losses = subject.losses(model, batch)
     return calls, fingerprints(losses, count)
 
 

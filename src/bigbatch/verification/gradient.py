@@ -8,19 +8,19 @@ from torch import Tensor, nn
 
 def flat_parameters(model: nn.Module) -> Tensor:
     """Return a copy of the trainable parameters as one float64 vector on the CPU."""
-    return flatten(parameter.detach() for parameter in model.parameters() if parameter.requires_grad)
+    return as_one_row(parameter.detach() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def flat_gradient(model: nn.Module) -> Tensor:
     """Return a copy of the gradient likewise; a parameter without one has zeros."""
-    return flatten(
+    return as_one_row(
         torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         for parameter in model.parameters()
         if parameter.requires_grad
     )
 
 
-def flatten(parts: Iterable[Tensor]) -> Tensor:
+def as_one_row(parts: Iterable[Tensor]) -> Tensor:
     """Return the tensors as one float64 vector on the CPU."""
     return torch.cat([part.to("cpu", torch.float64, copy=True).flatten() for part in parts])
 

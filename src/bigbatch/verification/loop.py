@@ -19,7 +19,7 @@ def check_loop(subject: Subject, name: str) -> list[Check]:
 
     It is called several times as `loop(model, loss_function, optimizer, minibatches, learning_rates)`, and trains the
     model with the optimizer, one update a minibatch. `minibatches` has one item an iteration: a list of the k workers'
-    blocks, each (inputs, targets) of n samples, what each process of a plain DDP loop would have read.
+    batches, each (inputs, targets) of n samples, what each process of a plain DDP loop would have read.
     `learning_rates` has the rate of each iteration. `loss_function(model(inputs), targets)` is the recipe's loss, one
     a sample; a loop may have its own instead. Momentum, which is not Nesterov's here, and weight decay are those of
     the optimizer; what a loop keeps by hand it reads in `optimizer.param_groups`.

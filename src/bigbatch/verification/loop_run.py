@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bigbatch.optim import build_optimizer, correct_momentum, set_learning_rate
 from bigbatch.rules.randomness.generators import seed_generators
-from bigbatch.rules.randomness.keyed import fold
+from bigbatch.rules.randomness.keyed import random_key
 from bigbatch.step.preconditions import LossFunction
 from bigbatch.verification.gradient import flat_gradient, flat_parameters
 from bigbatch.verification.subject import Minibatch, Subject
@@ -56,7 +56,7 @@ def run_loop(subject: Subject, loop: Loop, *, decay: float = 0.0, num_iterations
 
     optimizer.register_step_pre_hook(note)
     before = flat_parameters(model)
-    seed_generators(fold("loop", subject.recipe.seed), subject.device)
+    seed_generators(random_key("loop", subject.recipe.seed), subject.device)
     loop(model, subject.loss_function, optimizer, subject.minibatches(num_iterations), rates)
     rate, gradient = pushes[0] if pushes else (0.0, None)
     return LoopRun(flat_parameters(model) - before, None if gradient is None else rate * gradient, rate)

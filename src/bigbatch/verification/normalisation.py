@@ -62,22 +62,22 @@ def exact_gradient(subject: Subject, minibatch: Minibatch) -> Tensor:
 
 def _worker_gradients(subject: Subject, minibatch: Minibatch, *, divisor: int) -> Tensor:
     total = torch.zeros((), dtype=torch.float64)
-    for worker, block in enumerate(minibatch):
+    for worker, batch in enumerate(minibatch):
         model: nn.Module = subject.copy()
         subject.seed(worker)
-        (subject.losses(model, block).sum() / divisor).backward()  # type: ignore[no-untyped-call]
+        (subject.losses(model, batch).sum() / divisor).backward()  # type: ignore[no-untyped-call]
         total = total + flat_gradient(model)
     return total
 
 
 @torch.no_grad()
 def _not_a_sum(subject: Subject) -> str | None:
-    """Say why the loss of a block is not the sum over its samples, if so.
+    """Say why the loss of a batch is not the sum over its samples, if so.
 
     Raises:
-        InputError: the loss is one number for a block that cannot be cut into samples.
+        InputError: the loss is one number for a batch that cannot be cut into samples.
     """
-    outputs, targets = subject.outputs(), subject.block[1]
+    outputs, targets = subject.outputs(), subject.batch[1]
     if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
         check_loss(subject.loss_function, outputs, targets)
     n = subject.recipe.worker_minibatch_size
@@ -85,7 +85,7 @@ def _not_a_sum(subject: Subject) -> str | None:
     parts = [_total(subject, *take((outputs, targets), slice(sample, sample + 1))) for sample in range(n)]
     if math.isclose(whole, sum(parts), rel_tol=0, abs_tol=SUM_TOLERANCE * sum(map(abs, parts))):
         return None
-    numbers = f"{whole:.6g} over a block of {n}, {sum(parts):.6g} over its samples one by one"
+    numbers = f"{whole:.6g} over a batch of {n}, {sum(parts):.6g} over its samples one by one"
     if min(parts) <= whole <= max(parts):
         return f"the loss takes the mean over a worker's samples ({numbers}): return one loss a sample, undivided"
     return f"the loss is no sum over its samples ({numbers}): it couples them, or has a term that belongs to none"

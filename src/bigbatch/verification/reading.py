@@ -54,7 +54,7 @@ def describe_samples(recipe: Recipe) -> dict[str, Any]:
     """Return the number of training samples, and digests of some of them, evenly spread."""
     data = load_data(recipe.data).train
     key = augmentation_key(recipe.seed_of("augmentation"), 0)
-    digests = {int(i): batch_digest(data.read_block(np.array([i]), key)).hex() for i in spread(len(data))}
+    digests = {int(i): batch_digest(data.read_batch(np.array([i]), key)).hex() for i in spread(len(data))}
     return {"num_samples": len(data), "digests": digests}
 
 

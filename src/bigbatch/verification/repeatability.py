@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from bigbatch.verification.check import Check, failed, passed
-from bigbatch.verification.subject import Block, Subject, build
+from bigbatch.verification.subject import Batch, Subject, build
 from bigbatch.verification.trace import (
     Call,
     Rows,
@@ -24,24 +24,24 @@ NUM_OTHERS: Final = 4
 
 
 def check_repeatability(subject: Subject) -> Check:
-    """Run a block on two copies of the model, then again on one of them that has seen other blocks in between.
+    """Run a batch on two copies of the model, then again on one of them that has seen other batches in between.
 
-    Two fresh copies that differ draw randomness that no seed reaches. A copy that differs after other blocks, its
+    Two fresh copies that differ draw randomness that no seed reaches. A copy that differs after other batches, its
     buffers put back, remembers something that is no buffer.
     """
     if name := _unseeded_initialisation(subject):
         return failed(NAME, f"'{name}' is initialised otherwise when the model is built again: unseeded randomness")
     others = list(chain.from_iterable(subject.minibatches(2)))[1:][:NUM_OTHERS]
-    first, again = (observe(subject, subject.copy(), subject.block) for _ in range(2))
+    first, again = (observe(subject, subject.copy(), subject.batch) for _ in range(2))
     if where := _difference(subject, first, again):
         return failed(NAME, f"{where} draws unseeded randomness: two copies with the same state and seed differ")
     model = subject.copy()
     start = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    for number, block in enumerate(others, 1):
-        observe(subject, model, block)
+    for number, batch in enumerate(others, 1):
+        observe(subject, model, batch)
         _restore(model, start)
-        if where := _difference(subject, first, observe(subject, model, subject.block)):
-            after = f"after {number} other block{'s' if number > 1 else ''}"
+        if where := _difference(subject, first, observe(subject, model, subject.batch)):
+            after = f"after {number} other batch{'s' if number > 1 else ''}"
             return failed(NAME, f"{where} has hidden state: {after} the same one gives other bits")
         _restore(model, start)
     return passed(NAME, f"a worker's outputs, losses and gradients are the same to the bit, also after {number} others")
@@ -56,12 +56,12 @@ class Observation:
     gradients: tuple[Rows, ...]
 
 
-def observe(subject: Subject, model: nn.Module, block: Block) -> Observation:
+def observe(subject: Subject, model: nn.Module, batch: Batch) -> Observation:
     """Run forward and backward from the seed of the first worker."""
     subject.seed()
     model.zero_grad()
     with traced(model, subject.recipe.worker_minibatch_size) as calls:
-        losses = subject.losses(model, block)
+        losses = subject.losses(model, batch)
     losses.sum().backward()  # type: ignore[no-untyped-call]
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     return Observation(calls, fingerprints(losses, 1), fingerprints(gradients, 1))

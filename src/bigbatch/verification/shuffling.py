@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bigbatch.data.dataset import BlockDataset
+from bigbatch.data.dataset import BatchDataset
 from bigbatch.recipe import Recipe
 from bigbatch.rules.randomness.keyed import augmentation_key
-from bigbatch.rules.sampling import Sampling, worker_block
+from bigbatch.rules.sampling import Sampling, process_workers
 from bigbatch.user_code import is_user_code
 from bigbatch.verification.check import Check, failed, passed
 from bigbatch.verification.reading import read_as_rank, spread
@@ -19,7 +19,7 @@ NAME: Final = "shuffling"
 WORLD_SIZE: Final = 2
 
 
-def check_shuffling(recipe: Recipe, train: BlockDataset, processes: Sequence[int]) -> Check:
+def check_shuffling(recipe: Recipe, train: BatchDataset, processes: Sequence[int]) -> Check:
     """Follow two epochs through the processes, and read the user's samples as rank 0 and as rank 1."""
     sampling = recipe.sampling(len(train))
     if reason := wrong_order(sampling, processes):
@@ -39,9 +39,9 @@ def visited(sampling: Sampling, epoch: int, world_size: int) -> NDArray[np.int64
     """Return the samples of an epoch's minibatches, as its processes read them: shape (iterations, kn)."""
     parts = []
     for rank in range(world_size):
-        workers = worker_block(sampling.worker_count, rank=rank, world_size=world_size)
-        blocks = np.stack([block.indices for block in sampling.epoch(epoch, workers)])
-        parts.append(blocks.reshape(sampling.iterations_per_epoch, -1))
+        workers = process_workers(sampling.worker_count, rank=rank, world_size=world_size)
+        batches = np.stack([batch.indices for batch in sampling.epoch(epoch, workers)])
+        parts.append(batches.reshape(sampling.iterations_per_epoch, -1))
     return np.concatenate(parts, axis=1)
 
 
@@ -58,11 +58,11 @@ def wrong_order(sampling: Sampling, processes: Sequence[int]) -> str | None:
     return None
 
 
-def _moves_samples(recipe: Recipe, train: BlockDataset) -> str | None:
+def _moves_samples(recipe: Recipe, train: BatchDataset) -> str | None:
     """Say so if a sample has another class in the next epoch: the dataset then shuffles within itself."""
     indices = spread(len(train))
     keys = (augmentation_key(recipe.seed_of("augmentation"), epoch) for epoch in (0, 1))
-    first, following = (train.read_block(indices, key)[1] for key in keys)
+    first, following = (train.read_batch(indices, key)[1] for key in keys)
     if isinstance(first, Tensor) and not first.is_floating_point() and first.ndim == 1:
         for index, before, after in zip(indices.tolist(), first.tolist(), following.tolist(), strict=True):
             if before != after:

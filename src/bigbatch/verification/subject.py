@@ -18,8 +18,8 @@ from bigbatch.training.state import build_minibatches, build_recipe_model
 MIN_WORKERS: Final = 2  # with one worker, its mean and the minibatch's mean are the same
 MAX_WORKERS: Final = 4
 
-Block = tuple[Any, Any]
-Minibatch = list[Block]
+Batch = tuple[Any, Any]
+Minibatch = list[Batch]
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Subject:
     Attributes:
         recipe: what it was built from.
         data: its samples.
-        device: where the model and the blocks are.
+        device: where the model and the batches are.
         model: as initialised, in training mode; checks work on copies.
         loss_function: the recipe's.
-        block: the first worker's samples of the first minibatch.
+        batch: the first worker's samples of the first minibatch.
     """
 
     recipe: Recipe
@@ -40,7 +40,7 @@ class Subject:
     device: torch.device
     model: nn.Module
     loss_function: LossFunction
-    block: Block
+    batch: Batch
 
     @property
     def worker_count(self) -> int:
@@ -54,7 +54,7 @@ class Subject:
         return self.worker_count * self.recipe.worker_minibatch_size
 
     def minibatches(self, count: int) -> list[Minibatch]:
-        """Return `count` minibatches of `worker_count` blocks; a small data set starts again."""
+        """Return `count` minibatches of `worker_count` batches; a small data set starts again."""
         source = build_minibatches(self.recipe, self.data, self.device, minibatch_size=self.minibatch_size)
         found = [list(minibatch) for minibatch in islice(source.epoch(0), count)]
         return [found[i % len(found)] for i in range(count)]
@@ -66,9 +66,9 @@ class Subject:
         except (TypeError, RuntimeError):  # a lock, or a weight that is computed from others
             return build(self.recipe, self.data, self.device)
 
-    def losses(self, model: nn.Module, block: Block) -> Tensor:
-        """Return what the loss says of a worker's block."""
-        inputs, targets = block
+    def losses(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return what the loss says of a worker's batch."""
+        inputs, targets = batch
         with forward_precision(self.device, self.recipe.precision):
             losses = self.loss_function(model(inputs), targets)
         return in_full_precision(losses)
@@ -79,10 +79,10 @@ class Subject:
 
     @torch.no_grad()
     def outputs(self) -> Any:  # noqa: ANN401 - whatever the model returns
-        """Return what the model makes of `block`, without a gradient."""
+        """Return what the model makes of `batch`, without a gradient."""
         model = self.copy()
         self.seed()
-        return model(self.block[0])
+        return model(self.batch[0])
 
 
 def build_subject(recipe: Recipe, data: Splits, device: torch.device) -> Subject:
@@ -93,8 +93,8 @@ def build_subject(recipe: Recipe, data: Splits, device: torch.device) -> Subject
     """
     recipe.sampling(len(data.train))
     source = build_minibatches(recipe, data, device, minibatch_size=recipe.worker_minibatch_size)
-    block = next(next(source.epoch(0)))
-    return Subject(recipe, data, device, build(recipe, data, device), find_loss(recipe.loss), block)
+    batch = next(next(source.epoch(0)))
+    return Subject(recipe, data, device, build(recipe, data, device), find_loss(recipe.loss), batch)
 
 
 def build(recipe: Recipe, data: Splits, device: torch.device) -> nn.Module:

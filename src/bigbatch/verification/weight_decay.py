@@ -69,7 +69,7 @@ def decay(recipe: Optimizer, *, rate: float, gradient: float = 0.0, name: str = 
 
 def has_penalty(subject: Subject) -> bool:
     """Tell whether the loss has a gradient that does not come through the model's output."""
-    return subject.loss_function(subject.outputs(), subject.block[1]).requires_grad
+    return subject.loss_function(subject.outputs(), subject.batch[1]).requires_grad
 
 
 def _close(value: float, expected: float, scale: float) -> bool:

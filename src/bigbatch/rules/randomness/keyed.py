@@ -18,12 +18,12 @@ GOLDEN_GAMMA: Final = 0x9E3779B97F4A7C15
 MASK: Final = 2**64 - 1
 
 
-def fold(purpose: str, *numbers: int) -> int:
+def random_key(purpose: str, *numbers: int) -> int:
     """Fold a purpose and some numbers, such as (seed, epoch), into one 64-bit key.
 
-    >>> fold("order", 0, 1) == fold("order", 0, 1)
+    >>> random_key("order", 0, 1) == random_key("order", 0, 1)
     True
-    >>> fold("order", 0, 1) == fold("order", 1, 0)
+    >>> random_key("order", 0, 1) == random_key("order", 1, 0)
     False
     """
     key = int.from_bytes(blake2b(purpose.encode(), digest_size=8).digest(), "little")
@@ -34,7 +34,7 @@ def fold(purpose: str, *numbers: int) -> int:
 
 def augmentation_key(seed: int, epoch: int) -> int:
     """Return the key of an epoch's augmentation, from which each sample draws its own."""
-    return fold("augmentation", seed, epoch)
+    return random_key("augmentation", seed, epoch)
 
 
 def random_words(key: int, counters: NDArray[np.integer], num_words: int = 1) -> Words:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from bigbatch.errors import InputError
-from bigbatch.processes.outcome import NOT_FINITE, STOPPED
+from bigbatch.processes.outcome import ExitCode
 from bigbatch.processes.parent import LAUNCHER
-from bigbatch.recipe import NOT_OF_THE_RESULT, flatten
+from bigbatch.recipe import NOT_OF_THE_RESULT, flat_fields
 from bigbatch.runs.lock import locked
 from bigbatch.runs.record import FAILED, FINISHED, INTERRUPTED
 from bigbatch.study.sweep.jobs import Job
@@ -102,7 +102,7 @@ def training_arguments(job: Job, *, processes: int) -> list[str]:
 
     That recipe may be older than the job's in what the result does not depend on; so that is set.
     """
-    old, new = flatten(job.folder.recipe.to_dict()), flatten(job.recipe.to_dict())
+    old, new = flat_fields(job.folder.recipe.to_dict()), flat_fields(job.recipe.to_dict())
     changed = {key: value for key, value in new.items() if key.startswith(NOT_OF_THE_RESULT) and value != old.get(key)}
     return [
         "train",
@@ -125,9 +125,9 @@ def ending_of(child: Child, *, is_stopping: bool) -> Ending:
     state = read_state(job)
     if state.kind in {FINISHED, SKIPPED}:  # whatever its process died of after it had said so
         return Ending(job, FINISHED, error=state.error)
-    if code == NOT_FINITE:
+    if code == ExitCode.NOT_FINITE:
         return Ending(job, DIVERGED)
-    if code == STOPPED or is_stopping:
+    if code == ExitCode.STOPPED or is_stopping:
         return Ending(job, INTERRUPTED)
     if code < 0:
         return Ending(job, FAILED, reason=f"killed by {signal.Signals(-code).name}")

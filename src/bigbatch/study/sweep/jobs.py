@@ -9,7 +9,7 @@ from bigbatch.data import count_train_samples, known_train_samples
 from bigbatch.errors import InputError
 from bigbatch.planning.adaptive import largest_size
 from bigbatch.planning.plan import at_reference
-from bigbatch.recipe import Data, Recipe, effective_fields, flatten
+from bigbatch.recipe import Data, Recipe, effective_fields, flat_fields
 from bigbatch.recipe.course import Course
 from bigbatch.recipe.file import with_settings
 from bigbatch.runs.folder import RUNS_FOLDER, RunFolder
@@ -188,7 +188,7 @@ def is_same_training(one: Recipe, other: Recipe) -> bool:
     >>> is_same_training(with_settings(digits(), larger), with_settings(unscaled, larger))
     False
     """
-    first, second = (effective_fields(flatten(recipe.to_dict())) for recipe in (one, other))
+    first, second = (effective_fields(flat_fields(recipe.to_dict())) for recipe in (one, other))
     return first == second
 
 

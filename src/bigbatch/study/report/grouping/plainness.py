@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from bigbatch.recipe import NOT_OF_THE_RESULT, effective_fields, flatten
+from bigbatch.recipe import NOT_OF_THE_RESULT, effective_fields, flat_fields
 from bigbatch.recipe.presets import PRESETS
 from bigbatch.reduction.options import NATIVE
 from bigbatch.runs.contract import FOR_PEOPLE
@@ -32,6 +32,6 @@ def plainness(run: RunRecord) -> tuple[bool, int]:
 def unusual(run: RunRecord) -> set[str]:
     """Return the fields that are not as in the preset whose name the recipe has."""
     preset = PRESETS.get(str(run.recipe_fields.get("name")))
-    usual = flatten(preset().to_dict()) if preset else run.recipe_fields
+    usual = flat_fields(preset().to_dict()) if preset else run.recipe_fields
     fields = series_fields(run).items()
     return {name for name, value in fields if name != REDUCTION and repr(value) != repr(usual.get(name))}
