@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigbatch.cli import main
-from bigbatch.cli.comparison_lines import comparison_lines, comparison_table
+from bigbatch.cli.output.comparison import comparison_lines, comparison_table
 from bigbatch.errors import InputError
 from bigbatch.printable import printable
 from bigbatch.recipe.file import with_settings

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bigbatch.cli.arguments import _chosen, _options, build_parser
+from bigbatch.cli.parse import _chosen, _options, build_parser
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"

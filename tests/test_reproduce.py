@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bigbatch.cli import main
-from bigbatch.cli.reproduce import MACHINE_OPTIONS, free_folder, reproduce_command, training_arguments
+from bigbatch.cli.commands.reproduce import MACHINE_OPTIONS, free_folder, reproduce_command, training_arguments
 from bigbatch.runs.folder import RunFolder
 from bigbatch.runs.record import read_record
 

@@ -12,7 +12,7 @@ import pytest
 from trial import Trial, children, is_alive
 
 from bigbatch.cli import main
-from bigbatch.cli.sweep import exit_code_of
+from bigbatch.cli.commands.sweep import exit_code_of
 from bigbatch.errors import InputError
 from bigbatch.processes.stop_signals import StopSignals
 from bigbatch.recipe.file import with_settings

@@ -3,7 +3,7 @@
 import json
 from statistics import mean, stdev
 
-from bigbatch.cli.sweep_tables import print_results
+from bigbatch.cli.output.sweep import print_results
 from bigbatch.study.sweep.children import Ending
 from bigbatch.study.sweep.results import gather, to_json
 from bigbatch.study.sweep.states import is_to_run, read_states

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bigbatch.cli.verify import choose_processes
+from bigbatch.cli.commands.verify import choose_processes
 from bigbatch.data import load_data
 from bigbatch.errors import InputError
 from bigbatch.recipe.file import to_toml, with_settings

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NoReturn
 
-from bigbatch.cli.arguments import parse
+from bigbatch.cli.parse import parse
 from bigbatch.errors import InputError, NonFiniteError, PeerLostError, ProcessFailedError, SaveError
 from bigbatch.printable import printable
 from bigbatch.processes.outcome import (

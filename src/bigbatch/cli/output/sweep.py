@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from bigbatch.cli.json_output import print_json
-from bigbatch.cli.tables import cell, print_table
+from bigbatch.cli.output.json import print_json
+from bigbatch.cli.output.tables import cell, print_table
 from bigbatch.printable import printable
 from bigbatch.runs.record import FAILED
 from bigbatch.study.sweep.jobs import Job, Sweep

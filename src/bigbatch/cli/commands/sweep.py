@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from bigbatch.cli.argument_types import (
+from bigbatch.cli.options.argument_types import (
     file_or_folder,
     minibatch_sizes,
     percentage_points,
@@ -14,9 +14,9 @@ from bigbatch.cli.argument_types import (
     seed_count,
     words_among,
 )
-from bigbatch.cli.parser import RECIPE_HELP, Parser, add_changes, add_command
-from bigbatch.cli.recipe_options import resolve_recipe
-from bigbatch.cli.sweep_tables import print_planned, print_results
+from bigbatch.cli.options.parser import Commands, Parser, add_command
+from bigbatch.cli.options.recipe import RECIPE_HELP, add_changes, resolve_recipe
+from bigbatch.cli.output.sweep import print_planned, print_results
 from bigbatch.data.presence import check_presence
 from bigbatch.errors import InputError
 from bigbatch.printable import printable
@@ -32,7 +32,6 @@ from bigbatch.study.sweep.states import check_folders, check_writers, is_to_run,
 from bigbatch.study.variants import FORMS, PLAIN, VARIANTS, parse_variants
 
 if TYPE_CHECKING:
-    from bigbatch.cli.parser import Commands
     from bigbatch.study.sweep.children import Ending
 
 DESCRIPTION: Final = "Measure the error against the minibatch size: many runs, resumed where they stopped."
@@ -48,7 +47,7 @@ class _ListVariants(argparse.Action):
         parser.exit()
 
 
-def add_sweep(commands: "Commands") -> None:
+def add_sweep(commands: Commands) -> None:
     """Add the command with its options."""
     parser = add_command(commands, "sweep", DESCRIPTION)
     parser.add_argument("recipe", metavar="RECIPE", help=RECIPE_HELP)

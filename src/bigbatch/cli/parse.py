@@ -4,18 +4,18 @@ import argparse
 from collections.abc import Sequence
 
 from bigbatch import __version__
-from bigbatch.cli.bench import add_bench
-from bigbatch.cli.diff import add_diff
-from bigbatch.cli.evaluate import add_evaluate
-from bigbatch.cli.export import add_export
-from bigbatch.cli.parser import Parser
-from bigbatch.cli.plan import add_plan
-from bigbatch.cli.report import add_report
-from bigbatch.cli.reproduce import add_reproduce
-from bigbatch.cli.runs import add_runs
-from bigbatch.cli.sweep import add_sweep
-from bigbatch.cli.train import add_train
-from bigbatch.cli.verify import add_verify
+from bigbatch.cli.commands.bench import add_bench
+from bigbatch.cli.commands.diff import add_diff
+from bigbatch.cli.commands.evaluate import add_evaluate
+from bigbatch.cli.commands.export import add_export
+from bigbatch.cli.commands.plan import add_plan
+from bigbatch.cli.commands.report import add_report
+from bigbatch.cli.commands.reproduce import add_reproduce
+from bigbatch.cli.commands.runs import add_runs
+from bigbatch.cli.commands.sweep import add_sweep
+from bigbatch.cli.commands.train import add_train
+from bigbatch.cli.commands.verify import add_verify
+from bigbatch.cli.options.parser import Parser
 from bigbatch.errors import InputError, nearest
 
 

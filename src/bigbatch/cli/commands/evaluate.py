@@ -3,26 +3,22 @@
 import argparse
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from bigbatch.cli.argument_types import file_or_folder
-from bigbatch.cli.json_output import print_json
-from bigbatch.cli.parser import BEST_HELP, add_command, add_machine
-from bigbatch.cli.processes import join, processes_to_launch
+from bigbatch.cli.options.machine import add_machine, join, processes_to_launch
+from bigbatch.cli.options.parser import Commands, add_command
+from bigbatch.cli.options.run_folder import add_best, add_run
+from bigbatch.cli.output.json import print_json
 from bigbatch.printable import printable
 from bigbatch.processes.place import find_place
 from bigbatch.runs.folder import RunFolder
 
-if TYPE_CHECKING:
-    from bigbatch.cli.parser import Commands
 
-
-def add_evaluate(commands: "Commands") -> None:
+def add_evaluate(commands: Commands) -> None:
     """Add the command with its options."""
     parser = add_command(commands, "evaluate", "Evaluate the last checkpoint of a run on its validation data.")
-    parser.add_argument("folder", type=file_or_folder, metavar="RUN", help="the run's folder")
+    add_run(parser)
     add_machine(parser)
-    parser.add_argument("--best", action="store_true", help=BEST_HELP)
+    add_best(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=evaluate_command)
 

@@ -3,12 +3,12 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from bigbatch.cli.argument_types import file_or_folder
-from bigbatch.cli.json_output import print_json
-from bigbatch.cli.parser import add_command
-from bigbatch.cli.tables import cell, print_table
+from bigbatch.cli.options.argument_types import file_or_folder
+from bigbatch.cli.options.parser import Commands, add_command
+from bigbatch.cli.output.json import print_json
+from bigbatch.cli.output.tables import cell, print_table
 from bigbatch.printable import printable
 from bigbatch.runs.contract import in_words
 from bigbatch.runs.folder import RUNS_FOLDER
@@ -18,11 +18,8 @@ from bigbatch.study.sweep.membership import Membership
 HASH_DIGITS: Final = 8
 UNWRAPPED: Final = 10_000  # a row is a line, however long a run's name
 
-if TYPE_CHECKING:
-    from bigbatch.cli.parser import Commands
 
-
-def add_runs(commands: "Commands") -> None:
+def add_runs(commands: Commands) -> None:
     """Add the command with its options."""
     parser = add_command(commands, "runs", "List the runs below folders: a row each, filtered and sorted.")
     parser.add_argument(

@@ -2,25 +2,22 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from bigbatch.cli.argument_types import file_or_folder
-from bigbatch.cli.parser import BEST_HELP, add_command
+from bigbatch.cli.options.argument_types import file_or_folder
+from bigbatch.cli.options.parser import Commands, add_command
+from bigbatch.cli.options.run_folder import add_best, add_run
 from bigbatch.printable import printable
 from bigbatch.runs.folder import RunFolder
 
-if TYPE_CHECKING:
-    from bigbatch.cli.parser import Commands
 
-
-def add_export(commands: "Commands") -> None:
+def add_export(commands: Commands) -> None:
     """Add the command with its options."""
     parser = add_command(
         commands, "export", "Write a run's weights (averaged, if it has an average) as a safetensors file."
     )
-    parser.add_argument("folder", type=file_or_folder, metavar="RUN", help="the run's folder")
+    add_run(parser)
     parser.add_argument("file", type=file_or_folder, metavar="FILE", help="the file to write")
-    parser.add_argument("--best", action="store_true", help=BEST_HELP)
+    add_best(parser)
     parser.set_defaults(run=export_command)
 
 

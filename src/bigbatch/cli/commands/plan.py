@@ -6,13 +6,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from bigbatch.cli.argument_types import figure_file, file_or_folder, iterations, process_count
-from bigbatch.cli.json_output import print_json
-from bigbatch.cli.parser import add_command, add_recipe
-from bigbatch.cli.recipe_options import resolve_recipe
-from bigbatch.cli.tables import cell, print_table
+from bigbatch.cli.options.argument_types import figure_file, file_or_folder, iterations, process_count
+from bigbatch.cli.options.parser import Commands, add_command
+from bigbatch.cli.options.recipe import add_recipe, resolve_recipe
+from bigbatch.cli.output.json import print_json
+from bigbatch.cli.output.tables import cell, print_table
 from bigbatch.data import count_train_samples
 from bigbatch.errors import InputError
 from bigbatch.planning.adaptive import updates_by_size
@@ -25,13 +25,10 @@ from bigbatch.printable import printable
 from bigbatch.recipe import Recipe
 from bigbatch.runs.record import read_record
 
-if TYPE_CHECKING:
-    from bigbatch.cli.parser import Commands
-
 PATHLESS: Final[dict[str, dict[str, Any]]] = {"data": {"path": ""}}  # where the data lies makes no difference
 
 
-def add_plan(commands: "Commands") -> None:
+def add_plan(commands: Commands) -> None:
     """Add the command with its options."""
     parser = add_command(commands, "plan", "Show every derived hyper-parameter, before and after, its rule and source.")
     add_recipe(parser)

@@ -1,12 +1,14 @@
-"""From the command line's options to a recipe: flag over --set over file over preset."""
+"""The options that make a recipe. A flag goes before --set, --set before the file, the file before the preset."""
 
 import argparse
 from typing import Final
 
+from bigbatch.cli.options.parser import Parser
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.file import with_settings
 from bigbatch.recipe.presets import find_recipe
 
+RECIPE_HELP: Final = "a preset (digits, fashion-mnist, cifar10, imagenet-resnet50) or a TOML file"
 FIELD_OF: Final = {
     "minibatch_size": "minibatch_size",
     "epochs": "epochs",
@@ -19,6 +21,31 @@ FIELD_OF: Final = {
     "save_every_seconds": "checkpoints.every_seconds",
     "keep": "checkpoints.keep",
 }
+
+
+def add_recipe(parser: Parser, *, default: str | None = None) -> None:
+    """Add the recipe and the options that change it."""
+    parser.add_argument("recipe", metavar="RECIPE", help=RECIPE_HELP, nargs="?" if default else None, default=default)
+    parser.add_argument("--minibatch-size", type=int, metavar="B", help="samples per update, over all workers")
+    add_changes(parser)
+
+
+def add_changes(parser: Parser) -> None:
+    """Add the options that change a recipe, whatever its minibatch size."""
+    parser.add_argument("--epochs", type=int, metavar="E", help="passes over the training data")
+    parser.add_argument("--seed", type=int, metavar="S", help="of initialisation, order and augmentation")
+    add_set(parser)
+
+
+def add_set(parser: Parser) -> None:
+    """Add the option that changes any field of a recipe."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.FIELD=VALUE",
+        help="change any field of the recipe, as in --set warmup.epochs=2; may be repeated",
+    )
 
 
 def resolve_recipe(options: argparse.Namespace, *, minibatch_size: int | None = None) -> Recipe:

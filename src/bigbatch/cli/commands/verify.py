@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from bigbatch.cli.argument_types import positive, process_counts
-from bigbatch.cli.json_output import print_json
-from bigbatch.cli.parser import add_command, add_recipe
-from bigbatch.cli.recipe_options import resolve_recipe
+from bigbatch.cli.options.argument_types import positive, process_counts
+from bigbatch.cli.options.parser import Commands, add_command
+from bigbatch.cli.options.recipe import add_recipe, resolve_recipe
+from bigbatch.cli.output.json import print_json
 from bigbatch.errors import InputError
 from bigbatch.processes.place import find_place
 from bigbatch.rules.sampling import process_workers
@@ -20,16 +20,13 @@ if TYPE_CHECKING:
 DEFAULT_PROCESSES: Final = (1, 2, 4)
 FAILED: Final = 1
 
-if TYPE_CHECKING:
-    from bigbatch.cli.parser import Commands
-
 VERIFY_HELP: Final = (
     "Check that a recipe trains to the same bits for any number of processes and keeps the paper's four precautions, "
     "and name what in your model, loss, data, optimizer or loop breaks them; exit code 0 or 1."
 )
 
 
-def add_verify(commands: "Commands") -> None:
+def add_verify(commands: Commands) -> None:
     """Add the command with its options."""
     parser = add_command(commands, "verify", VERIFY_HELP)
     add_recipe(parser)

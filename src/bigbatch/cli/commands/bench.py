@@ -3,24 +3,21 @@
 import argparse
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from bigbatch.cli.aggregation_options import add_aggregation, resolve_aggregation
-from bigbatch.cli.argument_types import figure_file, positive, seconds, sizes
-from bigbatch.cli.json_output import print_json
-from bigbatch.cli.parser import Parser, add_command, add_machine, add_recipe
-from bigbatch.cli.processes import join, processes_to_launch
-from bigbatch.cli.recipe_options import resolve_recipe
-from bigbatch.cli.tables import print_table
+from bigbatch.cli.options.aggregation import add_aggregation, resolve_aggregation
+from bigbatch.cli.options.argument_types import figure_file, positive, seconds, sizes
+from bigbatch.cli.options.machine import add_machine, join, processes_to_launch
+from bigbatch.cli.options.parser import Commands, Parser, add_command
+from bigbatch.cli.options.recipe import add_recipe, resolve_recipe
+from bigbatch.cli.output.json import print_json
+from bigbatch.cli.output.tables import print_table
 from bigbatch.errors import InputError
 from bigbatch.planning.communication_figures import draw_all_reduces, size_in_words
 from bigbatch.processes.place import find_place
 
-if TYPE_CHECKING:
-    from bigbatch.cli.parser import Commands
 
-
-def add_bench(commands: "Commands") -> None:
+def add_bench(commands: Commands) -> None:
     """Add the command, or commands, with their options."""
     benches = add_command(commands, "bench", "Measure speed.").add_subparsers(
         metavar="WHAT", required=True, parser_class=Parser, dest="what"

@@ -4,14 +4,14 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from bigbatch.cli.aggregation_options import add_aggregation, resolve_aggregation
-from bigbatch.cli.argument_types import file_or_folder, positive
-from bigbatch.cli.parser import add_command, add_machine, add_recipe
-from bigbatch.cli.processes import processes_to_launch
-from bigbatch.cli.recipe_options import resolve_recipe
-from bigbatch.cli.reliability_options import add_reliability
+from bigbatch.cli.options.aggregation import add_aggregation, resolve_aggregation
+from bigbatch.cli.options.argument_types import file_or_folder, positive
+from bigbatch.cli.options.machine import add_machine, processes_to_launch
+from bigbatch.cli.options.parser import Commands, add_command
+from bigbatch.cli.options.recipe import add_recipe, resolve_recipe
+from bigbatch.cli.options.reliability import add_reliability
 from bigbatch.data import count_train_samples
 from bigbatch.printable import printable
 from bigbatch.processes.outcome import ExitCode
@@ -22,11 +22,8 @@ from bigbatch.runs.folder import RunFolder, default_folder
 from bigbatch.runs.lock import check_unlocked
 from bigbatch.user_code import is_user_code
 
-if TYPE_CHECKING:
-    from bigbatch.cli.parser import Commands
 
-
-def add_train(commands: "Commands") -> None:
+def add_train(commands: Commands) -> None:
     """Add the command with its options."""
     parser = add_command(commands, "train", "Train a recipe; the weights do not depend on the number of processes.")
     add_recipe(parser)

@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from bigbatch.cli.argument_types import file_or_folder
-from bigbatch.cli.comparison_lines import comparison_lines
-from bigbatch.cli.parser import add_command, add_machine, add_set
+from bigbatch.cli.options.argument_types import file_or_folder
+from bigbatch.cli.options.machine import add_machine
+from bigbatch.cli.options.parser import Commands, add_command
+from bigbatch.cli.options.recipe import add_set
+from bigbatch.cli.options.run_folder import add_run
+from bigbatch.cli.output.comparison import comparison_lines
 from bigbatch.errors import InputError
 from bigbatch.printable import printable
 from bigbatch.processes.place import find_place
@@ -28,14 +31,11 @@ REDUCTIONS: Final = ("exact", NATIVE)
 
 Train = Callable[[Sequence[str]], int | None]
 
-if TYPE_CHECKING:
-    from bigbatch.cli.parser import Commands
 
-
-def add_reproduce(commands: "Commands", *, train: Callable[[Sequence[str]], int | None]) -> None:
+def add_reproduce(commands: Commands, *, train: Callable[[Sequence[str]], int | None]) -> None:
     """Add the command with its options."""
     parser = add_command(commands, "reproduce", "Run a run again on this machine, and compare the two bit for bit.")
-    parser.add_argument("folder", type=file_or_folder, metavar="RUN", help="the run's folder")
+    add_run(parser)
     add_set(parser)
     add_machine(parser)
     parser.add_argument("--reduction", choices=("exact", NATIVE), help="of the gradients (default: the run's)")

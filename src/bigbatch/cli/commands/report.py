@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bigbatch.cli.argument_types import few_epochs, figure_file, file_or_folder, percentage_points
-from bigbatch.cli.parser import add_command
-from bigbatch.cli.tables import cell, print_table
+from bigbatch.cli.options.argument_types import few_epochs, figure_file, file_or_folder, percentage_points
+from bigbatch.cli.options.parser import Commands, add_command
+from bigbatch.cli.output.tables import cell, print_table
 from bigbatch.errors import InputError
 from bigbatch.printable import printable
 from bigbatch.runs.folder import LAST_EPOCHS
 from bigbatch.study.report import AUTO, KINDS, PAGE
 
 if TYPE_CHECKING:
-    from bigbatch.cli.parser import Commands
     from bigbatch.study.report.page.page import Report
     from bigbatch.study.report.page.tables import Row
     from bigbatch.study.report.reading.results import Runs
@@ -25,7 +24,7 @@ DEFAULT_FOLDER: Final = Path("report")
 ON_THE_TERMINAL: Final = ("recipe", "minibatch", "seeds", "error %", "difference", "verdict")
 
 
-def add_report(commands: "Commands") -> None:
+def add_report(commands: Commands) -> None:
     """Add the command with its options."""
     parser = add_command(
         commands, "report", "Print runs side by side, judge them, and write a page with their figures and tables."

@@ -2,21 +2,17 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from bigbatch.cli.argument_types import file_or_folder
-from bigbatch.cli.comparison_lines import comparison_lines, comparison_table
-from bigbatch.cli.json_output import print_json
-from bigbatch.cli.parser import add_command
+from bigbatch.cli.options.argument_types import file_or_folder
+from bigbatch.cli.options.parser import Commands, add_command
+from bigbatch.cli.output.comparison import comparison_lines, comparison_table
+from bigbatch.cli.output.json import print_json
 from bigbatch.printable import printable
 from bigbatch.runs.comparison import compare
 from bigbatch.runs.record import read_record
 
-if TYPE_CHECKING:
-    from bigbatch.cli.parser import Commands
 
-
-def add_diff(commands: "Commands") -> None:
+def add_diff(commands: Commands) -> None:
     """Add the command with its options."""
     parser = add_command(commands, "diff", "Compare two runs: what cannot matter, what can, and where they part.")
     parser.add_argument("old", type=file_or_folder, metavar="RUN", help="a run's folder")
