@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+import textwrap
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,9 +37,16 @@ def describe() -> dict[str, str]:
 def write_text(name: str, title: str, table: str, card: Mapping[str, str]) -> None:
     """Write benchmarks/results/NAME.md, and print it."""
     lines = "\n".join(f"- {key}: {value}" for key, value in card.items())
-    text = f"# {title}\n\n{table}\n\n{lines}\n"
+    text = f"# {title}\n\n{_wrapped(table)}\n\n{lines}\n"
     (RESULTS / f"{name}.md").write_text(text)
     print(text)
+
+
+def _wrapped(text: str) -> str:
+    """Wrap all lines but the rows of tables."""
+    wrapper = textwrap.TextWrapper(118, break_long_words=False, break_on_hyphens=False)
+    lines = [[line] if line.startswith("|") else wrapper.wrap(line) or [""] for line in text.splitlines()]
+    return "\n".join(line for part in lines for line in part)
 
 
 def _commit() -> str:

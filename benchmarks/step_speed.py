@@ -37,7 +37,7 @@ def main() -> None:
         for r in results
     ]
     header = (
-        "Medians over 9 pairs of turns of about 2 s each, in turn within one run; the ratio is taken pair by pair.\n\n"
+        "Medians over 9 pairs of turns of about 2 s each, in turn within one run. The ratio is taken pair by pair.\n\n"
         "| recipe, model | minibatch / worker | processes | exact, images/s | plain DDP, images/s | ratio |\n"
         "|---|---|---|---|---|---|\n"
     )

@@ -60,9 +60,9 @@ def main() -> None:
         RESULTS.mkdir(exist_ok=True)
         draw_all_reduces(results[-1], RESULTS / f"{name}_{num_hosts}.png")
     header = (
-        f"Emulated network: each host has a link of {options.rate:g} Mbit/s, {options.delay:g} ms one way; all hosts "
-        "run on one machine of two cores. Milliseconds: median (quartiles) over the rounds; **ratio** to the native "
-        "all-reduce, taken round by round.\n\n"
+        f"The network is emulated: each host has a link of {options.rate:g} Mbit/s, {options.delay:g} ms one way. All "
+        "hosts run on one machine of two cores. Cells: milliseconds, median (quartiles) over the rounds, and the "
+        "**ratio** to the native all-reduce, taken round by round.\n\n"
     )
     write_card(name, "All-reduces over an emulated network", results, header + "\n\n".join(map(table_of, results)))
 

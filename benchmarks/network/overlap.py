@@ -153,11 +153,11 @@ def main() -> None:
         rows.append(f"| {' | '.join(map(str, cells))} | **{result['hidden']:.0%}** |")
         print(rows[-1], flush=True)
     header = (
-        "One worker of 32 images a host, 25 MB of gradients, over an emulated network, 1 ms one way; all hosts on one "
-        "machine of two cores. `waiting`: layers that take their time without the processor, as on an accelerator; "
-        "`resnet18` (width 48, 128x128 pixels) computes on the cores that the network needs too. Milliseconds a step, "
-        f"medians of {ROUNDS} rounds of {ITERATIONS} steps, the three kinds in turn. What can be hidden is the time of "
-        "the sum, or that of the backward pass if it is shorter.\n\n"
+        "Each host has one worker of 32 images and 25 MB of gradients. The network is emulated, 1 ms one way; all "
+        "hosts run on one machine of two cores. The layers of `waiting` take their time without the processor, as on "
+        "an accelerator. `resnet18` (width 48, 128x128 pixels) computes on the cores that the network needs too. "
+        f"Cells: milliseconds a step, medians of {ROUNDS} rounds of {ITERATIONS} steps, the three kinds in turn. What "
+        "can be hidden is the time of the sum, or that of the backward pass if it is shorter.\n\n"
         "| model | hosts | Mbit/s | bucket, MiB | no communication | sequential | overlapped | sum | backward "
         "| hidden |\n"
         "|---|---|---|---|---|---|---|---|---|---|\n"
