@@ -13,8 +13,8 @@ from bigbatch.models.resnet import cifar_resnet
 from bigbatch.optim import LAMB, LARS, absorbed_state, build_optimizer, layerwise_groups
 from bigbatch.processes.group import Processes
 from bigbatch.processes.join import Machine
+from bigbatch.recipe import Optimizer
 from bigbatch.recipe.file import with_settings
-from bigbatch.recipe.optimizer import Optimizer
 from bigbatch.recipe.presets import digits
 from bigbatch.runs.folder import RunFolder
 from bigbatch.training.trainer import train

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from bigbatch.errors import InputError
 from bigbatch.planning.plan import Plan
+from bigbatch.recipe import Optimizer, Scaling
 from bigbatch.recipe.file import from_toml, to_toml, with_settings
-from bigbatch.recipe.optimizer import Optimizer
 from bigbatch.recipe.presets import digits
-from bigbatch.recipe.scaling import (
+from bigbatch.recipe.scaled_optimizer import scale_optimizer
+from bigbatch.rules.optimizer_scaling import (
     largest_minibatch_size,
     scale_average_decay,
-    scale_optimizer,
     square_root_beta,
     square_root_epsilon,
     timescale_weight_decay,
@@ -81,9 +81,7 @@ def test_an_average_spans_as_many_samples():
 
 def test_at_the_reference_nothing_changes_to_the_bit():
     for optimizer in (Optimizer("adamw", betas=(0.1, 0.7)), Optimizer("lamb", epsilon=1e-7), Optimizer()):
-        keep = scale_optimizer(
-            optimizer, rule="square-root", weight_decay_rule="keep", minibatch_size=3, reference=3, rate_ratio=1.0
-        )
+        keep = scale_optimizer(optimizer, Scaling("square-root"), minibatch_size=3, reference=3)
         assert keep == optimizer
     assert scale_average_decay(0.9, minibatch_size=3, reference=3) == 0.9
     assert timescale_weight_decay(0.1, minibatch_size=3, reference=3, rate_ratio=1.0) == 0.1

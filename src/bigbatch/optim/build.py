@@ -9,7 +9,7 @@ from torch import nn
 from bigbatch.errors import InputError
 from bigbatch.optim.groups import layerwise_groups, weight_decay_groups
 from bigbatch.optim.layerwise import LAMB, LARS
-from bigbatch.recipe.optimizer import Optimizer, check_optimizer_name
+from bigbatch.recipe import Optimizer
 from bigbatch.user_code import call_user_code, is_user_code
 
 Build = Callable[[Optimizer, nn.Module, float], torch.optim.Optimizer]
@@ -24,9 +24,8 @@ def build_optimizer(recipe: Optimizer, model: nn.Module, learning_rate: float) -
         learning_rate: of the first iteration.
 
     Raises:
-        InputError: an unknown name, or the callable returns no optimizer.
+        InputError: the callable returns no optimizer.
     """
-    check_optimizer_name(recipe.name)
     if not is_user_code(recipe.name):
         return BUILDERS[recipe.name](recipe, model, learning_rate)
     groups = weight_decay_groups(model, recipe)

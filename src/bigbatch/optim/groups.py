@@ -6,7 +6,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from bigbatch.recipe.optimizer import Optimizer
+from bigbatch.recipe import Optimizer
 
 Norms: Final = (
     nn.modules.batchnorm._NormBase,  # noqa: SLF001 - no public base class

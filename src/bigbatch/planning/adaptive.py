@@ -6,10 +6,13 @@ from typing import Any, Final
 from bigbatch.errors import InputError
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.course import Course
-from bigbatch.rules.growth import GROWTH_SOURCES
 
 NOMINAL_ITERATIONS: Final = 100  # of an epoch whose real ones do not matter
 JOHNSON: Final = "Johnson 2020, arXiv 2007.05105"
+GROWTH_SOURCES: Final = {
+    "schedule": "the minibatch grows where the schedule would lower the rate, Smith et al. 2018, arXiv 1711.00489",
+    "noise-scale": "the minibatch follows the measured gradient noise scale, McCandlish et al. 2018, arXiv 1812.06162",
+}
 
 
 def epoch_sizes(recipe: Recipe, num_samples: int) -> list[int] | None:

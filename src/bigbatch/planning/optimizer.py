@@ -3,8 +3,8 @@
 from typing import Any, Final
 
 from bigbatch.recipe import Recipe
-from bigbatch.recipe.optimizer import ADAM_LIKE, BY_SQUARE_ROOT, LAYERWISE
-from bigbatch.recipe.scaling import NO_TIMESCALE, SQUARE_ROOT, TIMESCALE
+from bigbatch.recipe.sections.optimizer import ADAM_LIKE, BY_SQUARE_ROOT, LAYERWISE, NO_TIMESCALE
+from bigbatch.recipe.sections.scaling import SQUARE_ROOT, TIMESCALE
 
 PAPER: Final = "arXiv 1706.02677"
 MALLADI: Final = "Malladi 2022, arXiv 2205.10287"

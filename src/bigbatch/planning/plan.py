@@ -6,9 +6,8 @@ from typing import Any, Final
 
 from bigbatch.planning.adaptive import adaptive_rules, adaptive_values, largest_size, rate_at
 from bigbatch.planning.optimizer import optimizer_rules, optimizer_values, optimizer_warnings, rate_source
-from bigbatch.recipe import Recipe
+from bigbatch.recipe import Growth, Recipe
 from bigbatch.recipe.course import Course
-from bigbatch.rules.growth import Growth
 from bigbatch.rules.learning_rate import SCALING_SOURCES, LearningRate
 from bigbatch.rules.sampling import Sampling, process_workers
 

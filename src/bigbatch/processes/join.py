@@ -15,7 +15,7 @@ from bigbatch.processes.group import Processes
 from bigbatch.processes.outcome import STORE
 from bigbatch.processes.place import Place, find_place
 from bigbatch.processes.rendezvous import agree_on_a_word
-from bigbatch.recipe.launch import Launch
+from bigbatch.recipe import Launch
 
 LOOPBACK: Final = "lo"
 

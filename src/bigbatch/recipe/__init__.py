@@ -1,13 +1,23 @@
 """A recipe: one frozen value that says all there is to say about a training, and nothing about the machine."""
 
-from bigbatch.recipe.checks import MAX_SEED, PRECISIONS
 from bigbatch.recipe.differences import NOT_OF_THE_RESULT, differences, flat_fields
 from bigbatch.recipe.idle import effective_fields, switched_on_fields
-from bigbatch.recipe.launch import Checkpoints, Launch
-from bigbatch.recipe.optimizer import Average, Optimizer
-from bigbatch.recipe.recipe import Recipe
-from bigbatch.recipe.sections import Data, Model, Reference, Scaling, Schedule, Seeds, Warmup
-from bigbatch.rules.growth import Growth
+from bigbatch.recipe.recipe import PRECISIONS, Recipe
+from bigbatch.recipe.sections import (
+    Average,
+    Checkpoints,
+    Data,
+    Growth,
+    Launch,
+    Model,
+    Optimizer,
+    Reference,
+    Scaling,
+    Schedule,
+    Seeds,
+    Warmup,
+)
+from bigbatch.recipe.sections.seeds import MAX_SEED
 
 __all__ = [
     "MAX_SEED",

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from bigbatch.errors import InputError
-from bigbatch.recipe import Recipe
+from bigbatch.recipe.recipe import Recipe
 from bigbatch.rules.adascale import gain
 from bigbatch.rules.gradient_noise import GradientNoise, RunningNoise
 from bigbatch.rules.growth import largest_doubling

@@ -11,7 +11,7 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 import tomli_w
 
 from bigbatch.errors import InputError, nearest
-from bigbatch.recipe import Recipe
+from bigbatch.recipe.recipe import Recipe
 
 MAX_BYTES: Final = 100_000
 MAX_DOTS: Final = 1_000  # of a line: tomllib's time and memory grow with the square of the parts of a dotted key

@@ -6,9 +6,9 @@ from typing import Final
 
 from bigbatch.errors import InputError, nearest
 from bigbatch.paths import is_file
-from bigbatch.recipe import Data, Model, Recipe, Reference, Schedule, Warmup
 from bigbatch.recipe.file import read_recipe
-from bigbatch.recipe.optimizer import Optimizer
+from bigbatch.recipe.recipe import Recipe
+from bigbatch.recipe.sections import Data, Model, Optimizer, Reference, Schedule, Warmup
 
 
 def digits() -> Recipe:

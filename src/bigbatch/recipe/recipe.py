@@ -1,24 +1,45 @@
-"""The recipe itself, and what follows from its fields."""
+"""The recipe itself: what its fields mean together, and what follows from them."""
 
+import math
+import re
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from bigbatch.models.losses import CROSS_ENTROPY
-from bigbatch.recipe.checks import check_recipe
-from bigbatch.recipe.launch import Checkpoints, Launch
-from bigbatch.recipe.optimizer import Average, Optimizer
-from bigbatch.recipe.scaling import scale_average_decay, scale_optimizer
-from bigbatch.recipe.sections import Data, Model, Reference, Scaling, Schedule, Seeds, Warmup
+from bigbatch.errors import InputError
+from bigbatch.models.losses import CROSS_ENTROPY, check_loss_name
+from bigbatch.recipe.scaled_optimizer import scale_optimizer
+from bigbatch.recipe.sections import (
+    Average,
+    Checkpoints,
+    Data,
+    Growth,
+    Launch,
+    Model,
+    Optimizer,
+    Reference,
+    Scaling,
+    Schedule,
+    Seeds,
+    Warmup,
+)
+from bigbatch.recipe.sections.bounds import MAX_EPOCHS, MAX_SAMPLES, check_at_most, check_choice, check_positive
+from bigbatch.recipe.sections.growth import BY_NOISE_SCALE, NO_GROWTH
+from bigbatch.recipe.sections.optimizer import ADAM_LIKE, BY_SQUARE_ROOT, LAYERWISE
+from bigbatch.recipe.sections.scaling import KEEP, SQUARE_ROOT
+from bigbatch.recipe.sections.seeds import MAX_SEED
 from bigbatch.rules.adascale import ADASCALE
-from bigbatch.rules.growth import Growth
 from bigbatch.rules.learning_rate import SCALING_RULES, LearningRate
+from bigbatch.rules.optimizer_scaling import scale_average_decay
 from bigbatch.rules.sampling import Sampling, check_minibatch_size
 from bigbatch.user_code import is_user_code
+
+PRECISIONS: Final = ("float32", "bfloat16")
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that a training's result depends on; and, in sections of their own, how it is launched and saved.
+    """All that a training's result depends on; two sections, `launch` and `checkpoints`, say how it is run and saved.
 
     Attributes:
         name: a word for people and folders.
@@ -31,7 +52,7 @@ class Recipe:
         precision: float32, or bfloat16 for autocast in the forward pass.
         loss: to train by: cross-entropy, or `package.module:callable`, a function of (output, targets) with one loss a
             sample. What is evaluated is top-1 error and cross-entropy either way.
-        launch, checkpoints: how it is run and saved; the result does not depend on them.
+        launch, checkpoints: how the training is run and saved; its result does not depend on them.
 
     Raises:
         InputError: a field is out of its range; the message says what is possible.
@@ -59,7 +80,25 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_minibatch_size(self.minibatch_size, self.worker_minibatch_size)
-        check_recipe(self)
+        self._check_fields()
+        _check_learning_rate(self)
+        _check_adascale(self)
+        _check_growth(self)
+        _ = self.scaled_optimizer  # which refuses what cannot be scaled to this minibatch size
+
+    def _check_fields(self) -> None:
+        """Refuse what is wrong with a field that stands in no section."""
+        check_positive({"epochs": self.epochs})
+        check_at_most(MAX_EPOCHS, {"epochs": self.epochs})
+        check_at_most(MAX_SAMPLES, {"minibatch_size": self.minibatch_size})
+        check_choice("precision", self.precision, PRECISIONS)
+        check_loss_name(self.loss)
+        if not 0 <= self.seed <= MAX_SEED:
+            msg = f"seed must be between 0 and {MAX_SEED}, not {self.seed}"
+            raise InputError(msg)
+        if not NAME.fullmatch(self.name):
+            msg = f"name '{self.name}' must be letters, digits, dots and dashes: it names the run's folder"
+            raise InputError(msg)
 
     @property
     def worker_count(self) -> int:
@@ -85,7 +124,7 @@ class Recipe:
     @property
     def is_growing(self) -> bool:
         """Whether the minibatch grows while training."""
-        return self.growth.kind != "none"
+        return self.growth.kind != NO_GROWTH
 
     @property
     def initial_minibatch_size(self) -> int:
@@ -112,13 +151,11 @@ class Recipe:
     @property
     def scaled_optimizer(self) -> Optimizer:
         """The optimizer's settings after scaling: what the training uses."""
-        sizes = {"minibatch_size": self.minibatch_size, "reference": self.reference.minibatch_size}
         return scale_optimizer(
             self.optimizer,
-            rule=self.scaling.rule,
-            weight_decay_rule=self.scaling.weight_decay,
-            rate_ratio=SCALING_RULES[self.scaling.rule](1.0, **sizes),
-            **sizes,
+            self.scaling,
+            minibatch_size=self.minibatch_size,
+            reference=self.reference.minibatch_size,
         )
 
     def average_decay(self, minibatch_size: int) -> float:
@@ -154,3 +191,56 @@ class Recipe:
             factor=self.schedule.factor,
             total_iterations=self.epochs * iterations_per_epoch,
         )
+
+
+def _check_learning_rate(recipe: Recipe) -> None:
+    """Refuse a rate that becomes infinite by scaling or by the schedule."""
+    try:
+        last = recipe.base_learning_rate * recipe.schedule.factor ** len(recipe.schedule.milestones)
+    except OverflowError:
+        last = math.inf
+    if not (math.isfinite(recipe.base_learning_rate) and math.isfinite(last)):
+        msg = f"the learning rate becomes infinite: {recipe.base_learning_rate:g} after scaling, {last:g} at the end"
+        raise InputError(msg)
+
+
+def _check_adascale(recipe: Recipe) -> None:
+    if not recipe.is_adascale:
+        return
+    if recipe.minibatch_size < recipe.reference.minibatch_size:
+        msg = (
+            "scaling.rule 'adascale' is for minibatches of at least the reference's "
+            f"{recipe.reference.minibatch_size}, not {recipe.minibatch_size}; below, use linear"
+        )
+        raise InputError(msg)
+    _check_measurable(recipe, "scaling.rule 'adascale'", recipe.minibatch_size)
+    if recipe.is_growing:
+        msg = "scaling.rule 'adascale' and growth exclude each other; set growth.kind=none"
+        raise InputError(msg)
+    if recipe.optimizer.name in {*ADAM_LIKE, *LAYERWISE} or recipe.scaling.weight_decay != KEEP:
+        msg = "scaling.rule 'adascale' is a rule for SGD: use optimizer.name=sgd and scaling.weight_decay=keep"
+        raise InputError(msg)
+
+
+def _check_growth(recipe: Recipe) -> None:
+    if not recipe.is_growing:
+        return
+    start = recipe.initial_minibatch_size
+    check_minibatch_size(start, recipe.worker_minibatch_size)
+    if start > recipe.minibatch_size:
+        msg = f"growth.start {start} is larger than minibatch_size {recipe.minibatch_size}, to which it should grow"
+        raise InputError(msg)
+    is_scaled = recipe.optimizer.name in BY_SQUARE_ROOT and recipe.scaling.rule == SQUARE_ROOT
+    if is_scaled or recipe.scaling.weight_decay != KEEP:
+        msg = "a growing minibatch changes the rate alone, not betas or weight decay; use sgd, or growth.kind=none"
+        raise InputError(msg)
+    if recipe.growth.kind == BY_NOISE_SCALE:
+        _check_measurable(recipe, "growth.kind 'noise-scale'", start)
+
+
+def _check_measurable(recipe: Recipe, what: str, minibatch_size: int) -> None:
+    """Refuse to measure noise with fewer than two workers."""
+    least = 2 * recipe.worker_minibatch_size
+    if minibatch_size < least:
+        msg = f"{what} compares the gradients of workers: it needs at least 2 of them, {least} samples"
+        raise InputError(msg)

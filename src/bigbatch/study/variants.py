@@ -7,7 +7,7 @@ from typing import Final
 
 from bigbatch.errors import InputError, nearest
 from bigbatch.recipe import Recipe
-from bigbatch.recipe.checks import NAME
+from bigbatch.recipe.recipe import NAME
 
 PAPER: Final = "arXiv 1706.02677"
 PLAIN: Final = "recipe"

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from bigbatch.recipe.optimizer import Optimizer
+from bigbatch.recipe import Optimizer
 from bigbatch.verification.check import Check, failed, passed
 from bigbatch.verification.scratch import first_move, moves
 

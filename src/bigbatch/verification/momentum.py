@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from bigbatch.optim import absorbed_state
-from bigbatch.recipe.optimizer import Optimizer
+from bigbatch.recipe import Optimizer
 from bigbatch.verification.check import Check, failed, passed
 from bigbatch.verification.layerwise_decay import is_layerwise
 from bigbatch.verification.scratch import moves, scratch_optimizer

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bigbatch.optim import build_optimizer, correct_momentum
 from bigbatch.optim.absorbed_rate import step_scratch
-from bigbatch.recipe.optimizer import Optimizer
+from bigbatch.recipe import Optimizer
 
 
 def scratch_optimizer(

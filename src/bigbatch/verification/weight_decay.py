@@ -3,7 +3,7 @@
 import math
 from typing import Final
 
-from bigbatch.recipe.optimizer import Optimizer
+from bigbatch.recipe import Optimizer
 from bigbatch.verification.check import Check, failed, passed
 from bigbatch.verification.layerwise_decay import check_layerwise_decay, is_layerwise
 from bigbatch.verification.scratch import moves

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from bigbatch.errors import nearest
-from bigbatch.recipe.launch import MAX_SECONDS
+from bigbatch.recipe.sections.launch import MAX_SECONDS
 from bigbatch.runs.folder import LAST_EPOCHS
 
 LARGEST_BUFFER: Final = 1 << 30

@@ -8,7 +8,7 @@ from bigbatch.cli.options.argument_types import not_negative, positive, process_
 from bigbatch.cli.options.parser import Parser
 from bigbatch.errors import InputError
 from bigbatch.processes.place import Place
-from bigbatch.recipe.launch import Launch
+from bigbatch.recipe import Launch
 
 if TYPE_CHECKING:
     from bigbatch.processes.join import Machine

@@ -2,7 +2,7 @@
 
 import argparse
 
-from bigbatch.recipe.launch import ON_NONFINITE
+from bigbatch.recipe.sections.launch import ON_NONFINITE
 
 
 def add_reliability(parser: argparse.ArgumentParser) -> None:

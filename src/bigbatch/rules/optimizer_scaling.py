@@ -1,60 +1,12 @@
-"""How what the optimizer is set to follows the minibatch size, besides the learning rate; kappa is kn / reference.
+"""How the settings of an optimizer follow the minibatch size, besides the learning rate; kappa is kn / reference.
 
 Each rule keeps what the training does within an epoch: a time that is counted in iterations spans the same samples.
 """
 
 import math
-from dataclasses import replace
 from fractions import Fraction
-from typing import Final
 
 from bigbatch.errors import InputError
-from bigbatch.recipe.optimizer import BY_SQUARE_ROOT, OPTIMIZERS, Optimizer
-
-SQUARE_ROOT: Final = "square-root"
-KEEP, TIMESCALE = "keep", "timescale"
-WEIGHT_DECAY_RULES: Final = (KEEP, TIMESCALE)
-NO_TIMESCALE: Final = ("adam", "lars", "lamb")  # their decay does not shrink a weight by rate * lambda an iteration
-
-
-def scale_optimizer(
-    optimizer: Optimizer, *, rule: str, weight_decay_rule: str, minibatch_size: int, reference: int, rate_ratio: float
-) -> Optimizer:
-    """Return the optimizer's settings at a minibatch size.
-
-    Args:
-        optimizer: its settings at the reference.
-        rule: of the learning rate; "square-root" scales betas and epsilon of adam and adamw too.
-        weight_decay_rule: "keep" or "timescale".
-        minibatch_size: samples per update (kn).
-        reference: those of the reference.
-        rate_ratio: the scaled rate over the reference rate.
-
-    Raises:
-        InputError: the betas allow no such minibatch size, or the optimizer's decay has no timescale.
-
-    >>> adamw = Optimizer("adamw", weight_decay=0.01)
-    >>> sizes = {"minibatch_size": 1024, "reference": 256, "rate_ratio": 2.0}
-    >>> scaled = scale_optimizer(adamw, rule="square-root", weight_decay_rule="timescale", **sizes)
-    >>> scaled.betas, scaled.epsilon, scaled.weight_decay
-    ((0.6, 0.996), 5e-09, 0.02)
-    """
-    if rule == SQUARE_ROOT and optimizer.name in BY_SQUARE_ROOT:
-        beta1, beta2 = (
-            square_root_beta(b, minibatch_size=minibatch_size, reference=reference) for b in optimizer.betas
-        )
-        epsilon = square_root_epsilon(optimizer.epsilon, minibatch_size=minibatch_size, reference=reference)
-        optimizer = replace(optimizer, betas=(beta1, beta2), epsilon=epsilon)
-    if weight_decay_rule == TIMESCALE:
-        if optimizer.name in NO_TIMESCALE:
-            known = ", ".join(name for name in OPTIMIZERS if name not in NO_TIMESCALE)
-            msg = f"scaling.weight_decay 'timescale' is for {known}, not '{optimizer.name}'; use keep"
-            raise InputError(msg)
-        decay = timescale_weight_decay(
-            optimizer.weight_decay, minibatch_size=minibatch_size, reference=reference, rate_ratio=rate_ratio
-        )
-        optimizer = replace(optimizer, weight_decay=decay)
-    return optimizer
 
 
 def square_root_beta(beta: float, *, minibatch_size: int, reference: int) -> float:

@@ -1,16 +1,18 @@
-"""The optimizer and the average of the weights, as sections of a recipe."""
+"""The section `optimizer`."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from bigbatch.errors import InputError, nearest
+from bigbatch.recipe.sections.arguments import check_arguments
+from bigbatch.recipe.sections.bounds import check_at_least, check_below_one, check_positive, check_share
 from bigbatch.user_code import is_user_code
 
-ADAM_LIKE: Final = ("adam", "adamw", "lamb")  # which divide by the root of the gradient's squares
-BY_SQUARE_ROOT: Final = ("adam", "adamw")  # whose betas and epsilon the square-root rule scales too
+ADAM_LIKE: Final = ("adam", "adamw", "lamb")  # they divide by the root of the gradient's squares
+BY_SQUARE_ROOT: Final = ("adam", "adamw")  # the square-root rule scales their betas and epsilon too
 LAYERWISE: Final = ("lars", "lamb")
+NO_TIMESCALE: Final = ("adam", "lars", "lamb")  # their decay does not shrink a weight by rate * lambda an iteration
 WITH_MOMENTUM: Final = ("sgd", "lars")
 OPTIMIZERS: Final = ("sgd", "adam", "adamw", "lars", "lamb")
 USED_BY: Final = {"betas": ADAM_LIKE, "epsilon": ADAM_LIKE, "trust": ("lars",)}
@@ -28,16 +30,15 @@ class Optimizer:
         betas: of adam, adamw and lamb: how much the averages of the gradient and of its square keep.
         epsilon: of adam, adamw and lamb: what is added to the root of the squares.
         trust: of lars: a layer's update as part of its weights' norm.
-        weight_decay: the coefficient lambda of the L2 term, applied to the weights (arXiv 1706.02677, eq. 8); in adam
-            to the gradient instead, in lars and lamb within the layer's own rate.
+        weight_decay: the coefficient lambda of the L2 term, applied to the weights (arXiv 1706.02677, eq. 8). adam
+            applies it to the gradient; lars and lamb apply it within the layer's own rate.
         weight_decay_on_norms: whether normalisation layers decay too, and have a rate of their own in lars and lamb.
-        weight_decay_on_biases: whether biases of other layers do.
+        weight_decay_on_biases: whether biases of other layers decay.
         momentum_correction: correct the momentum of an optimizer that absorbs the rate (arXiv 1706.02677, eq. 10).
         arguments: keyword arguments of the user's own callable.
 
     Raises:
-        InputError: betas, epsilon or trust are out of their range, or set for an optimizer that takes none; momentum
-            is set for one that takes betas instead.
+        InputError: a field is out of its range, or set for an optimizer that does not use it.
     """
 
     name: str = "sgd"
@@ -53,15 +54,18 @@ class Optimizer:
     arguments: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for i, beta in enumerate(self.betas):
-            if not 0 <= beta < 1:
-                msg = f"optimizer.betas[{i}] must be a number of at least 0 and below 1, not {beta}"
-                raise InputError(msg)
-        for name in ("epsilon", "trust"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                msg = f"optimizer.{name} must be a number above 0, not {value}"
-                raise InputError(msg)
+        check_share({f"optimizer.betas[{i}]": beta for i, beta in enumerate(self.betas)})
+        check_positive({"optimizer.epsilon": self.epsilon, "optimizer.trust": self.trust})
+        momentum = {"optimizer.momentum": self.momentum}
+        check_at_least(0, {**momentum, "optimizer.weight_decay": self.weight_decay})
+        check_below_one(momentum)
+        if self.name not in OPTIMIZERS and not is_user_code(self.name):
+            msg = f"unknown optimizer '{self.name}'; {nearest(self.name, [*OPTIMIZERS])} (or package.module:callable)"
+            raise InputError(msg)
+        check_arguments("optimizer", self.name, self.arguments)
+        if self.nesterov and self.momentum == 0:
+            msg = "optimizer.nesterov needs a momentum above 0; set optimizer.nesterov = false for plain SGD"
+            raise InputError(msg)
         self._check_used()
 
     def _check_used(self) -> None:
@@ -73,33 +77,3 @@ class Optimizer:
         if self.name in ADAM_LIKE and self.momentum != Optimizer.momentum:
             msg = f"optimizer.momentum is of {', '.join(WITH_MOMENTUM)}; for '{self.name}' set optimizer.betas"
             raise InputError(msg)
-
-
-@dataclass(frozen=True)
-class Average:
-    """An exponential average of the weights, for evaluation: a' = decay * a + (1 - decay) * w after every update.
-
-    Attributes:
-        decay: rho at the reference minibatch size, scaled to rho^kappa (arXiv 2307.13813); 0 keeps no average.
-
-    Raises:
-        InputError: decay is out of its range.
-    """
-
-    decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.decay < 1:
-            msg = f"average.decay must be a number of at least 0 and below 1, not {self.decay}"
-            raise InputError(msg)
-
-
-def check_optimizer_name(name: str) -> None:
-    """Refuse a name that is no optimizer's.
-
-    Raises:
-        InputError: it is neither known nor `package.module:callable`.
-    """
-    if name not in OPTIMIZERS and not is_user_code(name):
-        msg = f"unknown optimizer '{name}'; {nearest(name, list(OPTIMIZERS))} (or package.module:callable)"
-        raise InputError(msg)
