@@ -13,10 +13,9 @@ from typing import Any
 from bigbatch.figures import INK, SOFT, plain_numbers, series_style, written_figure
 from bigbatch.planning.noise import mean_noise_scale, measured_noise
 from bigbatch.runs.record import RunRecord
-from bigbatch.study.report.grouping.groups import Group, group_runs
-from bigbatch.study.report.grouping.points import Point
-from bigbatch.study.report.grouping.verdicts import judge
-from bigbatch.study.report.reading.results import read_results
+from bigbatch.study.report.grouping.series import Point
+from bigbatch.study.report.grouping.studies import Study, judge, split_into_studies
+from bigbatch.study.report.reading.runs_file import read_results
 from bigbatch.study.statistics import Elbow
 from card import RESULTS, write_card
 
@@ -50,22 +49,22 @@ class Case:
         return (self.elbow.minibatch_size or math.inf) / self.scales["whole"]
 
 
-def case_of(study: str) -> Case:
+def case_of(name: str) -> Case:
     """Read the study's runs, and take noise and elbow from them."""
-    group = group_runs(read_results(RESULTS / f"{study}.json").records)[0][0]
-    elbow = judge(group).elbow
+    study = split_into_studies(read_results(RESULTS / f"{name}.json").records)[0][0]
+    elbow = judge(study).elbow
     if elbow is None:
-        msg = f"{study} has no elbow"
+        msg = f"{name} has no elbow"
         raise ValueError(msg)
-    point = where_measured(group)
+    point = where_measured(study)
     scales = {part: noise_scale(point.counted, *bounds) for part, bounds in PARTS.items()}
-    return Case(study.removesuffix("_figure1"), point.minibatch_size, len(point.counted), scales, elbow)
+    return Case(name.removesuffix("_figure1"), point.minibatch_size, len(point.counted), scales, elbow)
 
 
-def where_measured(group: Group) -> Point:
+def where_measured(study: Study) -> Point:
     """Return the plain recipe at the smallest size, from the reference on, whose runs have measured noise."""
-    reference = group.reference_size or 0
-    points = sorted(group.series[0].points, key=lambda point: point.minibatch_size)
+    reference = study.reference_size or 0
+    points = sorted(study.series[0].points, key=lambda point: point.minibatch_size)
     return next(
         point
         for point in points
@@ -148,7 +147,7 @@ def main() -> None:
     """Write table, figure and verdict."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("studies", nargs="*", metavar="NAME", default=STUDIES)
-    cases = [case_of(study) for study in parser.parse_args().studies]
+    cases = [case_of(name) for name in parser.parse_args().studies]
     with written_figure(RESULTS / f"{NAME}.png") as axes:
         draw(axes, cases)
     result = [{**vars(case), "elbow": vars(case.elbow), "factor": case.factor} for case in cases]

@@ -17,8 +17,8 @@ from bigbatch.data.fashion_mnist import FILES
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.presets import digits
 from bigbatch.runs.folder import RunFolder
-from bigbatch.study.report.page.page import Report, make_report
-from bigbatch.study.report.reading.reading import read_runs
+from bigbatch.study.report.page.files import Report, make_report
+from bigbatch.study.report.reading.sources import read_runs
 from bigbatch.study.sweep.jobs import Sweep, plan_sweep
 from bigbatch.study.variants import parse_variants
 from studies import write_study

@@ -7,7 +7,7 @@ from pathlib import Path
 from bigbatch.recipe import Recipe, Warmup
 from bigbatch.recipe.presets import digits
 from bigbatch.runs.folder import RunFolder
-from bigbatch.study.sweep.jobs import Cell, Sweep, plan_sweep
+from bigbatch.study.sweep.jobs import Configuration, Sweep, plan_sweep
 from bigbatch.study.sweep.manifest import write_manifest
 from bigbatch.study.variants import find_variant
 
@@ -53,7 +53,9 @@ def write_study(folder: Path) -> Path:
     return folder
 
 
-def write_sweep(output: Path, errors: Mapping[Cell, Sequence[float | None]], recipe: Recipe | None = None) -> Sweep:
+def write_sweep(
+    output: Path, errors: Mapping[Configuration, Sequence[float | None]], recipe: Recipe | None = None
+) -> Sweep:
     """Write the runs of a sweep, an error (%) for each seed of each variant and size, and what the sweep records.
 
     None is a run that diverged; a variant is given as on the command line.
@@ -66,7 +68,7 @@ def write_sweep(output: Path, errors: Mapping[Cell, Sequence[float | None]], rec
     found = {(names[word].name, size): values for (word, size), values in errors.items()}
     for job in sweep.jobs:
         number = job.recipe.seed - sweep.recipe.seed
-        for error in found.get(job.cell, [])[number : number + 1]:
+        for error in found.get(job.configuration, [])[number : number + 1]:
             ending = {} if error is not None else {"status": "failed", "exit_code": 3, "error": "the loss is NaN"}
             write_run(job.folder.path, job.recipe, error, **ending)
     write_manifest(sweep)

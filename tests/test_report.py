@@ -15,14 +15,14 @@ from PIL import Image
 from bigbatch.cli import main
 from bigbatch.errors import InputError
 from bigbatch.study.report import CURVES, SIZES
-from bigbatch.study.report.figures.single_figure import draw_figure
-from bigbatch.study.report.figures.size_figure import draw_error_by_size
-from bigbatch.study.report.grouping.groups import group_runs
-from bigbatch.study.report.page import page as page_module
-from bigbatch.study.report.page.page import make_report, missing_extras, write_report
+from bigbatch.study.report.figures.error_by_size import draw_error_by_size
+from bigbatch.study.report.figures.standalone import draw_figure
+from bigbatch.study.report.grouping.studies import split_into_studies
+from bigbatch.study.report.page import files as page_files
+from bigbatch.study.report.page.files import make_report, missing_extras, write_report
 from bigbatch.study.report.page.tables import run_row
-from bigbatch.study.report.reading.reading import read_runs
-from bigbatch.study.report.reading.results import read_results, results_to_json
+from bigbatch.study.report.reading.runs_file import read_results, results_to_json
+from bigbatch.study.report.reading.sources import read_runs
 from studies import recipe_of, write_run
 
 SIGNATURES = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
@@ -138,7 +138,7 @@ def test_nothing_that_a_run_says_gets_into_the_page_as_markup_or_unseen(tmp_path
     assert not set(page) & {"\x1b", "\u202e", "\x00"}
 
 
-def test_groups_have_sections_of_their_own_and_figures_that_share_no_ids(tmp_path):
+def test_studies_have_sections_of_their_own_and_figures_that_share_no_ids(tmp_path):
     write_run(tmp_path / "a", recipe_of(16), 2.0)
     write_run(tmp_path / "b", recipe_of(16), 2.0, data_fingerprint="00" * 32)
     report = make_report(read_runs([tmp_path]), command="bigbatch report")
@@ -209,9 +209,9 @@ def test_nothing_is_both_drawn_on_the_axis_and_written_over_it(tmp_path, largest
     """The axis ends at twice the reference's error, 4 %."""
     for size, error in {16: 2.0, 64: 3.95, 256: largest}.items():
         write_run(tmp_path / str(size), recipe_of(size), error)
-    (group,), _ = group_runs(read_runs([tmp_path]).records)
+    (found,), _ = split_into_studies(read_runs([tmp_path]).records)
     figure = Figure()
-    draw_error_by_size(figure, group, None)
+    draw_error_by_size(figure, found, None)
     top = figure.axes[-1].get_ylim()[1]
     assert (len(figure.axes), 3.95 < top <= 4.0) == ((2, True) if is_cut else (1, False))
 
@@ -225,7 +225,7 @@ def test_with_a_figure_there_is_no_page_unless_it_is_asked_for(study, tmp_path, 
 
 def test_without_an_extra_the_table_is_printed_and_the_extra_is_named(study, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(page_module, "find_spec", lambda package: None if package == "scipy" else True)
+    monkeypatch.setattr(page_files, "find_spec", lambda package: None if package == "scipy" else True)
     assert missing_extras() == "scipy: pip install 'bigbatch[stats]'"
     assert main(["report", str(study)]) == 0
     printed = capsys.readouterr()

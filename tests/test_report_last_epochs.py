@@ -5,10 +5,10 @@ from statistics import median
 import pytest
 
 from bigbatch.cli import main
-from bigbatch.study.report.grouping.points import result_of
-from bigbatch.study.report.page.page import make_report
+from bigbatch.study.report.grouping.measures import result_of
+from bigbatch.study.report.page.files import make_report
 from bigbatch.study.report.reading.last_epochs import judged_by_last
-from bigbatch.study.report.reading.reading import read_runs
+from bigbatch.study.report.reading.sources import read_runs
 from studies import recipe_of, write_run
 
 

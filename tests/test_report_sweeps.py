@@ -9,12 +9,11 @@ from bigbatch.errors import InputError
 from bigbatch.recipe import Warmup
 from bigbatch.recipe.file import with_settings
 from bigbatch.recipe.presets import digits
-from bigbatch.study.report.grouping.groups import group_runs
-from bigbatch.study.report.grouping.verdicts import judge
+from bigbatch.study.report.grouping.studies import judge, split_into_studies
 from bigbatch.study.report.page.tables import point_rows
 from bigbatch.study.report.page.words import headline, sentences
-from bigbatch.study.report.reading.reading import read_runs
-from bigbatch.study.report.reading.results import results_to_json
+from bigbatch.study.report.reading.runs_file import results_to_json
+from bigbatch.study.report.reading.sources import read_runs
 from bigbatch.study.sweep.jobs import plan_sweep
 from bigbatch.study.sweep.manifest import NAME, read_manifest, write_manifest
 from bigbatch.study.sweep.results import gather
@@ -58,19 +57,19 @@ STUDIES = {
 }
 
 
-def groups_of(*paths):
-    return group_runs(read_runs(paths).records)[0]
+def studies_of(*paths):
+    return split_into_studies(read_runs(paths).records)[0]
 
 
 @pytest.mark.parametrize("margin", [None, 0.5])
-@pytest.mark.parametrize("study", STUDIES)
-def test_every_verdict_the_elbow_and_the_reference_are_those_of_the_sweep(tmp_path, study, margin):
-    sweep = write_sweep(tmp_path, STUDIES[study])
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_verdict_the_elbow_and_the_reference_are_those_of_the_sweep(tmp_path, name, margin):
+    sweep = write_sweep(tmp_path, STUDIES[name])
     told = gather(sweep, read_states(sweep.jobs), margin=margin)
-    (group,) = groups_of(tmp_path)
-    found = judge(group, margin)
-    assert group.reference.key == ("linear", 16)
-    assert {point.key: len(point.errors) for point in group.points} == {
+    (study,) = studies_of(tmp_path)
+    found = judge(study, margin)
+    assert study.reference.configuration == ("linear", 16)
+    assert {point.configuration: len(point.errors) for point in study.points} == {
         (LABELS.get(row.variant, row.variant), row.minibatch_size): len(row.errors)
         for row in told.rows
         if row.errors or row.num_diverged
@@ -84,9 +83,9 @@ def test_every_verdict_the_elbow_and_the_reference_are_those_of_the_sweep(tmp_pa
 
 def test_a_recipe_that_was_measured_at_its_reference_alone_is_not_said_to_match_nowhere(tmp_path):
     write_sweep(tmp_path, {("recipe", 16): [2.0, 2.1, 1.9], ("longer:epochs=60", 16): [1.5, 1.6, 1.4]})
-    (group,) = groups_of(tmp_path)
+    (study,) = studies_of(tmp_path)
     told = "The recipe has not been measured at a minibatch size larger than the reference, 16."
-    assert headline(group, judge(group)) == told
+    assert headline(study, judge(study)) == told
 
 
 def test_a_diverged_size_lies_beyond_the_elbow_and_a_diverged_reference_is_said(tmp_path):
@@ -94,30 +93,30 @@ def test_a_diverged_size_lies_beyond_the_elbow_and_a_diverged_reference_is_said(
     assert str(gather(sweep, read_states(sweep.jobs)).elbow) == "between 64 and 256, where runs diverged"
     sweep = write_sweep(tmp_path / "b", STUDIES["a reference that diverged"])
     assert gather(sweep, read_states(sweep.jobs)).remark == "no verdicts: a run of the reference diverged"
-    (group,) = groups_of(tmp_path / "b")
-    assert next(point_rows(group, judge(group)))["verdict"] == "1 of 3 diverged"
-    assert headline(group, judge(group)).startswith("A run of the reference diverged (minibatch 16), so nothing can")
+    (study,) = studies_of(tmp_path / "b")
+    assert next(point_rows(study, judge(study)))["verdict"] == "1 of 3 diverged"
+    assert headline(study, judge(study)).startswith("A run of the reference diverged (minibatch 16), so nothing can")
 
 
-@pytest.mark.parametrize("study", STUDIES)
-def test_the_file_of_a_report_keeps_what_the_sweep_recorded(tmp_path, study):
-    write_sweep(tmp_path / "s", STUDIES[study])
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_file_of_a_report_keeps_what_the_sweep_recorded(tmp_path, name):
+    write_sweep(tmp_path / "s", STUDIES[name])
     (tmp_path / "runs.json").write_text(results_to_json(read_runs([tmp_path / "s"])))
     (tmp_path / "s" / NAME).unlink()
-    (group,) = groups_of(tmp_path / "runs.json")
-    assert group.series[0].label == "linear"
-    assert {series.label for series in group.series} == {
-        LABELS.get(word, word.partition(":")[0]) for word, _ in STUDIES[study]
+    (study,) = studies_of(tmp_path / "runs.json")
+    assert study.series[0].label == "linear"
+    assert {series.label for series in study.series} == {
+        LABELS.get(word, word.partition(":")[0]) for word, _ in STUDIES[name]
     }
 
 
 def test_without_the_record_the_plain_recipe_is_the_one_nearest_to_its_preset(tmp_path):
     write_sweep(tmp_path, STUDIES["variants that also ran at the reference size"])
     (tmp_path / NAME).unlink()
-    (group,) = groups_of(tmp_path)
-    assert group.series[0].label == "linear"
-    assert {series.label for series in group.series} == {"linear", "reference rate 0.025", "gamma 1 everywhere"}
-    assert {run.path.name.partition("-")[0] for run in group.reference.runs} == {"recipe"}
+    (study,) = studies_of(tmp_path)
+    assert study.series[0].label == "linear"
+    assert {series.label for series in study.series} == {"linear", "reference rate 0.025", "gamma 1 everywhere"}
+    assert {run.path.name.partition("-")[0] for run in study.reference.runs} == {"recipe"}
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"format": "bigbatch sweep 1"}', "[" * 100_000, '{"format": 3}', ODD])
@@ -140,7 +139,7 @@ def test_another_sweep_to_the_same_folder_adds_its_runs_and_keeps_the_reference(
     write_manifest(second)
     record = read_manifest(tmp_path)
     assert record.reference == ("recipe", 16)
-    assert record.runs == {job.name: job.cell for job in (*first.jobs, *second.jobs)}
+    assert record.runs == {job.name: job.configuration for job in (*first.jobs, *second.jobs)}
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
     other = with_settings(digits(), ["reference.minibatch_size=32"])
     with pytest.raises(InputError, match="whose reference is recipe at 16, not recipe at 32; choose another --output"):
@@ -160,17 +159,17 @@ def test_a_variant_of_the_users_own_means_one_thing_in_a_folder(tmp_path):
         check_folders(sweep("mine:epochs=5", 128))
 
 
-def test_sweeps_with_the_same_reference_are_one_group_and_others_are_not(tmp_path):
-    study = {("recipe", 16): [2.0, 2.1], ("recipe", 64): [2.0, 2.1]}
-    write_sweep(tmp_path / "a", study)
+def test_sweeps_with_the_same_reference_are_one_study_and_others_are_not(tmp_path):
+    errors = {("recipe", 16): [2.0, 2.1], ("recipe", 64): [2.0, 2.1]}
+    write_sweep(tmp_path / "a", errors)
     later = with_settings(digits(), ["seed=2"])
-    write_sweep(tmp_path / "b", study | {(DEEPER, 64): [1.0, 1.1]}, later)
-    write_sweep(tmp_path / "c", study, with_settings(digits(), ["epochs=7"]))
+    write_sweep(tmp_path / "b", errors | {(DEEPER, 64): [1.0, 1.1]}, later)
+    write_sweep(tmp_path / "c", errors, with_settings(digits(), ["epochs=7"]))
     write_run(tmp_path / "by-hand", recipe_of(64, 9), 2.0)
-    groups = groups_of(tmp_path)
-    assert [len(group.runs) for group in groups] == [11, 4]
-    assert [len(point.errors) for point in groups[0].points] == [4, 5, 2]
-    assert len({group.title for group in groups}) == 2
+    studies = studies_of(tmp_path)
+    assert [len(study.runs) for study in studies] == [11, 4]
+    assert [len(point.errors) for point in studies[0].points] == [4, 5, 2]
+    assert len({study.title for study in studies}) == 2
 
 
 STUDY = {("recipe", 16): [2.0, 2.1], ("recipe", 64): [2.2, 2.1], ("no-warmup", 64): [2.5, 2.4]}
@@ -192,26 +191,26 @@ def test_two_sweeps_that_differ_in_what_does_nothing_at_their_reference_are_neve
     write_sweep(tmp_path / "a", STUDY)
     errors = {("recipe", 16): [2.0, 2.1], ("recipe", 64): [5.0, 5.1], ("no-warmup", 64): [6.0, 6.1]}
     write_sweep(tmp_path / "b", errors, with_settings(digits(), ["minibatch_size=64", change, f"seed={seed}"]))
-    (group,) = groups_of(tmp_path)
+    (study,) = studies_of(tmp_path)
     changed = {"linear": 2.15, plain[1]: 5.05, "no-warmup": 2.45, f"no-warmup, {plain[1]}": 6.05}
     if change == "warmup.epochs=1":  # which is nothing without warmup: the two are one training
         del changed[f"no-warmup, {plain[1]}"]
         changed["no-warmup"] = 2.45 if seed == 0 else 4.25  # the first with a seed counts
-    means = {p.series: sum(p.errors) / len(p.errors) for p in group.points if p.minibatch_size == 64}
+    means = {p.series: sum(p.errors) / len(p.errors) for p in study.points if p.minibatch_size == 64}
     assert means == pytest.approx(changed)
-    assert len(group.reference.errors) == (4 if seed else 2)
-    assert {point.series for point in group.points if point.minibatch_size == 16} == {"linear"}
+    assert len(study.reference.errors) == (4 if seed else 2)
+    assert {point.series for point in study.points if point.minibatch_size == 16} == {"linear"}
 
 
 def test_a_run_outside_sweeps_joins_the_reference_whichever_of_them_is_the_plainest(tmp_path):
     recipe = with_settings(digits(), ["name=mine"])
-    study = {("recipe", 16): [2.0, 2.1], ("recipe", 64): [2.0, 2.1]}
-    write_sweep(tmp_path / "a", study, with_settings(recipe, ["warmup.kind=none"]))
-    write_sweep(tmp_path / "b", study, recipe)
+    errors = {("recipe", 16): [2.0, 2.1], ("recipe", 64): [2.0, 2.1]}
+    write_sweep(tmp_path / "a", errors, with_settings(recipe, ["warmup.kind=none"]))
+    write_sweep(tmp_path / "b", errors, recipe)
     write_run(tmp_path / "by-hand", with_settings(recipe, ["seed=7"]), 2.3)
-    (group,) = groups_of(tmp_path)
-    assert group.reference.errors == [2.0, 2.1, 2.3]
-    assert [point.minibatch_size for series in group.series for point in series.points] == [16, 64, 64]
+    (study,) = studies_of(tmp_path)
+    assert study.reference.errors == [2.0, 2.1, 2.3]
+    assert [point.minibatch_size for series in study.series for point in series.points] == [16, 64, 64]
 
 
 @pytest.mark.parametrize(
@@ -222,17 +221,17 @@ def test_a_variant_of_a_recipe_that_adapts_is_one_series_as_in_the_sweep(tmp_pat
     errors |= {("halved-rate", 16): [2.1, 2.2], ("halved-rate", 256): [2.3, 2.4]}
     sweep = write_sweep(tmp_path, errors, with_settings(digits(), ["minibatch_size=256", *own]))
     told = gather(sweep, read_states(sweep.jobs))
-    (group,) = groups_of(tmp_path)
-    assert [(len(series.points), series.label) for series in group.series][1:] == [(2, "halved-rate")]
-    assert {str(row.verdict) for row in told.rows[1:]} == {str(verdict) for verdict in judge(group).verdicts.values()}
+    (study,) = studies_of(tmp_path)
+    assert [(len(series.points), series.label) for series in study.series][1:] == [(2, "halved-rate")]
+    assert {str(row.verdict) for row in told.rows[1:]} == {str(verdict) for verdict in judge(study).verdicts.values()}
 
 
 def test_one_name_for_two_variants_of_the_users_own_is_two_series(tmp_path):
     for folder, epochs, error in (("a", 3, 3.0), ("b", 4, 4.0)):
         mine = f"mine:epochs={epochs}"
         write_sweep(tmp_path / folder, {("recipe", 16): [2.0], (mine, 64): [error], (mine, 256): [error]})
-    (group,) = groups_of(tmp_path)
-    errors = {series.label: [p.errors for p in series.points] for series in group.series[1:]}
+    (study,) = studies_of(tmp_path)
+    errors = {series.label: [p.errors for p in series.points] for series in study.series[1:]}
     assert errors == {"mine": [[3.0], [3.0]], "mine, 4 epochs": [[4.0], [4.0]]}
 
 
@@ -240,10 +239,10 @@ def test_two_sweeps_of_one_recipe_stay_one_series_at_other_sizes_too(tmp_path):
     """Also for a variant whose weight decay follows the size, and with a setting that nothing switches on."""
     write_sweep(tmp_path / "a", {("recipe", 16): [2.0], ("recipe", 64): [2.1], ("loss-mean-per-worker", 64): [2.5]})
     other = with_settings(digits(), ["growth.start=32"])
-    study = {("recipe", 16): [2.0], ("recipe", 256): [2.1], ("loss-mean-per-worker", 256): [2.5]}
-    write_sweep(tmp_path / "b", study, other)
-    (group,) = groups_of(tmp_path)
-    assert [(series.label, [p.minibatch_size for p in series.points]) for series in group.series] == [
+    errors = {("recipe", 16): [2.0], ("recipe", 256): [2.1], ("loss-mean-per-worker", 256): [2.5]}
+    write_sweep(tmp_path / "b", errors, other)
+    (study,) = studies_of(tmp_path)
+    assert [(series.label, [p.minibatch_size for p in series.points]) for series in study.series] == [
         ("linear", [16, 64, 256]),
         ("loss-mean-per-worker", [64, 256]),
     ]
@@ -257,8 +256,8 @@ def test_what_does_nothing_at_the_reference_size_splits_no_series(tmp_path):
         write_run(tmp_path / f"16-{seed}", replace(small, seed=seed), 2.0 + seed)
         write_run(tmp_path / f"64-{seed}", replace(large, seed=seed), 2.1 + seed)
         write_run(tmp_path / f"none-{seed}", replace(large, seed=seed, warmup=Warmup("none")), 3.1 + seed)
-    (group,) = groups_of(tmp_path)
-    assert [(series.label, [p.minibatch_size for p in series.points]) for series in group.series] == [
+    (study,) = studies_of(tmp_path)
+    assert [(series.label, [p.minibatch_size for p in series.points]) for series in study.series] == [
         ("linear", [16, 64]),
         ("no warmup", [64]),
     ]
@@ -267,8 +266,8 @@ def test_what_does_nothing_at_the_reference_size_splits_no_series(tmp_path):
 def test_a_reference_of_one_worker_is_not_that_of_smaller_workers(tmp_path):
     write_run(tmp_path / "16", recipe_of(16), 2.0)
     write_run(tmp_path / "64", replace(recipe_of(64), worker_minibatch_size=8), 2.0)
-    (group,) = groups_of(tmp_path)
-    assert [series.label for series in group.series] == ["linear", "worker minibatch 8"]
+    (study,) = studies_of(tmp_path)
+    assert [series.label for series in study.series] == ["linear", "worker minibatch 8"]
 
 
 def test_inexact_sums_are_a_series_of_their_own_and_skipped_updates_count_nowhere(tmp_path):
@@ -277,13 +276,13 @@ def test_inexact_sums_are_a_series_of_their_own_and_skipped_updates_count_nowher
     write_run(tmp_path / "native", recipe_of(64, 7), 2.0, reduction="native")
     job = next(job for job in sweep.jobs if job.name == "recipe-64-seed1")
     job.folder.append_metrics({"iteration": 3, "loss": None, "skipped": True})
-    (group,) = groups_of(tmp_path)
-    assert [(point.key, len(point.errors)) for point in group.points] == [
+    (study,) = studies_of(tmp_path)
+    assert [(point.configuration, len(point.errors)) for point in study.points] == [
         (("linear", 16), 3),
         (("linear", 64), 2),
         (("native reduction", 64), 1),
     ]
-    assert "1 finished runs skipped updates" in " ".join(sentences(group, judge(group), []))
+    assert "1 finished runs skipped updates" in " ".join(sentences(study, judge(study), []))
     states = read_states(sweep.jobs)
     results = gather(sweep, states)
     assert [len(row.errors) for row in results.rows] == [3, 2]

@@ -47,7 +47,7 @@ def test_a_run_has_no_more_processes_than_its_first_minibatch_has_workers(sweep,
     started = []
 
     def start(job, *, processes, **_):
-        started.append((job.cell, processes))
+        started.append((job.configuration, processes))
         msg = "this is all that was asked"
         raise InputError(msg)
 
@@ -136,16 +136,16 @@ def test_metrics_are_read_as_they_grow_and_by_whole_lines(tmp_path):
 
 
 def test_the_time_left_follows_from_the_epochs_that_are_over(sweep, tmp_path, monkeypatch):
-    small, large = (next(j for j in sweep.jobs if j.cell == (PLAIN, size)) for size in (16, 256))
+    small, large = (next(j for j in sweep.jobs if j.configuration == (PLAIN, size)) for size in (16, 256))
     pace = Pace.of_finished([(small, 60.0), (large, 30.0), (large, None)])
     waiting = [
         small,
         large,
-        next(j for j in sweep.jobs if j.cell == (PLAIN, 64)),
+        next(j for j in sweep.jobs if j.configuration == (PLAIN, 64)),
     ]  # of which nothing is known: the mean
     assert pace.seconds_left(waiting, [], at_once=1) == pytest.approx(60 + 30 + 45)
     assert pace.seconds_left(waiting, [], at_once=3) == pytest.approx(60), "the longest run"
-    slow = next(j for j in sweep.jobs if j.cell == ("unscaled", 256))
+    slow = next(j for j in sweep.jobs if j.configuration == ("unscaled", 256))
     assert pace.seconds_left([slow], [], at_once=1) == pytest.approx(30), "what its size costs in other variants"
     both = Pace.of_finished([(small, 60.0), (large, 30.0), (slow, 90.0)])
     assert both.seconds_left([large, slow], [], at_once=1) == pytest.approx(30 + 90)

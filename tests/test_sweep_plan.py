@@ -1,4 +1,4 @@
-"""What a sweep runs: every cell once, the variants, and what is refused before anything starts."""
+"""What a sweep runs: every configuration once, the variants, and what is refused before anything starts."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from bigbatch.cli import main
 from bigbatch.errors import InputError
 from bigbatch.recipe.file import with_settings
 from bigbatch.recipe.presets import digits, imagenet_resnet50
-from bigbatch.study.sweep.jobs import STREAMS, plan_cells, plan_sweep, with_seed
+from bigbatch.study.sweep.jobs import STREAMS, plan_configurations, plan_sweep, with_seed
 from bigbatch.study.variants import PLAIN, VARIANTS, parse_variants
 
 
@@ -27,26 +27,26 @@ def test_every_run_once_seed_by_seed_the_reference_first(sizes, num_seeds, names
     sweep = plan_sweep(recipe, sizes, num_seeds=num_seeds, variants=parse_variants(",".join(names)))
     jobs = sweep.jobs
     assert len({job.name for job in jobs}) == len(jobs)
-    assert (jobs[0].name, jobs[0].cell) == (f"recipe-16-seed{first}", sweep.reference)
+    assert (jobs[0].name, jobs[0].configuration) == (f"recipe-16-seed{first}", sweep.reference)
     per_seed = len(jobs) // num_seeds
     for number in range(num_seeds):
         block = jobs[number * per_seed : (number + 1) * per_seed]
         assert {job.recipe.seed for job in block} == {first + number}
-        assert [job.cell for job in block] == [job.cell for job in jobs[:per_seed]]
+        assert [job.configuration for job in block] == [job.configuration for job in jobs[:per_seed]]
     asked = {(name, size) for name in names for size in sizes}
-    planned = {job.cell for job in jobs}
+    planned = {job.configuration for job in jobs}
     assert planned <= asked | {sweep.reference}
     assert len(asked - planned) == sum(note.startswith("left out") for note in sweep.notes)
     if PLAIN in names:
         assert {(PLAIN, size) for size in sizes} <= planned
-    assert all(job.recipe.minibatch_size == job.cell[1] for job in jobs)
-    assert set(sweep.cells) == planned
+    assert all(job.recipe.minibatch_size == job.configuration[1] for job in jobs)
+    assert set(sweep.configurations) == planned
 
 
 def test_a_variant_that_changes_nothing_at_a_size_is_left_out():
     variants = parse_variants("recipe,no-warmup,unscaled,halved-rate,gradual-warmup,loss-mean-per-worker")
     sweep = plan_sweep(digits(), [16, 64], num_seeds=1, variants=variants)
-    assert [job.cell for job in sweep.jobs] == [
+    assert [job.configuration for job in sweep.jobs] == [
         ("recipe", 16),
         ("recipe", 64),
         ("no-warmup", 64),
@@ -69,7 +69,7 @@ def test_the_papers_tables_are_one_command_each():
     assert len(one.jobs) == 5 * 4
     names = "recipe,halved-rate,doubled-rate,unscaled,square-root,zero-gamma-off,resnet101:model.name=resnet101"
     two = plan_sweep(imagenet_resnet50(), [256, 8192], num_seeds=5, variants=parse_variants(names))
-    rates = {job.cell: round(job.recipe.base_learning_rate, 3) for job in two.jobs}
+    rates = {job.configuration: round(job.recipe.base_learning_rate, 3) for job in two.jobs}
     assert len(two.jobs) == 5 * len(rates)
     assert rates == {
         ("recipe", 256): 0.1,
@@ -210,8 +210,8 @@ def test_the_recipes_own_size_does_not_matter(bigbatch):
 @pytest.mark.parametrize("own", ["scaling.rule=adascale", "growth.kind=noise-scale,growth.start=64"])
 def test_a_recipe_that_adapts_is_compared_with_its_reference_which_does_not(own):
     recipe = with_settings(digits(), ["minibatch_size=256", *own.split(",")])
-    recipes, _ = plan_cells(recipe, [16, 256], parse_variants("recipe,halved-rate"))
-    rules = {cell: (planned.is_adascale, planned.is_growing) for cell, planned in recipes.items()}
+    recipes, _ = plan_configurations(recipe, [16, 256], parse_variants("recipe,halved-rate"))
+    rules = {configuration: (planned.is_adascale, planned.is_growing) for configuration, planned in recipes.items()}
     adapts = recipe.is_adascale, recipe.is_growing
     assert rules == {
         ("recipe", 16): (False, False),
@@ -225,7 +225,7 @@ def test_a_reference_at_which_a_recipe_may_say_all_that_it_says_is_left_as_it_is
     """Finished runs are known by their whole recipe."""
     for own in ("growth.kind=schedule", "scaling.rule=adascale,worker_minibatch_size=8"):
         recipe = with_settings(digits(), ["minibatch_size=256", *own.split(",")])
-        recipes, _ = plan_cells(recipe, [256], parse_variants("recipe"))
+        recipes, _ = plan_configurations(recipe, [256], parse_variants("recipe"))
         assert recipes["recipe", 16] == replace(recipe, minibatch_size=16)
 
 
@@ -239,14 +239,14 @@ def test_the_table_of_finished_runs_needs_no_data(tmp_path):
 
 
 def test_workers_that_a_minibatch_is_too_small_for_are_left_out_and_said():
-    cells, notes = plan_cells(digits(), [16, 64], parse_variants("recipe,n=32"))
-    assert list(cells) == [("recipe", 16), ("recipe", 64), ("n=32", 64)]
+    configurations, notes = plan_configurations(digits(), [16, 64], parse_variants("recipe,n=32"))
+    assert list(configurations) == [("recipe", 16), ("recipe", 64), ("n=32", 64)]
     assert notes == ["left out: n=32 at 16, for that is less than one worker"]
 
 
 def test_a_size_that_a_growing_minibatch_never_reaches_is_left_out_and_said():
     """The digits' schedule divides the rate by 100 at most."""
     recipe = with_settings(digits(), ["schedule.milestones=[15]", "schedule.factor=0.1"])
-    recipes, notes = plan_cells(recipe, [128, 256], parse_variants("growing"))
+    recipes, notes = plan_configurations(recipe, [128, 256], parse_variants("growing"))
     assert set(recipes) == {("recipe", 16), ("growing", 128)}
     assert notes[-1] == "left out: growing at 256, for its schedule lets it grow to 128 at most"

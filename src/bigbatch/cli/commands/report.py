@@ -16,9 +16,9 @@ from bigbatch.runs.folder import LAST_EPOCHS
 from bigbatch.study.report import AUTO, KINDS, PAGE
 
 if TYPE_CHECKING:
-    from bigbatch.study.report.page.page import Report
+    from bigbatch.study.report.page.files import Report
     from bigbatch.study.report.page.tables import Row
-    from bigbatch.study.report.reading.results import Runs
+    from bigbatch.study.report.reading.runs_file import Runs
 
 DEFAULT_FOLDER: Final = Path("report")
 ON_THE_TERMINAL: Final = ("recipe", "minibatch", "seeds", "error %", "difference", "verdict")
@@ -73,7 +73,7 @@ def report_command(options: argparse.Namespace, arguments: Sequence[str]) -> Non
     """Print the table of the runs, and write the page, or the figure that is asked for."""
     from bigbatch.study.report.page.tables import run_row
     from bigbatch.study.report.reading.last_epochs import error_in_words, judged_by_last
-    from bigbatch.study.report.reading.reading import read_runs
+    from bigbatch.study.report.reading.sources import read_runs
 
     runs = read_runs(options.runs)
     _print_rows([run_row(run) for run in judged_by_last(runs.records, options.last_epochs)])
@@ -81,7 +81,7 @@ def report_command(options: argparse.Namespace, arguments: Sequence[str]) -> Non
     for bad in runs.unreadable:
         print(printable(f"left out: {bad.reason}"))
     if options.figure:
-        from bigbatch.study.report.figures.single_figure import draw_figure
+        from bigbatch.study.report.figures.standalone import draw_figure
 
         judged = {"margin": options.margin, "last_epochs": options.last_epochs}
         draw_figure(runs.records, options.figure, kind=options.figure_kind, **judged)
@@ -91,7 +91,7 @@ def report_command(options: argparse.Namespace, arguments: Sequence[str]) -> Non
 
 
 def _write_page(runs: "Runs", options: argparse.Namespace, command: str) -> None:
-    from bigbatch.study.report.page.page import make_report, missing_extras, write_report
+    from bigbatch.study.report.page.files import make_report, missing_extras, write_report
 
     if missing := missing_extras():
         msg = f"there is no page without {missing}"

@@ -106,7 +106,7 @@ def _cells(row: "Row", results: "Results") -> list[str]:
 def _verdict(row: "Row", results: "Results") -> str:
     if row.num_diverged:
         return f"{row.num_diverged} of {row.num_seeds} diverged"
-    if row.cell == results.reference.cell:
+    if row.configuration == results.reference.configuration:
         return "the reference"
     return str(row.verdict) if row.verdict else NOTHING
 

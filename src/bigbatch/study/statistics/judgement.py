@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from bigbatch.errors import InputError
+from bigbatch.study.configuration import Configuration
 from bigbatch.study.statistics.conditions import check_margin
 from bigbatch.study.statistics.elbow import Elbow, find_elbow
 from bigbatch.study.statistics.equivalence import compare, noise_band
@@ -13,8 +14,6 @@ from bigbatch.study.statistics.summary import Summary, summarise
 from bigbatch.study.statistics.verdict import Verdict
 
 INSTALL: Final = "verdicts need scipy: pip install 'bigbatch[stats]'"
-
-Key = tuple[str, int]  # a recipe or variant, and the minibatch size
 
 
 @dataclass(frozen=True)
@@ -51,12 +50,14 @@ class Judgement:
     reference: Summary | None
     margin: float | None
     is_stated: bool
-    verdicts: Mapping[Key, Verdict] = field(default_factory=dict)
+    verdicts: Mapping[Configuration, Verdict] = field(default_factory=dict)
     elbow: Elbow | None = None
     remark: str = ""
 
 
-def judge(points: Mapping[Key, Outcomes], reference: Key | None, margin: float | None = None) -> Judgement:
+def judge(
+    points: Mapping[Configuration, Outcomes], reference: Configuration | None, margin: float | None = None
+) -> Judgement:
     """Compare every whole point with the reference, all of them as one family, and find the elbow.
 
     A point of which a run diverged has no verdict, and lies beyond the elbow.
@@ -69,8 +70,8 @@ def judge(points: Mapping[Key, Outcomes], reference: Key | None, margin: float |
     Raises:
         InputError: the margin is not above 0, or an error is not finite.
 
-    >>> points = {("recipe", 16): Outcomes([1.0, 1.1]), ("recipe", 64): Outcomes([1.1], 1)}
-    >>> found = judge(points, ("recipe", 16), margin=0.5)
+    >>> small, large = Configuration("recipe", 16), Configuration("recipe", 64)
+    >>> found = judge({small: Outcomes([1.0, 1.1]), large: Outcomes([1.1], 1)}, small, margin=0.5)
     >>> found.verdicts, str(found.elbow)
     ({}, 'already left at 64, the first size measured above the reference, where runs diverged')
     """
@@ -112,7 +113,7 @@ def _noise_band_or_none(errors: Sequence[float]) -> float | None:
         return None
 
 
-def _elbow(points: Mapping[Key, Outcomes], reference: Key, margin: float | None) -> Elbow | None:
+def _elbow(points: Mapping[Configuration, Outcomes], reference: Configuration, margin: float | None) -> Elbow | None:
     """Find the elbow, unless there is no larger size, or no margin."""
     curve = {size: point for (name, size), point in points.items() if name == reference[0] and size >= reference[1]}
     errors = {size: point.errors for size, point in curve.items() if point.is_whole}

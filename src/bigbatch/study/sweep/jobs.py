@@ -13,13 +13,12 @@ from bigbatch.recipe import Data, Recipe, effective_fields, flat_fields
 from bigbatch.recipe.course import Course
 from bigbatch.recipe.file import with_settings
 from bigbatch.runs.folder import RUNS_FOLDER, RunFolder
+from bigbatch.study.configuration import Configuration
 from bigbatch.study.variants import PLAIN, VARIANTS, Variant
 from bigbatch.user_code import is_user_code
 
 STREAMS: Final = ("initialisation", "order", "augmentation")
 MAX_RUNS: Final = 10_000
-
-Cell = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,9 @@ class Job:
         return self.folder.path.name
 
     @property
-    def cell(self) -> Cell:
-        """The variant and the minibatch size: what the seeds of a sweep have in common."""
-        return self.variant, self.recipe.minibatch_size
+    def configuration(self) -> Configuration:
+        """The variant and the minibatch size."""
+        return Configuration(self.variant, self.recipe.minibatch_size)
 
 
 @dataclass(frozen=True)
@@ -69,15 +68,16 @@ class Sweep:
     settings: Mapping[str, Sequence[str]]
 
     @property
-    def reference(self) -> Cell:
+    def reference(self) -> Configuration:
         """What everything is compared with: the plain recipe at the reference size."""
-        return PLAIN, self.recipe.reference.minibatch_size
+        return Configuration(PLAIN, self.recipe.reference.minibatch_size)
 
     @property
-    def cells(self) -> list[Cell]:
-        """Variants and sizes in the order of a table: variant by variant, the sizes rising."""
+    def configurations(self) -> list[Configuration]:
+        """The configurations in the order of a table: variant by variant, the sizes rising."""
         variants = list(dict.fromkeys(job.variant for job in self.jobs))
-        return sorted({job.cell for job in self.jobs}, key=lambda cell: (variants.index(cell[0]), cell[1]))
+        found = {job.configuration for job in self.jobs}
+        return sorted(found, key=lambda one: (variants.index(one.variant), one.minibatch_size))
 
 
 def plan_sweep(
@@ -106,29 +106,31 @@ def plan_sweep(
     """
     output = output or RUNS_FOLDER / f"sweep-{recipe.name}"
     _check_counts(minibatch_sizes, num_seeds, len(variants))
-    recipes, notes = plan_cells(recipe, sorted(minibatch_sizes), variants)
+    recipes, notes = plan_configurations(recipe, sorted(minibatch_sizes), variants)
     counts = _SampleCounts(reads_data=reads_data)
-    per_cell = {cell: _check(cell, planned, counts) for cell, planned in recipes.items()}
+    iterations = {one: _check(one, planned, counts) for one, planned in recipes.items()}
     jobs = [
         Job(
-            cell[0],
+            configuration.variant,
             with_seed(planned, recipe.seed + number, varied),
-            RunFolder(output / f"{cell[0]}-{cell[1]}-seed{recipe.seed + number}"),
-            per_cell[cell],
+            RunFolder(output / f"{configuration.variant}-{configuration.minibatch_size}-seed{recipe.seed + number}"),
+            iterations[configuration],
         )
         for number in range(num_seeds)
-        for cell, planned in recipes.items()
+        for configuration, planned in recipes.items()
     ]
     own = {v.name: tuple(v.settings(recipe, recipe.minibatch_size)) for v in variants if v.name not in VARIANTS}
     return Sweep(recipe, output, tuple(jobs), tuple(notes), own)
 
 
-def plan_cells(
+def plan_configurations(
     recipe: Recipe, minibatch_sizes: Sequence[int], variants: Sequence[Variant]
-) -> tuple[dict[Cell, Recipe], list[str]]:
+) -> tuple[dict[Configuration, Recipe], list[str]]:
     """Return the recipe of each variant and size, the reference first, and what was added and left out."""
     reference = recipe.reference.minibatch_size
-    recipes: dict[Cell, Recipe] = {(PLAIN, reference): recipe_of(recipe, VARIANTS[PLAIN], reference)}
+    recipes: dict[Configuration, Recipe] = {
+        Configuration(PLAIN, reference): recipe_of(recipe, VARIANTS[PLAIN], reference)
+    }
     notes = []
     if not (reference in minibatch_sizes and VARIANTS[PLAIN] in variants):
         notes.append(f"added: the recipe at its reference size, {reference}, with which all else is compared")
@@ -144,11 +146,12 @@ def plan_cells(
             if planned.growth.kind == "schedule" and (reached := largest_size(planned)) != size:
                 notes.append(f"left out: {variant.name} at {size}, for its schedule lets it grow to {reached} at most")
                 continue
-            twin = next((cell for cell, other in recipes.items() if is_same_training(planned, other)), None)
+            configuration = Configuration(variant.name, size)
+            twin = next((one for one, other in recipes.items() if is_same_training(planned, other)), None)
             if twin is None:
-                recipes[variant.name, size] = planned
-            elif twin != (variant.name, size):
-                notes.append(f"left out: {variant.name} at {size} is the same training as {twin[0]} at {twin[1]}")
+                recipes[configuration] = planned
+            elif twin != configuration:
+                notes.append(f"left out: {configuration} is the same training as {twin}")
     return recipes, notes
 
 
@@ -219,13 +222,13 @@ class _SampleCounts:
         return self.known[repr(data)]
 
 
-def _check(cell: Cell, recipe: Recipe, counts: _SampleCounts) -> int | None:
+def _check(configuration: Configuration, recipe: Recipe, counts: _SampleCounts) -> int | None:
     """Refuse what can be known to be impossible; return the number of iterations where the data need not be loaded."""
     try:
         num_samples = counts.of(recipe.data)
         return Course(recipe, num_samples).total_iterations if num_samples else None
     except InputError as error:
-        msg = f"{cell[0]} at {cell[1]}: {error}"
+        msg = f"{configuration}: {error}"
         raise InputError(msg) from error
 
 

@@ -10,9 +10,10 @@ from bigbatch.atomic_file import write_atomically
 from bigbatch.errors import InputError
 from bigbatch.paths import is_file
 from bigbatch.runs.record import as_table, as_text
+from bigbatch.study.configuration import Configuration
 
 if TYPE_CHECKING:
-    from bigbatch.study.sweep.jobs import Cell, Sweep
+    from bigbatch.study.sweep.jobs import Sweep
 
 NAME: Final = "sweep.json"
 FORMAT: Final = "bigbatch sweep 1"
@@ -25,13 +26,13 @@ class Manifest:
     """What a sweep's folder says of its runs.
 
     Attributes:
-        reference: the variant and minibatch size that all else is compared with.
-        runs: the variant and minibatch size of each run, by its name.
+        reference: the configuration that all others are compared with.
+        runs: the configuration of each run, by the run's name.
         settings: what the user's own variants change.
     """
 
-    reference: "Cell"
-    runs: Mapping[str, "Cell"]
+    reference: Configuration
+    runs: Mapping[str, Configuration]
     settings: Mapping[str, Sequence[str]]
 
 
@@ -42,12 +43,12 @@ def write_manifest(sweep: "Sweep") -> None:
         InputError: the file cannot be written, is damaged, or is that of a sweep with another reference.
     """
     old = check_manifest(sweep)
-    runs = {**(old.runs if old else {}), **{job.name: job.cell for job in sweep.jobs}}
+    runs = {**(old.runs if old else {}), **{job.name: job.configuration for job in sweep.jobs}}
     table = {
         "format": FORMAT,
         "reference": _table_of(sweep.reference),
         "settings": {**(old.settings if old else {}), **sweep.settings},
-        "runs": {name: _table_of(cell) for name, cell in runs.items()},
+        "runs": {name: _table_of(configuration) for name, configuration in runs.items()},
     }
     try:
         write_atomically(sweep.output / NAME, json.dumps(table, indent=1).encode() + b"\n")
@@ -68,8 +69,10 @@ def check_manifest(sweep: "Sweep") -> Manifest | None:
         msg = f"{error}; remove it, and it is written again"
         raise InputError(msg) from error
     if old and old.reference != sweep.reference:
-        was, now = (f"{variant} at {size}" for variant, size in (old.reference, sweep.reference))
-        msg = f"{sweep.output} holds a sweep whose reference is {was}, not {now}; choose another --output"
+        msg = (
+            f"{sweep.output} holds a sweep whose reference is {old.reference}, not {sweep.reference}; "
+            "choose another --output"
+        )
         raise InputError(msg)
     for name, settings in sweep.settings.items():
         if old and list(old.settings.get(name, settings)) != list(settings):
@@ -101,18 +104,18 @@ def _parse(path: Path) -> Manifest:
     if table.get("format") != FORMAT:
         msg = f"its format is not '{FORMAT}'"
         raise ValueError(msg)
-    runs = {name: _cell_of(cell) for name, cell in as_table(table.get("runs")).items()}
+    runs = {name: _configuration_of(entry) for name, entry in as_table(table.get("runs")).items()}
     settings = {name: list(map(str, some)) for name, some in as_table(table.get("settings")).items()}
-    return Manifest(_cell_of(table.get("reference")), runs, settings)
+    return Manifest(_configuration_of(table.get("reference")), runs, settings)
 
 
-def _table_of(cell: "Cell") -> dict[str, Any]:
-    return {"variant": cell[0], "minibatch_size": cell[1]}
+def _table_of(configuration: Configuration) -> dict[str, Any]:
+    return configuration._asdict()
 
 
-def _cell_of(value: object) -> "Cell":
+def _configuration_of(value: object) -> Configuration:
     variant, size = as_text(as_table(value).get("variant")), as_table(value).get("minibatch_size")
     if not variant or len(variant) > LONGEST or not isinstance(size, int) or isinstance(size, bool):
         msg = "a variant or its minibatch size is missing"
         raise ValueError(msg)
-    return variant, size
+    return Configuration(variant, size)

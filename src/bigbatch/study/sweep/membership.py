@@ -4,7 +4,7 @@ from pathlib import Path
 
 from bigbatch.errors import InputError
 from bigbatch.runs.record import RunRecord
-from bigbatch.study.sweep.jobs import Cell
+from bigbatch.study.configuration import Configuration
 from bigbatch.study.sweep.manifest import Manifest, read_manifest
 
 
@@ -19,17 +19,17 @@ class Membership:
         self.damaged: dict[Path, str] = {}
         self.known: dict[Path, Manifest | None] = {}
 
-    def find(self, run: RunRecord) -> tuple[Cell, bool] | None:
-        """Return a run's variant and minibatch size, and whether they are the sweep's reference; None outside sweeps.
+    def find(self, run: RunRecord) -> tuple[Configuration, bool] | None:
+        """Return a run's configuration, and whether it is the sweep's reference; None outside sweeps.
 
         A run whose minibatch size is not what the sweep says is another, put in its place.
         """
         path = run.path.absolute()
         manifest = self._of(path.parent)
-        cell = manifest.runs.get(path.name) if manifest else None
-        if not manifest or not cell or cell[1] != run.recipe_fields.get("minibatch_size"):
+        configuration = manifest.runs.get(path.name) if manifest else None
+        if not manifest or not configuration or configuration.minibatch_size != run.recipe_fields.get("minibatch_size"):
             return None
-        return cell, cell == manifest.reference
+        return configuration, configuration == manifest.reference
 
     def _of(self, folder: Path) -> Manifest | None:
         if folder not in self.known:

@@ -6,8 +6,9 @@ from statistics import mean
 from typing import Any
 
 from bigbatch.runs.record import FINISHED
+from bigbatch.study.configuration import Configuration
 from bigbatch.study.statistics import Elbow, Outcomes, Verdict, judge, summarise
-from bigbatch.study.sweep.jobs import Cell, Job, Sweep
+from bigbatch.study.sweep.jobs import Job, Sweep
 from bigbatch.study.sweep.states import DIVERGED, State
 
 
@@ -36,9 +37,9 @@ class Row:
     verdict: Verdict | None = None
 
     @property
-    def cell(self) -> Cell:
+    def configuration(self) -> Configuration:
         """The variant and the minibatch size."""
-        return self.variant, self.minibatch_size
+        return Configuration(self.variant, self.minibatch_size)
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,12 @@ def gather(sweep: Sweep, states: Mapping[str, State], *, margin: float | None = 
         states: of its runs, by name.
         margin: the largest difference that still counts as a match, in percentage points.
     """
-    rows = [_row([job for job in sweep.jobs if job.cell == cell], states) for cell in sweep.cells]
-    reference = next(row for row in rows if row.cell == sweep.reference)
+    rows = [_row([job for job in sweep.jobs if job.configuration == one], states) for one in sweep.configurations]
+    reference = next(row for row in rows if row.configuration == sweep.reference)
     unfinished = tuple((job, states[job.name]) for job in sweep.jobs if states[job.name].kind != FINISHED)
-    points = {row.cell: Outcomes(list(row.errors.values()), row.num_diverged) for row in rows}
+    points = {row.configuration: Outcomes(list(row.errors.values()), row.num_diverged) for row in rows}
     found = judge(points, sweep.reference, margin)
-    judged = tuple(replace(row, verdict=found.verdicts.get(row.cell)) for row in rows)
+    judged = tuple(replace(row, verdict=found.verdicts.get(row.configuration)) for row in rows)
     remark = found.remark if found.reference or not found.remark else f"no verdicts: {found.remark}"
     return Results(reference, judged, found.elbow, unfinished, remark)
 
@@ -86,7 +87,7 @@ def _row(jobs: Sequence[Job], states: Mapping[str, State]) -> Row:
     finished = {job.recipe.seed: states[job.name] for job in jobs if states[job.name].kind == FINISHED}
     measured = [state.iterations for state in finished.values() if state.iterations]
     return Row(
-        *first.cell,
+        *first.configuration,
         learning_rate=first.recipe.base_learning_rate,
         iterations=round(mean(measured)) if measured else first.iterations,
         num_seeds=len(jobs),
@@ -100,7 +101,7 @@ def to_json(sweep: Sweep, results: Results) -> dict[str, Any]:
     return {
         "recipe": sweep.recipe.name,
         "output": str(sweep.output),
-        "reference_minibatch_size": sweep.reference[1],
+        "reference_minibatch_size": sweep.reference.minibatch_size,
         "rows": [_row_to_json(row, results.reference) for row in results.rows],
         "elbow": vars(results.elbow) | {"text": str(results.elbow)} if results.elbow else None,
         "unfinished": [{"run": job.name, **vars(state)} for job, state in results.unfinished],
@@ -130,6 +131,6 @@ def _row_to_json(row: Row, reference: Row) -> dict[str, Any]:
 
 def difference_of(row: Row, reference: Row) -> float | None:
     """Return how much higher the mean error is than the reference's, in percentage points; None for itself."""
-    if row.cell == reference.cell or not (row.errors and reference.errors):
+    if row.configuration == reference.configuration or not (row.errors and reference.errors):
         return None
     return summarise(list(row.errors.values())).mean - summarise(list(reference.errors.values())).mean

@@ -10,7 +10,8 @@ from pathlib import Path
 from statistics import mean
 
 from bigbatch.runs.folder import run_error
-from bigbatch.study.sweep.jobs import Cell, Job
+from bigbatch.study.configuration import Configuration
+from bigbatch.study.sweep.jobs import Job
 
 
 class Watch:
@@ -92,7 +93,7 @@ class Pace:
     """Seconds that an epoch takes of each variant and size: what has cost so much once, will cost it again."""
 
     def __init__(self) -> None:
-        self.measured: dict[Cell, list[float]] = defaultdict(list)
+        self.measured: dict[Configuration, list[float]] = defaultdict(list)
 
     @classmethod
     def of_finished(cls, runs: Iterable[tuple[Job, float | None]]) -> "Pace":
@@ -100,19 +101,22 @@ class Pace:
         pace = cls()
         for job, seconds in runs:
             if seconds:
-                pace.measured[job.cell].append(seconds / job.recipe.epochs)
+                pace.measured[job.configuration].append(seconds / job.recipe.epochs)
         return pace
 
     def add(self, run: Running) -> None:
         """Take the time of a run, that of its process's start included."""
         if run.num_epochs:
-            self.measured[run.job.cell].append(run.seconds / run.num_epochs)
+            self.measured[run.job.configuration].append(run.seconds / run.num_epochs)
 
-    def seconds_an_epoch(self, cell: Cell) -> float:
-        """Return the mean of the cell, or else of its size, or else over all that has been measured: not nothing."""
-        of_its_size = [seconds for other, known in self.measured.items() if other[1] == cell[1] for seconds in known]
+    def seconds_an_epoch(self, configuration: Configuration) -> float:
+        """Return the mean of the configuration, or else of its size, or else of all; there must be some measurement."""
+        size = configuration.minibatch_size
+        same_size = [
+            seconds for other, known in self.measured.items() if other.minibatch_size == size for seconds in known
+        ]
         everything = [seconds for known in self.measured.values() for seconds in known]
-        return mean(self.measured.get(cell) or of_its_size or everything)
+        return mean(self.measured.get(configuration) or same_size or everything)
 
     def seconds_left(self, waiting: Sequence[Job], running: Sequence[Running], *, at_once: int) -> float | None:
         """Estimate how long everything will take that is not over; None while nothing is known.
@@ -125,14 +129,14 @@ class Pace:
         known = Pace()
         known.measured |= self.measured
         for run in running:
-            if run.job.cell not in self.measured:
+            if run.job.configuration not in self.measured:
                 known.add(run)
         if not known.measured:
             return None
         rest = [known._rest(run) for run in running]
-        rest += [job.recipe.epochs * known.seconds_an_epoch(job.cell) for job in waiting]
+        rest += [job.recipe.epochs * known.seconds_an_epoch(job.configuration) for job in waiting]
         return max(sum(rest) / at_once, *rest) if rest else 0.0
 
     def _rest(self, run: Running) -> float:
         own = run.seconds / run.num_epochs if run.num_epochs else None
-        return run.epochs_left * (own or self.seconds_an_epoch(run.job.cell))
+        return run.epochs_left * (own or self.seconds_an_epoch(run.job.configuration))

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 from bigbatch.figures import SOFT, plain_numbers, series_style, whole_numbers
 from bigbatch.printable import printable
 from bigbatch.study.report.figures.curves import Curve, CurveOf, mean_curve
-from bigbatch.study.report.grouping.groups import Group
 from bigbatch.study.report.grouping.labels import shortened
-from bigbatch.study.report.grouping.points import Point
+from bigbatch.study.report.grouping.series import Point
+from bigbatch.study.report.grouping.studies import Study
 from bigbatch.study.statistics import summarise
 
 if TYPE_CHECKING:
@@ -22,29 +22,29 @@ MOST_PANELS: Final = 30
 LONGEST_TITLE: Final = 34
 
 
-def has_curves(group: Group, curve_of: CurveOf) -> bool:
-    """Tell whether any run of the group has such a curve."""
-    return any(len(curve_of(run)) > 1 for run in group.runs)
+def has_curves(study: Study, curve_of: CurveOf) -> bool:
+    """Tell whether any run of the study has such a curve."""
+    return any(len(curve_of(run)) > 1 for run in study.runs)
 
 
-def draw_panels(figure: "Figure", group: Group, curve_of: CurveOf, *, ylabel: str, highest: float = math.inf) -> None:
+def draw_panels(figure: "Figure", study: Study, curve_of: CurveOf, *, ylabel: str, highest: float = math.inf) -> None:
     """Draw the mean curve of each point over that of the reference; each seed faint, what does not count dashed.
 
     Args:
         figure: to draw on.
-        group: whose points.
+        study: whose points.
         curve_of: what of a run.
         ylabel: what it is called.
         highest: where the axis ends, times the largest value of the reference.
     """
-    points = _shown(group, curve_of)
+    points = _shown(study, curve_of)
     columns = min(COLUMNS, len(points))
     rows = math.ceil(len(points) / columns)
     figure.set_size_inches(WIDTH, ROW_HEIGHT * rows + HEAD)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    reference = mean_curve([curve_of(run) for run in group.reference.counted]) if group.reference else []
+    reference = mean_curve([curve_of(run) for run in study.reference.counted]) if study.reference else []
     for axes, point in zip(grid.flat, points, strict=False):
-        _draw_panel(axes, group, point, curve_of, reference)
+        _draw_panel(axes, study, point, curve_of, reference)
     for axes in grid.flat[len(points) :]:
         axes.set_axis_off()
     _label(grid, len(points), ylabel)
@@ -55,17 +55,17 @@ def draw_panels(figure: "Figure", group: Group, curve_of: CurveOf, *, ylabel: st
     figure.legend(handles[:1], labels[:1], loc="outside lower center")
 
 
-def _shown(group: Group, curve_of: CurveOf) -> list[Point]:
+def _shown(study: Study, curve_of: CurveOf) -> list[Point]:
     """Return the points to draw: all but the reference, unless there is nothing else."""
-    points = [p for p in group.points if any(len(curve_of(run)) > 1 for run in p.runs)]
-    return ([p for p in points if p is not group.reference] or points)[:MOST_PANELS]
+    points = [p for p in study.points if any(len(curve_of(run)) > 1 for run in p.runs)]
+    return ([p for p in points if p is not study.reference] or points)[:MOST_PANELS]
 
 
-def _draw_panel(axes: "Axes", group: Group, point: Point, curve_of: CurveOf, reference: Curve) -> None:
-    number = [series.label for series in group.series].index(point.series)
+def _draw_panel(axes: "Axes", study: Study, point: Point, curve_of: CurveOf, reference: Curve) -> None:
+    number = [series.label for series in study.series].index(point.series)
     colour: dict[str, Any] = {"color": series_style(number)["color"]}
-    if reference and point is not group.reference:
-        label = f"reference, minibatch {group.reference_size}"
+    if reference and point is not study.reference:
+        label = f"reference, minibatch {study.reference_size}"
         # Wide, so that it is seen behind the others.
         axes.plot(*_columns(reference), color=SOFT, alpha=0.45, linewidth=3.2, label=label)
     for run in point.runs:
@@ -74,13 +74,13 @@ def _draw_panel(axes: "Axes", group: Group, point: Point, curve_of: CurveOf, ref
         )
         axes.plot(*_columns(curve_of(run)), **colour, **line)
     axes.plot(*_columns(mean_curve([curve_of(run) for run in point.counted])), **colour, linewidth=1.3)
-    axes.set_title(_title(group, point), loc="left")
+    axes.set_title(_title(study, point), loc="left")
     axes.grid(visible=True)
 
 
-def _title(group: Group, point: Point) -> str:
+def _title(study: Study, point: Point) -> str:
     name = f"minibatch {point.minibatch_size}"
-    if point.series != group.series[0].label:
+    if point.series != study.series[0].label:
         name = f"{point.minibatch_size}, {point.series}"
     return f"{printable(shortened(name, LONGEST_TITLE))}\n{_result(point)}"
 

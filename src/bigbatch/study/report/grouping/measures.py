@@ -1,12 +1,32 @@
-"""Numbers of a run that figures and tables show: its rate, its workers, what it cost."""
+"""What a run's record says in numbers: its size, seed and result, its rate and workers, what it cost."""
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from bigbatch.errors import InputError
 from bigbatch.runs.record import RunRecord, as_number
-from bigbatch.study.report.grouping.points import size_of
+
+SIZE: Final = "minibatch_size"
+OF_THE_SEED: Final = ("seed", "seeds.")
+WHOLE: Final = 100.0  # %
 
 Cost = Callable[[RunRecord], float | None]
+
+
+def result_of(run: RunRecord) -> float | None:
+    """Return a run's validation error, if it is a percentage."""
+    error = run.validation_error
+    return error if error is not None and 0 <= error <= WHOLE else None
+
+
+def size_of(run: RunRecord) -> int | None:
+    """Return a run's minibatch size."""
+    return whole_number(run.recipe_fields.get(SIZE))
+
+
+def seeds_of(run: RunRecord) -> tuple[tuple[str, str], ...]:
+    """Return the fields of a run's seeds: runs of one configuration are different samples if these differ."""
+    return tuple((k, repr(v)) for k, v in sorted(run.recipe_fields.items()) if k.startswith(OF_THE_SEED))
 
 
 def rate_of(run: RunRecord) -> float | None:
@@ -35,6 +55,11 @@ def iterations_of(run: RunRecord) -> float | None:
 
 
 def mean_cost(runs: Sequence[RunRecord], cost: Cost) -> float | None:
-    """Return the mean of a cost over runs; None where none has recorded it."""
+    """Return the mean of a cost over the runs that recorded it; None if none did."""
     values = [value for run in runs if (value := cost(run)) is not None]
     return sum(values) / len(values) if values else None
+
+
+def whole_number(value: object) -> int | None:
+    """Return a value that is a whole number above 0."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

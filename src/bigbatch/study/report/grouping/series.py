@@ -1,26 +1,74 @@
-"""Series: a recipe, or a variant of a sweep, at all its minibatch sizes."""
+"""Series and points: which runs are of one recipe at all sizes, and which of one configuration.
+
+A study has series, a series has points, and a point has runs, which differ in their seeds alone.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 from bigbatch.printable import printable
-from bigbatch.runs.record import RunRecord
+from bigbatch.runs.record import FINISHED, RunRecord
+from bigbatch.study.configuration import Configuration
 from bigbatch.study.report.grouping.labels import variant_label
+from bigbatch.study.report.grouping.measures import result_of, seeds_of, size_of, whole_number
 from bigbatch.study.report.grouping.plainness import REDUCTION, SCALING, plainness, series_fields, unusual
-from bigbatch.study.report.grouping.points import Point, size_of, whole_number
-from bigbatch.study.report.grouping.trainings import REFERENCE_SIZE, Training, trainings_of
+from bigbatch.study.report.grouping.recorded_variants import REFERENCE_SIZE, RecordedVariant, recorded_variants
 from bigbatch.study.variants import PLAIN
 
 WORKER_SIZE: Final = "worker_minibatch_size"
 
-Recipe = frozenset[tuple[str, str]]  # what a recipe says that does something, and tells series apart
+Fields = frozenset[tuple[str, str]]  # of a recipe: those that do something and tell series apart
+SeriesKey = RecordedVariant | Fields
+
+
+@dataclass(frozen=True)
+class Point:
+    """The runs of one configuration: a point in a figure, a row in a table.
+
+    Attributes:
+        series: the label of its series.
+        minibatch_size: samples per update (kn).
+        runs: all of them, in whatever state, by seed.
+    """
+
+    series: str
+    minibatch_size: int
+    runs: Sequence[RunRecord]
+
+    @cached_property
+    def counted(self) -> list[RunRecord]:
+        """The runs that count in means: finished, with a result, and the first of their seed.
+
+        A repetition of a seed is no further sample. A run that skipped updates is a sample of another training.
+        """
+        first: dict[object, RunRecord] = {}
+        for run in self.runs:
+            if run.state == FINISHED and result_of(run) is not None and not run.has_skipped_updates:
+                first.setdefault(seeds_of(run), run)
+        return list(first.values())
+
+    @property
+    def errors(self) -> list[float]:
+        """The validation errors (%) of the runs that count, one for each seed."""
+        return [error for run in self.counted if (error := result_of(run)) is not None]
+
+    @property
+    def num_diverged(self) -> int:
+        """The number of runs that ended in NaN or infinity."""
+        return sum(run.has_diverged for run in self.runs)
+
+    @property
+    def configuration(self) -> Configuration:
+        """The series and the minibatch size, which name the point within its study."""
+        return Configuration(self.series, self.minibatch_size)
 
 
 @dataclass(frozen=True)
 class Series:
-    """A recipe at all its minibatch sizes, which rise."""
+    """A recipe, or a variant of it, at all its minibatch sizes; the sizes rise from point to point."""
 
     label: str
     points: Sequence[Point]
@@ -31,64 +79,70 @@ def split_into_series(runs: Sequence[RunRecord], variants: Mapping[Path, str]) -
 
     Args:
         runs: at least one.
-        variants: what sweeps recorded of theirs: each is one series, whatever follows the size in its recipe.
+        variants: the variants that sweeps have recorded, by a run's path. Each is one series, even if it sets a field
+            to another value at each size.
     """
-    by_recipe: dict[Recipe, list[RunRecord]] = {}
+    by_fields: dict[Fields, list[RunRecord]] = {}
     for run in runs:
-        by_recipe.setdefault(_recipe_of(run), []).append(run)
-    homes, trainings = _homes(by_recipe), trainings_of(runs, variants)
-    of_variants: dict[Recipe, Training] = {}
-    for recipe, some in by_recipe.items():
-        known = [training for run in some if (training := trainings.get(run.path))]
-        of_variants |= {recipe: min(known, key=lambda training: (training.variant != PLAIN, training))} if known else {}
-    members: dict[Training | Recipe, list[RunRecord]] = {}
-    for recipe, some in by_recipe.items():
-        home = recipe if recipe in of_variants else homes[recipe]
-        otherwise = of_variants.get(home, home)
+        by_fields.setdefault(_fields_of(run), []).append(run)
+    fuller, recorded = _fuller_fields(by_fields), recorded_variants(runs, variants)
+    names = {fields: name for fields, some in by_fields.items() if (name := _recorded_name(some, recorded))}
+    members: dict[SeriesKey, list[RunRecord]] = {}
+    for fields, some in by_fields.items():
+        own = fields if fields in names else fuller[fields]
         for run in some:
-            members.setdefault(trainings.get(run.path, otherwise), []).append(run)
+            members.setdefault(recorded.get(run.path, names.get(own, own)), []).append(run)
     ordered = sorted(members.items(), key=lambda item: (not _is_plain(item[0]), *_plainest_first(item[1])))
     labels = _labels(ordered)
     return [_one_series(label, some) for label, (_, some) in zip(labels, ordered, strict=True)]
 
 
-def _recipe_of(run: RunRecord) -> Recipe:
+def _fields_of(run: RunRecord) -> Fields:
     return frozenset((name, repr(value)) for name, value in series_fields(run).items())
 
 
-def _homes(by_recipe: Mapping[Recipe, Sequence[RunRecord]]) -> dict[Recipe, Recipe]:
-    """Return for each recipe the plainest that says all that it says, and more: at the reference size much is idle."""
-    by_names: dict[frozenset[str], list[Recipe]] = {}
-    for recipe in by_recipe:
-        by_names.setdefault(frozenset(name for name, _ in recipe), []).append(recipe)
-    homes = {}
-    for names, recipes in by_names.items():
-        longer = [recipe for others, some in by_names.items() if others > names for recipe in some]
-        for recipe in recipes:
-            size = size_of(by_recipe[recipe][0]) or 1
-            fitting = [other for other in longer if recipe < other and _fits_worker(recipe, other, size)]
-            homes[recipe] = min([*fitting, recipe], key=lambda one: _as_a_home(by_recipe[one][0]))
-    return homes
+def _recorded_name(runs: Sequence[RunRecord], recorded: Mapping[Path, RecordedVariant]) -> RecordedVariant | None:
+    """Return the variant to which runs with the same fields belong; the plain recipe comes first."""
+    known = [recorded[run.path] for run in runs if run.path in recorded]
+    return min(known, key=lambda variant: (variant.name != PLAIN, variant)) if known else None
 
 
-def _as_a_home(run: RunRecord) -> tuple[bool, int, int, int]:
-    """Return what to sort by: the size of workers, which the reference may not tell, decides last."""
+def _fuller_fields(by_fields: Mapping[Fields, Sequence[RunRecord]]) -> dict[Fields, Fields]:
+    """Return for each recipe the plainest one that has all its fields and more; itself if there is none.
+
+    At the reference size many fields do nothing. So a run there belongs to the series of a recipe that has more fields.
+    """
+    by_names: dict[frozenset[str], list[Fields]] = {}
+    for fields in by_fields:
+        by_names.setdefault(frozenset(name for name, _ in fields), []).append(fields)
+    fuller = {}
+    for names, same_names in by_names.items():
+        longer = [fields for others, some in by_names.items() if others > names for fields in some]
+        for fields in same_names:
+            size = size_of(by_fields[fields][0]) or 1
+            fitting = [other for other in longer if fields < other and _fits_worker(fields, other, size)]
+            fuller[fields] = min([*fitting, fields], key=lambda one: _fullness(by_fields[one][0]))
+    return fuller
+
+
+def _fullness(run: RunRecord) -> tuple[bool, int, int, int]:
+    """Return a sort key; the size of workers decides last, because the reference may not tell it."""
     is_odd, distance = plainness(run)
     is_other = WORKER_SIZE in unusual(run)
     return is_odd, distance - is_other, -len(series_fields(run)), is_other
 
 
-def _fits_worker(recipe: Recipe, other: Recipe, size: int) -> bool:
-    """Tell whether a minibatch of one worker, whose size its recipe does not say, is what the other has at this size.
+def _fits_worker(fields: Fields, other: Fields, size: int) -> bool:
+    """Tell whether a minibatch of one worker, whose size its fields do not tell, is what the other has at this size.
 
-    The reference of a recipe is cut into its workers; into a smaller one only where these do not divide it.
+    The reference is cut into the recipe's workers. Only where these do not divide it, it is one smaller worker.
     """
     worker = dict(other).get(WORKER_SIZE, "")
-    return WORKER_SIZE in dict(recipe) or not worker.isdecimal() or size % int(worker) != 0 or size == int(worker)
+    return WORKER_SIZE in dict(fields) or not worker.isdecimal() or size % int(worker) != 0 or size == int(worker)
 
 
 def _plainest_first(runs: Sequence[RunRecord]) -> tuple[bool, bool, int, int, int, str]:
-    """Return what to sort series by: the plain recipe has the reference, and is the plainest; then the most sizes."""
+    """Return a sort key of series: first those with the reference, then the plainest, then those with most sizes."""
     typical = _typical(runs)
     fields, sizes = typical.recipe_fields, {size_of(run) for run in runs}
     return (
@@ -101,26 +155,26 @@ def _plainest_first(runs: Sequence[RunRecord]) -> tuple[bool, bool, int, int, in
 
 
 def _typical(runs: Sequence[RunRecord]) -> RunRecord:
-    """Return the run whose recipe says the most that does something."""
+    """Return the run whose recipe has the most fields that do something."""
     return max(sorted(runs, key=_order), key=lambda run: len(series_fields(run)))
 
 
-def _is_plain(name: Training | Recipe) -> bool:
-    return isinstance(name, Training) and name.variant == PLAIN
+def _is_plain(key: SeriesKey) -> bool:
+    return isinstance(key, RecordedVariant) and key.name == PLAIN
 
 
-def _labels(ordered: Sequence[tuple[Training | Recipe, Sequence[RunRecord]]]) -> list[str]:
-    """Return what each series is called: the variant's name, or what differs from the plain recipe; each once."""
+def _labels(ordered: Sequence[tuple[SeriesKey, Sequence[RunRecord]]]) -> list[str]:
+    """Return a unique label for each series: the variant's name, or what differs from the plain recipe."""
     plain = _typical(ordered[0][1])
-    firsts = {name.variant: _typical(runs) for name, runs in ordered if isinstance(name, Training) and not name.number}
+    firsts = {key.name: _typical(runs) for key, runs in ordered if isinstance(key, RecordedVariant) and not key.number}
     labels: list[str] = []
-    for name, runs in ordered:
-        if not isinstance(name, Training) or name.variant == PLAIN:
+    for key, runs in ordered:
+        if not isinstance(key, RecordedVariant) or key.name == PLAIN:
             label = _label(_typical(runs), plain)
-        elif name.number == 0:
-            label = printable(name.variant)
+        elif key.number == 0:
+            label = printable(key.name)
         else:
-            label = f"{printable(name.variant)}, {_label(_typical(runs), firsts[name.variant])}"
+            label = f"{printable(key.name)}, {_label(_typical(runs), firsts[key.name])}"
         labels.append(f"{label} ({len(labels) + 1})" if label in labels else label)
     return labels
 
@@ -144,5 +198,5 @@ def _order(run: RunRecord) -> tuple[int, str, str]:
 
 
 def reference_size_of(series: Series) -> int | None:
-    """Return the minibatch size of the reference that a series' recipe says."""
+    """Return the reference's minibatch size in the recipe of a series."""
     return whole_number(series.points[0].runs[0].recipe_fields.get(REFERENCE_SIZE))

@@ -1,4 +1,4 @@
-"""What is not the same in all runs of a group, and whether the contract says that it cannot matter."""
+"""What is not the same in all runs of a study, and whether the contract says that it cannot matter."""
 
 from collections import Counter
 from collections.abc import Sequence

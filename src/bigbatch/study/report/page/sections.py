@@ -1,18 +1,17 @@
-"""What a report says of one group of runs: words, figures and tables."""
+"""What a report says of one study of runs: words, figures and tables."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from bigbatch.study.report.figures.cost_figure import draw_costs
+from bigbatch.study.report.figures.costs import draw_costs
 from bigbatch.study.report.figures.curves import error_curve, loss_curve, rate_curve
+from bigbatch.study.report.figures.curves_by_size import draw_noise_scales, draw_rates, noise_curves
 from bigbatch.study.report.figures.drawing import Draw, Drawing, render
-from bigbatch.study.report.figures.noise_figure import draw_noise_scale, noise_curves
+from bigbatch.study.report.figures.error_by_size import draw_error_by_size
 from bigbatch.study.report.figures.panels import draw_panels, has_curves
-from bigbatch.study.report.figures.schedule_figure import draw_schedules
-from bigbatch.study.report.figures.size_figure import draw_error_by_size
-from bigbatch.study.report.grouping.groups import Group
+from bigbatch.study.report.grouping.studies import Study
 from bigbatch.study.report.grouping.varying import Varying, find_varying
 from bigbatch.study.report.page.tables import Row, common_folder, page_row, point_rows
 from bigbatch.study.report.page.words import headline, sentences
@@ -75,7 +74,7 @@ class PageFigure:
 
 @dataclass(frozen=True)
 class Section:
-    """What the page says of one group; the figure of errors by size, if there is one, comes first."""
+    """What the page says of one study; the figure of errors by size, if there is one, comes first."""
 
     title: str
     headline: str
@@ -94,48 +93,48 @@ class Section:
         return bool(self.figures) and self.figures[0].name.endswith(BY_SIZE_NAME)
 
 
-def section_of(group: Group, findings: Judgement, *, number: int) -> Section:
-    """Draw and write what there is to say of a group, the number-th of the page (from 1)."""
-    varying, folder = find_varying(group.runs), common_folder(group.runs)
+def section_of(study: Study, findings: Judgement, *, number: int) -> Section:
+    """Draw and write what there is to say of a study, the number-th of the page (from 1)."""
+    varying, folder = find_varying(study.runs), common_folder(study.runs)
     return Section(
-        title=group.title,
-        headline=headline(group, findings),
-        sentences=list(sentences(group, findings, varying)),
-        figures=list(_figures(group, findings, f"group-{number}-" if number > 1 else "")),
-        points=list(point_rows(group, findings)),
+        title=study.title,
+        headline=headline(study, findings),
+        sentences=list(sentences(study, findings, varying)),
+        figures=list(_figures(study, findings, f"group-{number}-" if number > 1 else "")),
+        points=list(point_rows(study, findings)),
         elbow=str(findings.elbow) if findings.elbow else None,
         note=family_note(findings.verdicts.values()),
         varying=varying,
-        runs=[page_row(run, point, folder) for point in group.points for run in point.runs],
+        runs=[page_row(run, point, folder) for point in study.points for run in point.runs],
         folder=folder,
     )
 
 
-def _figures(group: Group, findings: Judgement, prefix: str) -> Iterator[PageFigure]:
+def _figures(study: Study, findings: Judgement, prefix: str) -> Iterator[PageFigure]:
     def figure(name: str, title: str, caption: str, draw: Draw) -> PageFigure:
         drawing = render(draw, prefix=f"{prefix}{name}")
         caption = " ".join(caption.split())
-        return PageFigure(prefix + name, title, caption, f"{title}. {headline(group, findings)}", drawing)
+        return PageFigure(prefix + name, title, caption, f"{title}. {headline(study, findings)}", drawing)
 
-    has_sizes = len({point.minibatch_size for point in group.points if point.counted}) > 1
+    has_sizes = len({point.minibatch_size for point in study.points if point.counted}) > 1
     if has_sizes:
-        yield figure(BY_SIZE_NAME, *BY_SIZE, partial(_draw_by_size, group=group, findings=findings))
-    if has_curves(group, loss_curve):
+        yield figure(BY_SIZE_NAME, *BY_SIZE, partial(_draw_by_size, study=study, findings=findings))
+    if has_curves(study, loss_curve):
         yield figure(
             "training-loss",
             *LOSSES,
-            partial(draw_panels, group=group, curve_of=loss_curve, ylabel="loss", highest=HIGHEST_LOSS),
+            partial(draw_panels, study=study, curve_of=loss_curve, ylabel="loss", highest=HIGHEST_LOSS),
         )
-    if has_curves(group, error_curve):
-        draw = partial(draw_panels, group=group, curve_of=error_curve, ylabel="error (%)")
+    if has_curves(study, error_curve):
+        draw = partial(draw_panels, study=study, curve_of=error_curve, ylabel="error (%)")
         yield figure("validation-error", *ERRORS, draw)
-    if has_curves(group, rate_curve):
-        yield figure("learning-rate", *RATES, partial(draw_schedules, group=group))
+    if has_curves(study, rate_curve):
+        yield figure("learning-rate", *RATES, partial(draw_rates, study=study))
     if has_sizes:
-        yield figure("cost", *COSTS, partial(draw_costs, group=group))
-    if noise_curves(group):
-        yield figure("noise-scale", *NOISE, partial(draw_noise_scale, group=group))
+        yield figure("cost", *COSTS, partial(draw_costs, study=study))
+    if noise_curves(study):
+        yield figure("noise-scale", *NOISE, partial(draw_noise_scales, study=study))
 
 
-def _draw_by_size(figure: "Figure", group: Group, findings: Judgement) -> None:
-    draw_error_by_size(figure, group, findings.margin, findings.elbow)
+def _draw_by_size(figure: "Figure", study: Study, findings: Judgement) -> None:
+    draw_error_by_size(figure, study, findings.margin, findings.elbow)

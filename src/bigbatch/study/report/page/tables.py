@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from bigbatch.runs.record import FINISHED, RunRecord, as_number, as_text
-from bigbatch.study.report.grouping.groups import Group
-from bigbatch.study.report.grouping.measures import iterations_of, mean_cost, rate_of, seconds_of, workers_of
-from bigbatch.study.report.grouping.points import Point, size_of
+from bigbatch.study.report.grouping.measures import iterations_of, mean_cost, rate_of, seconds_of, size_of, workers_of
+from bigbatch.study.report.grouping.series import Point
+from bigbatch.study.report.grouping.studies import Study
 from bigbatch.study.statistics import Judgement, Verdict, summarise
 
 Row = dict[str, str]
@@ -55,14 +55,14 @@ def page_row(run: RunRecord, point: Point | None, folder: str = "") -> Row:
     }
 
 
-def point_rows(group: Group, findings: Judgement | None) -> Iterator[Row]:
+def point_rows(study: Study, findings: Judgement | None) -> Iterator[Row]:
     """Yield a row for each point: what it cost, its error over seeds, and the verdict where there is one."""
-    for point in group.points:
-        yield _point_row(group, point, findings)
+    for point in study.points:
+        yield _point_row(study, point, findings)
 
 
-def _point_row(group: Group, point: Point, findings: Judgement | None) -> Row:
-    verdict = findings.verdicts.get(point.key) if findings else None
+def _point_row(study: Study, point: Point, findings: Judgement | None) -> Row:
+    verdict = findings.verdicts.get(point.configuration) if findings else None
     runs = point.counted or list(point.runs)
     summary = summarise(point.errors) if point.errors else None
     return {
@@ -75,7 +75,7 @@ def _point_row(group: Group, point: Point, findings: Judgement | None) -> Row:
         "seeds": _seeds(point),
         "error %": (str(summary) if summary.std is not None else f"{summary.mean:.2f}") if summary else NOTHING,
         "difference": _interval(verdict),
-        "verdict": "the reference" if point is group.reference and not point.num_diverged else _verdict(point, verdict),
+        "verdict": "the reference" if point is study.reference and not point.num_diverged else _verdict(point, verdict),
     }
 
 

@@ -4,38 +4,37 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from bigbatch.runs.record import FINISHED
-from bigbatch.study.report.grouping.groups import Group
 from bigbatch.study.report.grouping.measures import iterations_of, mean_cost
-from bigbatch.study.report.grouping.points import Point
-from bigbatch.study.report.grouping.series import Series
+from bigbatch.study.report.grouping.series import Point, Series
+from bigbatch.study.report.grouping.studies import Study
 from bigbatch.study.report.grouping.varying import Varying, warnings_of
 from bigbatch.study.statistics import CANNOT_TELL, MATCHES, WORSE, Judgement, Summary, Verdict
 
 
-def headline(group: Group, findings: Judgement) -> str:
+def headline(study: Study, findings: Judgement) -> str:
     """Return what matters most: how far the plain recipe matches, and whether a variant matches farther."""
-    reference = group.reference_size
+    reference = study.reference_size
     if not findings.verdicts:
-        return _nothing_judged(group, findings)
-    matching = _matching(group.series[0], group, findings)
-    largest = largest_matching(group, findings)
+        return _nothing_judged(study, findings)
+    matching = _matching(study.series[0], study, findings)
+    largest = largest_matching(study, findings)
     if largest and largest.minibatch_size == min(matching):
         plain = f"Minibatch {largest.minibatch_size:,} matches the reference of {reference:,}"
     elif largest:
         plain = f"Minibatches of up to {largest.minibatch_size:,} match the reference of {reference:,}"
     elif matching:
         plain = f"Minibatch {max(matching):,} matches the reference of {reference:,}, but not all below"
-    elif not any(point.minibatch_size > (reference or 0) for point in group.series[0].points):
+    elif not any(point.minibatch_size > (reference or 0) for point in study.series[0].points):
         plain = f"The recipe has not been measured at a minibatch size larger than the reference, {reference}"
     else:
         plain = f"No minibatch size larger than the reference, {reference}, has been shown to match it"
     reached = largest.minibatch_size if largest else max(matching, default=0)
-    return f"{plain}.{_farther(group, findings, reached)}"
+    return f"{plain}.{_farther(study, findings, reached)}"
 
 
-def _farther(group: Group, findings: Judgement, size: int) -> str:
+def _farther(study: Study, findings: Judgement, size: int) -> str:
     """Say which variants match at the largest size, if one does beyond what the plain recipe reaches."""
-    reached = {series.label: max(_matching(series, group, findings), default=0) for series in group.series[1:]}
+    reached = {series.label: max(_matching(series, study, findings), default=0) for series in study.series[1:]}
     farthest = max(reached.values(), default=0)
     if farthest <= size:
         return ""
@@ -43,50 +42,50 @@ def _farther(group: Group, findings: Judgement, size: int) -> str:
     return f" Of the variants, {_and(variants)} {'match' if len(variants) > 1 else 'matches'} at {farthest:,}."
 
 
-def _nothing_judged(group: Group, findings: Judgement) -> str:
-    size = group.reference_size
-    if findings.reference is None and group.reference and group.reference.num_diverged:
+def _nothing_judged(study: Study, findings: Judgement) -> str:
+    size = study.reference_size
+    if findings.reference is None and study.reference and study.reference.num_diverged:
         return f"{_title(findings.remark)} (minibatch {size}), so nothing can be compared with it."
     if findings.reference is None:
         return f"There is no finished run of the reference (minibatch {size}), so nothing can be compared with it."
     if findings.remark:
         return f"{_title(findings.remark)}."
-    if len(group.points) > 1:
+    if len(study.points) > 1:
         return f"There is nothing to judge: no point but the reference (minibatch {size}) has all its runs' errors."
     return f"There is nothing but the reference (minibatch {size}) yet, so nothing can be compared with it."
 
 
-def largest_matching(group: Group, findings: Judgement) -> Point | None:
+def largest_matching(study: Study, findings: Judgement) -> Point | None:
     """Return the largest point of the plain recipe up to which every measured size from the reference on matches."""
     largest = None
-    for point in group.series[0].points:
-        if point.minibatch_size > (group.reference_size or 0):
-            verdict = findings.verdicts.get(point.key)
+    for point in study.series[0].points:
+        if point.minibatch_size > (study.reference_size or 0):
+            verdict = findings.verdicts.get(point.configuration)
             if verdict is None or verdict.kind != MATCHES:
                 break
             largest = point
     return largest
 
 
-def _matching(series: Series, group: Group, findings: Judgement) -> list[int]:
+def _matching(series: Series, study: Study, findings: Judgement) -> list[int]:
     """Return the sizes of a series, larger than the reference, that match."""
-    larger = [point for point in series.points if point.minibatch_size > (group.reference_size or 0)]
-    verdicts = [(point.minibatch_size, findings.verdicts.get(point.key)) for point in larger]
+    larger = [point for point in series.points if point.minibatch_size > (study.reference_size or 0)]
+    verdicts = [(point.minibatch_size, findings.verdicts.get(point.configuration)) for point in larger]
     return [size for size, verdict in verdicts if verdict and verdict.kind == MATCHES]
 
 
-def sentences(group: Group, findings: Judgement, varying: Sequence[Varying]) -> Iterator[str]:
+def sentences(study: Study, findings: Judgement, varying: Sequence[Varying]) -> Iterator[str]:
     """Yield the rest of the paragraph."""
     if findings.reference is not None:
         yield f"The reference's validation error is {_seeds(findings.reference)}."
     if findings.verdicts:
         yield _margin(findings)
-        yield from _plain(group, findings)
+        yield from _plain(study, findings)
     if findings.elbow:
         yield f"Elbow of the error: {findings.elbow}."
-    yield from _savings(group, findings)
-    yield from _variants(group, findings)
-    yield from _left_out(group)
+    yield from _savings(study, findings)
+    yield from _variants(study, findings)
+    yield from _left_out(study)
     if outside := warnings_of(varying):
         yield f"Not only the recipe differs between the runs: also {', '.join(outside)}, which can change a result."
 
@@ -108,29 +107,29 @@ def _margin(findings: Judgement) -> str:
     )
 
 
-def _plain(group: Group, findings: Judgement) -> Iterator[str]:
+def _plain(study: Study, findings: Judgement) -> Iterator[str]:
     """Yield which sizes of the plain recipe match, which are worse, and of which nothing can be told."""
-    verdicts = [(p.minibatch_size, v) for p in group.series[0].points if (v := findings.verdicts.get(p.key))]
+    verdicts = [(p.minibatch_size, v) for p in study.series[0].points if (v := findings.verdicts.get(p.configuration))]
     matching = [f"{size:,}" for size, verdict in verdicts if verdict.kind == MATCHES]
     if matching:
-        yield f"{_title(group.series[0].label)}: {_and(matching)} {'match' if len(matching) > 1 else 'matches'}."
+        yield f"{_title(study.series[0].label)}: {_and(matching)} {'match' if len(matching) > 1 else 'matches'}."
     if worse := [_judged(size, verdict) for size, verdict in verdicts if verdict.kind == WORSE]:
         yield f"{_and(worse)} points."
     if unclear := [f"{size:,} ({verdict.reason})" for size, verdict in verdicts if verdict.kind == CANNOT_TELL]:
         yield f"Nothing can be told yet of {_and(unclear)}."
 
 
-def _savings(group: Group, findings: Judgement) -> Iterator[str]:
-    largest, reference = largest_matching(group, findings), group.reference
+def _savings(study: Study, findings: Judgement) -> Iterator[str]:
+    largest, reference = largest_matching(study, findings), study.reference
     if largest and reference:
         few, many = mean_cost(largest.counted, iterations_of), mean_cost(reference.counted, iterations_of)
         if few and many:
             yield f"Minibatch {largest.minibatch_size:,} took {few:,.0f} updates instead of {many:,.0f}."
 
 
-def _variants(group: Group, findings: Judgement) -> Iterator[str]:
-    for series in group.series[1:]:
-        known = [(point.minibatch_size, findings.verdicts.get(point.key)) for point in series.points]
+def _variants(study: Study, findings: Judgement) -> Iterator[str]:
+    for series in study.series[1:]:
+        known = [(point.minibatch_size, findings.verdicts.get(point.configuration)) for point in series.points]
         parts = [_judged(size, verdict) for size, verdict in known if verdict]
         if parts:
             yield f"{_title(series.label)}: {_and(parts)}."
@@ -143,20 +142,20 @@ def _judged(size: int, verdict: Verdict) -> str:
     return f"{size:,} {kind} ({verdict.reason})"
 
 
-def _left_out(group: Group) -> Iterator[str]:
-    states = Counter(run.state for run in group.runs if run.state != FINISHED)
+def _left_out(study: Study) -> Iterator[str]:
+    states = Counter(run.state for run in study.runs if run.state != FINISHED)
     if states:
         listed = _and([f"{count} {state}" for state, count in states.items()])
-        yield f"{states.total()} of {len(group.runs)} runs have not finished ({listed}): shown, and in no mean."
-    if diverged := [_diverged(point) for point in group.series[0].points if point.num_diverged]:
+        yield f"{states.total()} of {len(study.runs)} runs have not finished ({listed}): shown, and in no mean."
+    if diverged := [_diverged(point) for point in study.series[0].points if point.num_diverged]:
         yield f"The loss became NaN or infinite at {_and(diverged)}: no mean of the others is judged."
-    plain = [point for point in group.series[0].points if not point.num_diverged]
+    plain = [point for point in study.series[0].points if not point.num_diverged]
     if empty := [f"{point.minibatch_size:,}" for point in plain if not point.errors]:
         yield f"No run has finished at {_and(empty)}."
-    finished = [run for run in group.runs if run.state == FINISHED]
+    finished = [run for run in study.runs if run.state == FINISHED]
     if skipped := sum(run.has_skipped_updates for run in finished):
         yield f"{skipped} finished runs skipped updates that were not finite: they are in no mean either."
-    repeated = len(finished) - skipped - sum(len(point.counted) for point in group.points)
+    repeated = len(finished) - skipped - sum(len(point.counted) for point in study.points)
     if repeated:
         yield f"{repeated} finished runs repeat a seed or have no result: they are in no mean either."
 

@@ -12,7 +12,7 @@ from bigbatch.runs.folder import RunFolder
 from bigbatch.runs.record import RunRecord, read_record
 from bigbatch.study.ledger import find_runs
 from bigbatch.study.report.reading.condense import condense
-from bigbatch.study.report.reading.results import Runs, Unreadable, read_results
+from bigbatch.study.report.reading.runs_file import Runs, Unreadable, read_results
 from bigbatch.study.sweep.manifest import NAME as SWEEP
 from bigbatch.study.sweep.membership import Membership
 

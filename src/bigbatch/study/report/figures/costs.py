@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Final
 from bigbatch.figures import plain_numbers, series_style
 from bigbatch.printable import printable
 from bigbatch.study.report.figures.size_axis import size_axis
-from bigbatch.study.report.grouping.groups import Group
 from bigbatch.study.report.grouping.labels import columns_for, shortened
 from bigbatch.study.report.grouping.measures import Cost, iterations_of, mean_cost, seconds_of
+from bigbatch.study.report.grouping.studies import Study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,18 +17,18 @@ WIDTH, HEIGHT = 9.0, 3.6  # inches
 LONGEST_LABEL: Final = 60
 
 
-def draw_costs(figure: "Figure", group: Group) -> None:
+def draw_costs(figure: "Figure", study: Study) -> None:
     """Draw iterations and seconds of the finished runs over the minibatch size, a series for each recipe."""
     figure.set_size_inches(WIDTH, HEIGHT)
     left, right = figure.subplots(1, 2)
-    _draw(left, group, iterations_of, "iterations")
-    _draw(right, group, seconds_of, "seconds")
+    _draw(left, study, iterations_of, "iterations")
+    _draw(right, study, seconds_of, "seconds")
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=columns_for(labels))
 
 
-def _draw(axes: "Axes", group: Group, cost: Cost, ylabel: str) -> None:
-    for i, series in enumerate(group.series):
+def _draw(axes: "Axes", study: Study, cost: Cost, ylabel: str) -> None:
+    for i, series in enumerate(study.series):
         pairs = [(point.minibatch_size, mean_cost(point.counted, cost)) for point in series.points]
         known = [(size, value) for size, value in pairs if value]
         if not known:
@@ -40,6 +40,6 @@ def _draw(axes: "Axes", group: Group, cost: Cost, ylabel: str) -> None:
             label=printable(shortened(series.label, LONGEST_LABEL)),
         )
     axes.set(yscale="log", ylabel=ylabel)
-    size_axis(axes, [point.minibatch_size for point in group.points])
+    size_axis(axes, [point.minibatch_size for point in study.points])
     plain_numbers(axes.yaxis)
     axes.grid(visible=True)

@@ -11,10 +11,9 @@ from bigbatch.figures import INK, SOFT, series_style
 from bigbatch.printable import printable
 from bigbatch.runs.record import FAILED
 from bigbatch.study.report.figures.size_axis import size_axis
-from bigbatch.study.report.grouping.groups import Group
 from bigbatch.study.report.grouping.labels import columns_for, shortened
-from bigbatch.study.report.grouping.points import Point
-from bigbatch.study.report.grouping.series import Series
+from bigbatch.study.report.grouping.series import Point, Series
+from bigbatch.study.report.grouping.studies import Study
 from bigbatch.study.statistics import Elbow, Summary, summarise
 
 if TYPE_CHECKING:
@@ -29,32 +28,32 @@ PADDING: Final = 0.06
 LONGEST_NAME, LONGEST_LABEL = 22, 60
 
 
-def draw_error_by_size(figure: "Figure", group: Group, margin: float | None, elbow: Elbow | None = None) -> None:
+def draw_error_by_size(figure: "Figure", study: Study, margin: float | None, elbow: Elbow | None = None) -> None:
     """Draw mean ± 2 std over seeds at each minibatch size, a series for each recipe, every seed as a faint dot."""
-    ceiling = _ceiling(group, margin)
-    strips = [(series, notes) for series in group.series if (notes := _notes(series, ceiling))]
+    ceiling = _ceiling(study, margin)
+    strips = [(series, notes) for series in study.series if (notes := _notes(series, ceiling))]
     figure.set_size_inches(WIDTH, HEIGHT + ROW_HEIGHT * (len(strips) + bool(strips)))
     strip, axes = _axes(figure, len(strips))
-    _mark_reference(axes, group, margin, elbow)
-    for i, series in enumerate(group.series):
+    _mark_reference(axes, study, margin, elbow)
+    for i, series in enumerate(study.series):
         _draw_series(axes, series, i, ceiling)
-    sizes = [point.minibatch_size for point in group.points]
+    sizes = [point.minibatch_size for point in study.points]
     size_axis(axes, sizes)
-    _limit(axes, group, margin, ceiling)
+    _limit(axes, study, margin, ceiling)
     axes.set_ylabel("validation error (%)")
     axes.grid(visible=True, axis="y")
     if strip:
-        _draw_strip(strip, group, strips)
+        _draw_strip(strip, study, strips)
         size_axis(strip, sizes, labels=False)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=columns_for(labels))
 
 
-def _ceiling(group: Group, margin: float | None) -> float:
+def _ceiling(study: Study, margin: float | None) -> float:
     """Return the error above which a point is written instead of drawn."""
-    means = [summarise(point.errors).mean for point in group.points if point.errors]
+    means = [summarise(point.errors).mean for point in study.points if point.errors]
     base = (
-        summarise(group.reference.errors).mean if group.reference and group.reference.errors else min(means, default=0)
+        summarise(study.reference.errors).mean if study.reference and study.reference.errors else min(means, default=0)
     )
     return max(HIGHEST * base, base + BAR_STDS * (margin or 0), base + 1)
 
@@ -83,8 +82,8 @@ def _axes(figure: "Figure", rows: int) -> "tuple[Axes | None, Axes]":
     return strip, axes
 
 
-def _mark_reference(axes: "Axes", group: Group, margin: float | None, elbow: Elbow | None) -> None:
-    reference = group.reference
+def _mark_reference(axes: "Axes", study: Study, margin: float | None, elbow: Elbow | None) -> None:
+    reference = study.reference
     if reference is None or not reference.errors:
         return
     mean = summarise(reference.errors).mean
@@ -119,13 +118,13 @@ def _draw_series(axes: "Axes", series: Series, number: int, ceiling: float) -> N
         axes.plot([place * 2**DOTS] * len(point.errors), point.errors, **(style | dots))
 
 
-def _limit(axes: "Axes", group: Group, margin: float | None, ceiling: float) -> None:
+def _limit(axes: "Axes", study: Study, margin: float | None, ceiling: float) -> None:
     """End the axis around what lies below the ceiling."""
-    summaries = [(point, summarise(point.errors)) for point in group.points if point.errors]
+    summaries = [(point, summarise(point.errors)) for point in study.points if point.errors]
     drawn = [
         error for point, summary in summaries for error in (*point.errors, *_ends(summary, ceiling)) if error <= ceiling
     ]
-    reference = group.reference
+    reference = study.reference
     if reference and reference.errors:
         mean = summarise(reference.errors).mean
         drawn += [mean - (margin or 0), mean + (margin or 0)]
@@ -146,9 +145,9 @@ def _bar(summary: Summary, ceiling: float) -> float:
     return 0.0 if summary.mean > ceiling else BAR_STDS * (summary.std or 0)
 
 
-def _draw_strip(strip: "Axes", group: Group, strips: Sequence[tuple[Series, dict[int, str]]]) -> None:
+def _draw_strip(strip: "Axes", study: Study, strips: Sequence[tuple[Series, dict[int, str]]]) -> None:
     for row, (series, notes) in enumerate(reversed(strips)):
-        style = series_style(group.series.index(series))
+        style = series_style(study.series.index(series))
         for size, note in notes.items():
             strip.plot([size], [row], **(style | {"marker": "^", "markersize": 6, "linestyle": "none"}))
             place: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}

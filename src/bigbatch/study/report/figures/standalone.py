@@ -8,10 +8,9 @@ from bigbatch.figures import figure_style, write_figure
 from bigbatch.runs.folder import LAST_EPOCHS
 from bigbatch.runs.record import RunRecord
 from bigbatch.study.report import AUTO, SIZES
-from bigbatch.study.report.figures.error_figure import draw_error_curves
-from bigbatch.study.report.figures.size_figure import draw_error_by_size
-from bigbatch.study.report.grouping.groups import Group, group_runs
-from bigbatch.study.report.grouping.verdicts import judge
+from bigbatch.study.report.figures.error_by_size import draw_error_by_size
+from bigbatch.study.report.figures.error_curves import draw_error_curves
+from bigbatch.study.report.grouping.studies import Study, judge, split_into_studies
 from bigbatch.study.report.reading.last_epochs import error_in_words, judged_by_last
 
 
@@ -37,28 +36,28 @@ def draw_figure(
         InputError: matplotlib is not installed, the file cannot be written, or the figure does not suit the runs.
     """
     runs = judged_by_last(runs, last_epochs)
-    groups, _ = group_runs(runs)
+    studies, _ = split_into_studies(runs)
     with figure_style():
         from matplotlib.figure import Figure
 
         figure = Figure(layout="constrained")
-        if kind == SIZES or (kind == AUTO and suits_sizes(groups)):
-            group = _only(groups)
-            findings = judge(group, margin)
-            draw_error_by_size(figure, group, findings.margin, findings.elbow)
+        if kind == SIZES or (kind == AUTO and suits_sizes(studies)):
+            study = _only(studies)
+            findings = judge(study, margin)
+            draw_error_by_size(figure, study, findings.margin, findings.elbow)
         else:
             draw_error_curves(figure, runs, title=error_in_words(last_epochs))
         write_figure(figure, target)
 
 
-def suits_sizes(groups: Sequence[Group]) -> bool:
+def suits_sizes(studies: Sequence[Study]) -> bool:
     """Tell whether there are several minibatch sizes, and several seeds of one."""
-    points = groups[0].points if len(groups) == 1 else []
+    points = studies[0].points if len(studies) == 1 else []
     return len({point.minibatch_size for point in points}) > 1 and any(len(point.errors) > 1 for point in points)
 
 
-def _only(groups: Sequence[Group]) -> Group:
-    if len(groups) != 1 or not any(point.errors for point in groups[0].points):
+def _only(studies: Sequence[Study]) -> Study:
+    if len(studies) != 1 or not any(point.errors for point in studies[0].points):
         msg = "the figure of minibatch sizes needs finished runs of one data set and model; name only those"
         raise InputError(msg)
-    return groups[0]
+    return studies[0]

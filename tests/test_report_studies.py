@@ -1,4 +1,4 @@
-"""How a report puts runs in order: groups, series, points, and which runs count."""
+"""How a report puts runs in order: studies, series, points, and which runs count."""
 
 import json
 from dataclasses import replace
@@ -9,37 +9,36 @@ from bigbatch.errors import InputError
 from bigbatch.recipe import Reference, Scaling, Warmup
 from bigbatch.runs.record import KeptMetrics, RunRecord, read_record
 from bigbatch.study.report.figures.curves import epoch_at, mean_curve, noise_curve
-from bigbatch.study.report.grouping.groups import group_runs
-from bigbatch.study.report.grouping.verdicts import judge
+from bigbatch.study.report.grouping.studies import judge, split_into_studies
 from bigbatch.study.report.page.tables import point_rows
 from bigbatch.study.report.page.words import headline, largest_matching, sentences
 from bigbatch.study.report.reading.condense import MOST_POINTS, condense
-from bigbatch.study.report.reading.reading import read_runs
+from bigbatch.study.report.reading.sources import read_runs
 from studies import REFERENCE, recipe_of, write_run, write_study
 
 
-def groups_of(folder):
-    return group_runs(read_runs([folder]).records)[0]
+def studies_of(folder):
+    return split_into_studies(read_runs([folder]).records)[0]
 
 
 def test_series_are_recipes_points_are_sizes_and_the_plain_recipe_comes_first(tmp_path):
-    (group,) = groups_of(write_study(tmp_path))
-    assert [(s.label, [p.minibatch_size for p in s.points]) for s in group.series] == [
+    (study,) = studies_of(write_study(tmp_path))
+    assert [(s.label, [p.minibatch_size for p in s.points]) for s in study.series] == [
         ("linear", [REFERENCE, 64, 256, 1024]),
         ("no warmup", [64]),
     ]
-    assert group.reference is group.series[0].points[0]
-    assert [seed for point in group.points for seed in map(len, [point.counted])] == [3, 3, 3, 3, 3]
+    assert study.reference is study.series[0].points[0]
+    assert [seed for point in study.points for seed in map(len, [point.counted])] == [3, 3, 3, 3, 3]
 
 
 def test_what_has_not_finished_is_in_no_mean_and_a_repeated_seed_counts_once(tmp_path):
     write_study(tmp_path)
     write_run(tmp_path / "linear-64-seed1-again", recipe_of(64, 1), 9.0, processes=1)
-    (group,) = groups_of(tmp_path)
-    point = group.series[0].points[1]
+    (study,) = studies_of(tmp_path)
+    point = study.series[0].points[1]
     assert sorted(point.errors) == pytest.approx([1.92, 2.02, 2.12])
     assert len(point.runs) == 5
-    text = " ".join(sentences(group, judge(group), []))
+    text = " ".join(sentences(study, judge(study), []))
     assert "2 of 18 runs have not finished (1 interrupted and 1 failed): shown, and in no mean." in text
     assert "1 finished runs repeat a seed" in text
 
@@ -47,13 +46,13 @@ def test_what_has_not_finished_is_in_no_mean_and_a_repeated_seed_counts_once(tmp
 def test_a_point_of_which_a_run_diverged_is_not_judged_for_the_others_are_the_lucky_ones(tmp_path):
     write_study(tmp_path)
     write_run(tmp_path / "nan", recipe_of(256, 5), None, status="failed", exit_code=3, error="the loss is NaN")
-    (group,) = group_runs([condense(run) for run in read_runs([tmp_path]).records])[0]
-    point = next(point for point in group.series[0].points if point.minibatch_size == 256)
-    findings = judge(group)
-    assert point.key not in findings.verdicts
-    row = next(row for row in point_rows(group, findings) if row["minibatch"] == "256")
+    (study,) = split_into_studies([condense(run) for run in read_runs([tmp_path]).records])[0]
+    point = next(point for point in study.series[0].points if point.minibatch_size == 256)
+    findings = judge(study)
+    assert point.configuration not in findings.verdicts
+    row = next(row for row in point_rows(study, findings) if row["minibatch"] == "256")
     assert (row["seeds"], row["verdict"]) == ("3 (+1)", "1 of 4 diverged")
-    assert "became NaN or infinite at 256 (1 of 4 runs)" in " ".join(sentences(group, findings, []))
+    assert "became NaN or infinite at 256 (1 of 4 runs)" in " ".join(sentences(study, findings, []))
 
 
 def test_names_places_and_seeds_of_parts_make_no_series(tmp_path):
@@ -63,9 +62,9 @@ def test_names_places_and_seeds_of_parts_make_no_series(tmp_path):
         write_run(tmp_path / str(seed), recipe_of(16, seed, **changes), 2.0)
     table = recipe_of(16, 0).to_dict() | {"seeds": {"order": 5}}  # of a later bigbatch: this one refuses it
     write_run(tmp_path / "later", recipe_of(16, 0), 2.5, recipe=table)
-    (group,) = groups_of(tmp_path)
-    assert [(series.label, len(series.points)) for series in group.series] == [("linear", 1)]
-    assert sorted(group.reference.errors) == [2.0, 2.0, 2.0, 2.5]
+    (study,) = studies_of(tmp_path)
+    assert [(series.label, len(series.points)) for series in study.series] == [("linear", 1)]
+    assert sorted(study.reference.errors) == [2.0, 2.0, 2.0, 2.5]
 
 
 def test_a_series_is_called_by_what_differs_from_the_plain_recipe(tmp_path):
@@ -79,28 +78,28 @@ def test_a_series_is_called_by_what_differs_from_the_plain_recipe(tmp_path):
         write_run(tmp_path / f"plain-{seed}", recipe_of(16, seed), 2.0)
     for name, change in changes.items():
         write_run(tmp_path / name, recipe_of(64, **change), 3.0)
-    (group,) = groups_of(tmp_path)
-    labels = {series.label for series in group.series[1:]}
+    (study,) = studies_of(tmp_path)
+    labels = {series.label for series in study.series[1:]}
     assert labels == {"rate not scaled, no warmup", "gamma 1 everywhere", "reference rate 0.07", "7 epochs"}
 
 
-def test_other_data_or_another_model_is_another_group_and_never_compared(tmp_path):
+def test_other_data_or_another_model_is_another_study_and_never_compared(tmp_path):
     write_study(tmp_path / "a")
     write_run(tmp_path / "data", recipe_of(64), 5.0, data_fingerprint="00" * 32)
     write_run(tmp_path / "model", recipe_of(64, model=replace(recipe_of(64).model, width=4)), 5.0)
     write_run(tmp_path / "unseen", recipe_of(64, 7), None, status="failed", data_fingerprint=None)
-    groups = groups_of(tmp_path)
-    assert [len(group.runs) for group in groups] == [17, 1, 1, 1]
-    assert len({group.title for group in groups}) == 4
-    assert "nothing can be compared" in headline(groups[1], judge(groups[1]))
-    assert judge(groups[1]).verdicts == {}
+    studies = studies_of(tmp_path)
+    assert [len(study.runs) for study in studies] == [17, 1, 1, 1]
+    assert len({study.title for study in studies}) == 4
+    assert "nothing can be compared" in headline(studies[1], judge(studies[1]))
+    assert judge(studies[1]).verdicts == {}
 
 
 def test_a_run_that_ended_before_it_saw_the_data_joins_its_only_kin(tmp_path):
     write_study(tmp_path)
     write_run(tmp_path / "early", recipe_of(64, 7), None, status="failed", data_fingerprint=None)
-    (group,) = groups_of(tmp_path)
-    assert len(group.runs) == 18
+    (study,) = studies_of(tmp_path)
+    assert len(study.runs) == 18
 
 
 def test_runs_without_a_minibatch_size_belong_nowhere_and_damaged_ones_are_named(tmp_path):
@@ -109,31 +108,31 @@ def test_runs_without_a_minibatch_size_belong_nowhere_and_damaged_ones_are_named
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "run.json").write_text("{")
     runs = read_runs([tmp_path, tmp_path / "odd"])
-    groups, unplaced = group_runs(runs.records)
+    studies, unplaced = split_into_studies(runs.records)
     assert [run.path.name for run in unplaced] == ["odd"]
-    assert sum(len(group.runs) for group in groups) == 17
+    assert sum(len(study.runs) for study in studies) == 17
     assert [bad.path for bad in runs.unreadable] == [str(tmp_path / "broken")]
 
 
 def test_the_verdict_in_words(tmp_path):
-    (group,) = groups_of(write_study(tmp_path))
-    findings = judge(group, margin=0.5)
-    assert headline(group, findings) == f"Minibatch 64 matches the reference of {REFERENCE}."
-    assert largest_matching(group, findings).minibatch_size == 64
-    text = " ".join(sentences(group, findings, []))
+    (study,) = studies_of(write_study(tmp_path))
+    findings = judge(study, margin=0.5)
+    assert headline(study, findings) == f"Minibatch 64 matches the reference of {REFERENCE}."
+    assert largest_matching(study, findings).minibatch_size == 64
+    text = " ".join(sentences(study, findings, []))
     assert "256 is worse by 0.90" in text
     assert "No warmup: 64 is worse by 1.50" in text
     assert "Elbow of the error: about" in text
     with pytest.raises(InputError, match="not above 0"):
-        judge(group, margin=-1.0)
+        judge(study, margin=-1.0)
 
 
 def test_a_size_that_matches_above_one_that_does_not_is_no_up_to(tmp_path):
     for seed, noise in enumerate((-0.1, 0.0, 0.1)):
         for size, error in {REFERENCE: 2.0, 64: 3.5, 256: 2.0}.items():
             write_run(tmp_path / f"{size}-seed{seed}", recipe_of(size, seed), error + noise)
-    (group,) = groups_of(tmp_path)
-    assert headline(group, judge(group, margin=0.5)) == "Minibatch 256 matches the reference of 16, but not all below."
+    (study,) = studies_of(tmp_path)
+    assert headline(study, judge(study, margin=0.5)) == "Minibatch 256 matches the reference of 16, but not all below."
 
 
 @pytest.mark.parametrize(("error", "told"), [(2.0, " Of the variants, no warmup matches at 256."), (3.5, "")])
@@ -144,8 +143,8 @@ def test_a_variant_that_matches_beyond_the_plain_recipe_is_in_the_headline(tmp_p
         for size in (64, 256):
             variant = recipe_of(size, seed, warmup=Warmup("none"))
             write_run(tmp_path / f"none-{size}-seed{seed}", variant, error + noise)
-    (group,) = groups_of(tmp_path)
-    assert headline(group, judge(group, margin=0.5)) == f"Minibatch 64 matches the reference of 16.{told}"
+    (study,) = studies_of(tmp_path)
+    assert headline(study, judge(study, margin=0.5)) == f"Minibatch 64 matches the reference of 16.{told}"
 
 
 def test_what_matches_above_a_size_that_does_not_makes_no_up_to_and_hides_no_variant(tmp_path):
@@ -153,8 +152,8 @@ def test_what_matches_above_a_size_that_does_not_makes_no_up_to_and_hides_no_var
         for size, error in {REFERENCE: 2.0, 64: 2.0, 256: 3.5, 1024: 2.0}.items():
             write_run(tmp_path / f"{size}-seed{seed}", recipe_of(size, seed), error + noise)
         write_run(tmp_path / f"none-{seed}", recipe_of(256, seed, warmup=Warmup("none")), 2.0 + noise)
-    (group,) = groups_of(tmp_path)
-    found = headline(group, judge(group, margin=0.5))
+    (study,) = studies_of(tmp_path)
+    found = headline(study, judge(study, margin=0.5))
     assert found == "Minibatch 64 matches the reference of 16. Of the variants, no warmup matches at 256."
 
 
@@ -162,18 +161,18 @@ def test_all_sizes_up_to_one_match_if_there_are_several(tmp_path):
     for seed, noise in enumerate((-0.1, 0.0, 0.1)):
         for size, error in {REFERENCE: 2.0, 64: 2.0, 256: 2.0, 1024: 4.0}.items():
             write_run(tmp_path / f"{size}-seed{seed}", recipe_of(size, seed), error + noise)
-    (group,) = groups_of(tmp_path)
-    assert headline(group, judge(group, margin=0.5)) == "Minibatches of up to 256 match the reference of 16."
+    (study,) = studies_of(tmp_path)
+    assert headline(study, judge(study, margin=0.5)) == "Minibatches of up to 256 match the reference of 16."
 
 
 def test_one_seed_of_the_reference_is_said_to_be_too_few(tmp_path):
     for size in (16, 64):
         write_run(tmp_path / str(size), recipe_of(size), 2.0)
-    (group,) = groups_of(tmp_path)
-    findings = judge(group)
+    (study,) = studies_of(tmp_path)
+    findings = judge(study)
     assert (findings.margin, findings.elbow) == (None, None)
     assert "cannot tell: at least 2 seeds are needed" in str(findings.verdicts["linear", 64])
-    assert "run more seeds, or state one" in " ".join(sentences(group, findings, []))
+    assert "run more seeds, or state one" in " ".join(sentences(study, findings, []))
 
 
 def record(iterations, epochs, **summary):
@@ -218,5 +217,5 @@ def test_curves_are_averaged_where_all_have_values(tmp_path):
 def test_an_error_that_is_no_percentage_is_no_result(tmp_path):
     for seed, error in enumerate((-1.0, 100.5, 1e20, 3.0)):
         write_run(tmp_path / str(seed), recipe_of(16, seed), 3.0, validation_error=error)
-    (group,) = groups_of(tmp_path)
-    assert group.reference.errors == [3.0]
+    (study,) = studies_of(tmp_path)
+    assert study.reference.errors == [3.0]

@@ -13,12 +13,11 @@ from bigbatch.printable import printable
 from bigbatch.runs.folder import LAST_EPOCHS, package_version
 from bigbatch.study.report import PAGE
 from bigbatch.study.report.figures.drawing import Drawing
-from bigbatch.study.report.grouping.groups import group_runs
-from bigbatch.study.report.grouping.verdicts import judge
+from bigbatch.study.report.grouping.studies import judge, split_into_studies
 from bigbatch.study.report.page.sections import Section, section_of
 from bigbatch.study.report.page.tables import justify, page_row
 from bigbatch.study.report.reading.last_epochs import error_in_words, judged_by_last
-from bigbatch.study.report.reading.results import Runs, results_to_json
+from bigbatch.study.report.reading.runs_file import Runs, results_to_json
 
 RESULTS: Final = "runs.json"
 NEEDED: Final = {"matplotlib": "plot", "jinja2": "plot", "scipy": "stats"}  # package: the extra that installs it
@@ -30,7 +29,7 @@ class Report:
     """A report, ready to be written.
 
     Attributes:
-        sections: what it says of each group.
+        sections: what it says of each study.
         files: the content of each file of its folder, by name.
     """
 
@@ -57,8 +56,8 @@ def make_report(runs: Runs, *, command: str, margin: float | None = None, last_e
     Raises:
         InputError: the margin is not above 0, or an extra is not installed.
     """
-    groups, unplaced = group_runs(judged_by_last(runs.records, last_epochs))
-    sections = [section_of(group, judge(group, margin), number=i) for i, group in enumerate(groups, 1)]
+    studies, unplaced = split_into_studies(judged_by_last(runs.records, last_epochs))
+    sections = [section_of(study, judge(study, margin), number=i) for i, study in enumerate(studies, 1)]
     page = _render(
         sections=sections,
         unplaced=[page_row(run, None) for run in unplaced],
