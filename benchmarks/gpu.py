@@ -52,12 +52,12 @@ def collective_hashes(device: torch.device) -> dict[str, str]:
         step = Step(model, torch.nn.CrossEntropyLoss(reduction="none"), optimizer, aggregation=options, **sizes)
         if name != "alone":
             step.communicator = Communicator(step.processes, step.worker_count, device, name.split(",")[0])
-        step.measures_noise = True
         generator = torch.Generator().manual_seed(1)
         for iteration in range(3):
             images = torch.randn(64, 3, 32, 32, generator=generator).to(device).split(8)
             labels = torch.randint(10, (64,), generator=generator).to(device).split(8)
-            step(zip(images, labels, strict=True), iteration=iteration)
+            step.backward(zip(images, labels, strict=True), iteration=iteration, measures_noise=True)
+            optimizer.step()
         step.close()
         assert step.aggregation is not None
         assert step.aggregation.norms is not None

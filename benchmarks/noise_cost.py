@@ -40,15 +40,14 @@ def measure(case: tuple[str, ...], machine: Machine, *, pairs: int) -> dict[str,
     recipe = with_settings(find_recipe(case[0]), list(case[1:]))
     training = build(recipe, machine, aggregation=AggregationOptions(), loader_workers=0)
     training.model.train()
-    steps = _steps(training)
+    steps = {is_measuring: _steps(training, is_measuring=is_measuring) for is_measuring in (True, False)}
     for _ in range(WARM):
-        next(steps)
+        next(steps[True])
     shares, plain = [], []
     for turn in range(pairs):
         spent = {}
         for is_measuring in (True, False) if turn % 2 else (False, True):
-            training.step.measures_noise = is_measuring
-            spent[is_measuring] = _time(steps, machine)
+            spent[is_measuring] = _time(steps[is_measuring], machine)
         shares.append(spent[True] / spent[False] - 1)
         plain.append(spent[False])
     training.step.close()
@@ -57,11 +56,10 @@ def measure(case: tuple[str, ...], machine: Machine, *, pairs: int) -> dict[str,
     return {"measured_step": share, "low": low, "high": high, "training": share / NOISE_EVERY, "seconds": median(plain)}
 
 
-def _steps(training: Training) -> Iterator[None]:
-    iterations = count()
+def _steps(training: Training, *, is_measuring: bool) -> Iterator[None]:
     for epoch in count():
         for minibatch in training.minibatches.epoch(epoch):
-            training.step.backward(minibatch, iteration=next(iterations))
+            training.step.backward(minibatch, measures_noise=is_measuring)
             training.step.look()
             training.optimizer.step()
             yield

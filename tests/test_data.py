@@ -335,6 +335,15 @@ def test_blocks_that_a_caller_leaves_do_not_slip_into_the_next_minibatch():
     assert [[int(b[1][0]) for b in part] for part in minibatches.epoch(0, first=2)] == every[2:]
 
 
+def test_all_epochs_in_one_loop_are_those_of_one_epoch_after_another_from_wherever_it_begins():
+    minibatches = Minibatches(Drawing(), minibatch_size=2, worker_minibatch_size=1)
+    one_by_one = [[batch[1].tolist() for batch in part] for epoch in range(3) for part in minibatches.epoch(epoch)]
+    assert len(one_by_one) == 9
+    for first in range(10):
+        rest = [[batch[1].tolist() for batch in part] for part in minibatches.epochs(3, first=first)]
+        assert rest == one_by_one[first:]
+
+
 def test_a_users_random_split_is_the_same_everywhere_and_other_randomness_is_refused(monkeypatch):
     def split(how):
         def make():

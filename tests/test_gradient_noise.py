@@ -34,9 +34,8 @@ def measure(x, *, n):
     model = Quadratic()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     step = Step(model, lambda losses, _: losses, optimizer, minibatch_size=len(x), worker_minibatch_size=n)
-    step.measures_noise = True
     batches = [(part, part) for part in torch.as_tensor(x, dtype=torch.float32).split(n)]
-    step.backward(batches, iteration=0)
+    step.backward(batches, measures_noise=True)
     return step.look().noise
 
 

@@ -33,3 +33,15 @@ def test_a_loop_of_ones_own_gives_the_same_bits_for_any_number_of_processes(grou
     for world_size in (2, 3, 7):
         group("library_loop.py", world_size, tmp_path / str(world_size))
     assert len({(tmp_path / name).read_text() for name in ("1", "2", "3", "7")}) == 1
+
+
+def test_the_loop_of_the_readme_gives_the_same_bits_and_result_for_any_number_of_processes(group, tmp_path: Path):
+    subprocess.run([sys.executable, PROGRAMS / "readme_loop.py", tmp_path / "1"], check=True)
+    for world_size in (2, 3):
+        group("readme_loop.py", world_size, tmp_path / str(world_size))
+    assert len({(tmp_path / name).read_text() for name in ("1", "2", "3")}) == 1
+
+
+def test_a_loop_that_fails_in_one_process_ends_in_all_of_them(group, tmp_path: Path):
+    group("readme_loop.py", 2, tmp_path / "never", "--fail")
+    assert not (tmp_path / "never").exists()

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigbatch.rules.learning_rate import LearningRate, linear_scaling, no_scaling, square_root_scaling
+from bigbatch.errors import InputError
+from bigbatch.rules.learning_rate import (
+    SCALING_RULES,
+    LearningRate,
+    linear_scaling,
+    no_scaling,
+    square_root_scaling,
+)
 
 RATES = st.floats(1e-4, 10)
 
@@ -51,3 +58,30 @@ def test_cosine_falls_from_the_base_after_warmup_to_almost_zero(warmup, total):
     assert values == sorted(values, reverse=True)
     assert 0 <= values[-1] <= 1 - math.cos(math.pi / len(values))
     assert replace(rate, schedule="constant")(total - 1) == 1.0
+
+
+@given(st.sampled_from([64, 256, 512, 8192]), st.sampled_from(["linear", "square-root", "none"]), st.integers(1, 200))
+def test_one_call_scales_warms_up_and_decays_as_the_parts_do(size, scaling, iterations_per_epoch):
+    """There is no warmup at or below the reference's size; a milestone is an epoch of the whole training."""
+    rate = LearningRate.scaled(
+        0.1,
+        reference=256,
+        minibatch_size=size,
+        epochs=90,
+        iterations_per_epoch=iterations_per_epoch,
+        warmup_epochs=5,
+        schedule="step",
+        milestones=(30, 60, 80),
+        scaling=scaling,
+    )
+    base = SCALING_RULES[scaling](0.1, minibatch_size=size, reference=256)
+    warmup = 5 * iterations_per_epoch if size > 256 else 0
+    drops = tuple(epoch * iterations_per_epoch for epoch in (30, 60, 80))
+    assert rate == LearningRate(0.1, base, "gradual", warmup, "step", drops, 0.1, 90 * iterations_per_epoch)
+
+
+@pytest.mark.parametrize("word", ["scaling", "warmup", "schedule"])
+def test_a_word_that_no_rule_has_is_refused(word):
+    sizes = {"reference": 256, "minibatch_size": 512, "epochs": 1, "iterations_per_epoch": 10}
+    with pytest.raises(InputError, match=f"{word} 'cosin' is unknown"):
+        LearningRate.scaled(0.1, **sizes, **{word: "cosin"})

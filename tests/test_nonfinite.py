@@ -77,10 +77,8 @@ def test_a_sum_that_only_overflows_is_no_fault_but_one_over_the_workers_is_nobod
 
 def test_what_a_process_asks_for_all_hear_of():
     step = made()
-    step.requested = {"stop", "save"}
-    step.backward(blocks(), iteration=0)
+    step.backward(blocks(), iteration=0, requests={"stop", "save"})
     assert step.look().requests == {"stop", "save"}
-    step.requested = set()
     step.backward(blocks(), iteration=1)
     assert step.look().requests == set()
 

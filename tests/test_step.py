@@ -3,6 +3,7 @@
 import copy
 import math
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from bigbatch.data.minibatches import Minibatches
 from bigbatch.errors import InputError
 from bigbatch.reduction.flat import FlatLayout
 from bigbatch.reduction.options import AggregationOptions
@@ -424,3 +426,77 @@ def test_a_size_that_is_refused_leaves_the_step_as_it_was():
     step.resize(12)
     assert (step.minibatch_size, step.worker_count, list(step.workers)) == (12, 3, [0, 1, 2])
     step(batches_of(4, inputs, targets), iteration=1)
+
+
+def test_the_step_counts_its_updates_and_a_count_of_ones_own_gives_the_same_bits():
+    inputs, targets = samples(8)
+
+    def weight(take):
+        model = small_model(dropout=0.5)
+        step = make_step(model, minibatch_size=8, n=4)
+        take(step, batches_of(4, inputs, targets))
+        return model[0].weight.detach()
+
+    def counted(step, minibatch):
+        for number in range(3):
+            assert step.iteration == number
+            step(minibatch)
+
+    def given_by_hand(step, minibatch):
+        for number in range(3):
+            step(minibatch, iteration=number)
+
+    def resumed(step, minibatch):
+        step(minibatch, iteration=0)
+        assert step.iteration == 1
+        step.backward(minibatch)  # which counts, too
+        step.optimizer.step()
+        step.iteration = 2
+        step(minibatch)
+
+    def without_a_count(step, minibatch):
+        for _ in range(3):
+            step(minibatch, iteration=0)
+
+    assert torch.equal(weight(counted), weight(given_by_hand))
+    assert torch.equal(weight(counted), weight(resumed))
+    assert not torch.equal(weight(counted), weight(without_a_count)), "the iteration keys dropout"
+
+
+def test_an_update_that_fails_is_not_counted():
+    step = make_step(small_model(), minibatch_size=8, n=4)
+    with pytest.raises(InputError, match="fewer batches"):
+        step(batches_of(4, *samples(4)))
+    assert step.iteration == 0
+
+
+def test_a_step_is_closed_once_and_then_refuses():
+    step, closed = make_step(small_model(), minibatch_size=8, n=4), []
+    with step:
+        step(batches_of(4, *samples(8)))
+        step.communicator = SimpleNamespace(close=lambda: closed.append("close"))
+    step.close()
+    assert closed == ["close"]
+    with pytest.raises(InputError, match="the step is closed; make a new Step"):
+        step(batches_of(4, *samples(8)))
+
+
+def test_a_step_that_an_error_leaves_does_not_wait_for_the_other_processes():
+    step = make_step(small_model(), minibatch_size=8, n=4)
+    step.communicator = SimpleNamespace(close=lambda: pytest.fail("would wait for a thread that waits for others"))
+    with pytest.raises(ZeroDivisionError), step:
+        raise ZeroDivisionError
+    assert not step.is_closed
+
+
+def test_the_sizes_and_the_seed_are_those_of_the_minibatches_unless_given():
+    model = small_model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    minibatches = Minibatches(range(40), minibatch_size=8, worker_minibatch_size=4, seed=3, augmentation_seed=5)
+    step = Step(model, LOSS, optimizer, minibatches)
+    assert (step.minibatch_size, step.worker_minibatch_size, step.seed) == (8, 4, 5)
+    step = Step(model, LOSS, optimizer, minibatches, worker_minibatch_size=2, seed=0)
+    assert (step.minibatch_size, step.worker_minibatch_size, step.seed) == (8, 2, 0)
+    assert Step(model, LOSS, optimizer, minibatch_size=8, worker_minibatch_size=4).seed == 0
+    with pytest.raises(InputError, match="Step needs the sizes: give it the Minibatches, or minibatch_size and"):
+        Step(model, LOSS, optimizer, minibatch_size=8)

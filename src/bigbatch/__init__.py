@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bigbatch.rules.sampling import Sampling
     from bigbatch.runs.folder import RunFolder
     from bigbatch.step.step import Step
+    from bigbatch.training.evaluation import evaluate
     from bigbatch.training.trainer import train
 
 __version__ = "0.1.0"
@@ -37,6 +38,7 @@ MODULE_OF: Final = {
     "Step": "step.step",
     "WeightAverage": "optim.weight_average",
     "correct_momentum": "optim",
+    "evaluate": "training.evaluation",
     "find_recipe": "recipe.presets",
     "joined": "processes.join",
     "linear_scaling": "rules.learning_rate",
@@ -59,6 +61,7 @@ __all__ = [
     "Step",
     "WeightAverage",
     "correct_momentum",
+    "evaluate",
     "find_recipe",
     "joined",
     "linear_scaling",

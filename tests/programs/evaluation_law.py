@@ -21,7 +21,7 @@ class Recording(InMemoryImages):
         return super().read_batch(indices, key)
 
 
-with joined() as machine:
+with joined():
     generator = np.random.default_rng(0)
     for num_samples in (1, EVALUATION_BATCH_SIZE - 1, EVALUATION_BATCH_SIZE, 3 * EVALUATION_BATCH_SIZE + 1, 1234):
         images = generator.integers(0, 256, (num_samples, 1, 4, 4), dtype=np.uint8)
@@ -30,10 +30,10 @@ with joined() as machine:
         model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 3))
         dataset = Recording(images, labels, mean=(0.5,), std=(0.25,))
         dataset.counts = np.zeros(num_samples, np.int64)
-        alone = evaluate(model, dataset, processes=Processes(), device=machine.device)
+        alone = evaluate(model, dataset, processes=Processes())
         assert dataset.counts.tolist() == [1] * num_samples
         dataset.counts[:] = 0
-        together = evaluate(model, dataset, processes=machine.processes, device=machine.device)
+        together = evaluate(model, dataset)
         assert together == alone
         counts = torch.from_numpy(dataset.counts)
         torch.distributed.all_reduce(counts)

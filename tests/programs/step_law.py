@@ -44,7 +44,6 @@ def weights(processes, options, *, k, growth=2):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-2)
     sizes = {"minibatch_size": 4 * k, "worker_minibatch_size": 4}
     step = Step(model, nn.CrossEntropyLoss(reduction="none"), optimizer, aggregation=options, **sizes)
-    step.measures_noise = True
     if processes.world_size == 1:  # the reference: this process alone runs all workers
         step.close()
         step.processes, step.communicator = processes, None
@@ -57,7 +56,8 @@ def weights(processes, options, *, k, growth=2):
         inputs = torch.randn(size, 6, generator=generator)
         targets = torch.randint(3, (size,), generator=generator)
         batches = [(inputs[4 * j : 4 * j + 4], targets[4 * j : 4 * j + 4]) for j in step.workers]
-        loss = step(batches, iteration=iteration)
+        loss = step.backward(batches, iteration=iteration, measures_noise=True)
+        optimizer.step()
         norms += [] if step.aggregation.norms is None else [step.aggregation.norms]
     step.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "bigbatch-communication"]

@@ -71,6 +71,11 @@ class MapDataset:
         return default_collate(samples)
 
 
+def as_batch_dataset(dataset: BatchDataset | Sequence[Any]) -> BatchDataset:
+    """Return a dataset that is read batch by batch: itself, or a `MapDataset` of its samples."""
+    return dataset if hasattr(dataset, "read_batch") else MapDataset(dataset)
+
+
 def sample_fingerprint(*datasets: MapDataset) -> str:
     """Return the SHA-256 over each dataset's length and up to 16 of its samples, evenly spread.
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from bigbatch.data.dataset import Batch, BatchDataset, MapDataset
+from bigbatch.data.dataset import Batch, BatchDataset, as_batch_dataset
 from bigbatch.data.loading import load_batches
 from bigbatch.processes.group import Processes
 from bigbatch.rules.sampling import Sampling, process_workers
@@ -47,7 +47,7 @@ class Minibatches:
         loader_workers: int = 0,
         group: dist.ProcessGroup | None = None,
     ) -> None:
-        self.dataset: BatchDataset = dataset if hasattr(dataset, "read_batch") else MapDataset(dataset)
+        self.dataset = as_batch_dataset(dataset)
         self.sampling = Sampling(len(dataset), minibatch_size, worker_minibatch_size, seed)
         self.augmentation_seed = seed if augmentation_seed is None else augmentation_seed
         self.device = torch.device(device)
@@ -59,6 +59,31 @@ class Minibatches:
     def __len__(self) -> int:
         """Return the number of iterations in an epoch."""
         return self.sampling.iterations_per_epoch
+
+    @property
+    def minibatch_size(self) -> int:
+        """Samples per update, over all workers (kn)."""
+        return self.sampling.minibatch_size
+
+    @property
+    def worker_minibatch_size(self) -> int:
+        """Samples of one worker (n)."""
+        return self.sampling.worker_minibatch_size
+
+    def epochs(self, count: int, *, first: int = 0) -> Iterator[Iterator[Batch]]:
+        """Yield this process's part of every minibatch of a training, epoch after epoch.
+
+        Args:
+            count: epochs of the whole training.
+            first: the iteration to begin with, counted from 0 over all epochs; to resume, `step.iteration`.
+
+        >>> minibatches = Minibatches(list(range(10)), minibatch_size=4, worker_minibatch_size=2)
+        >>> len(list(minibatches.epochs(3))), len(list(minibatches.epochs(3, first=4)))
+        (6, 2)
+        """
+        begun, offset = divmod(first, len(self))
+        for epoch in range(begun, count):
+            yield from self.epoch(epoch, first=offset if epoch == begun else 0)
 
     def epoch(self, epoch: int, *, first: int = 0) -> Iterator[Iterator[Batch]]:
         """Yield this process's part of every minibatch of the epoch, from its iteration `first` on.

@@ -28,7 +28,7 @@ from bigbatch.recipe.sections.optimizer import ADAM_LIKE, BY_SQUARE_ROOT, LAYERW
 from bigbatch.recipe.sections.scaling import KEEP, SQUARE_ROOT
 from bigbatch.recipe.sections.seeds import MAX_SEED
 from bigbatch.rules.adascale import ADASCALE
-from bigbatch.rules.learning_rate import SCALING_RULES, LearningRate
+from bigbatch.rules.learning_rate import SCALING_RULES, LearningRate, warmup_needed
 from bigbatch.rules.optimizer_scaling import scale_average_decay
 from bigbatch.rules.sampling import Sampling, check_minibatch_size
 from bigbatch.user_code import is_user_code
@@ -167,8 +167,13 @@ class Recipe:
     @property
     def warmup_epochs(self) -> float:
         """Epochs of warmup; none unless the minibatch starts larger than the reference (section 2.2)."""
-        scaled_up = self.initial_minibatch_size > self.reference.minibatch_size and not self.is_adascale
-        return self.warmup.epochs if scaled_up and self.warmup.kind != "none" else 0.0
+        return warmup_needed(
+            self.warmup.epochs,
+            minibatch_size=self.initial_minibatch_size,
+            reference=self.reference.minibatch_size,
+            warmup=self.warmup.kind,
+            scaling=self.scaling.rule,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return every field, sections as dictionaries."""
@@ -181,15 +186,18 @@ class Recipe:
 
     def learning_rate(self, iterations_per_epoch: int) -> LearningRate:
         """Return the rate of every iteration, given the number of iterations in an epoch."""
-        return LearningRate(
-            reference=self.reference.learning_rate,
-            base=self.base_learning_rate,
+        return LearningRate.scaled(
+            self.reference.learning_rate,
+            reference=self.reference.minibatch_size,
+            minibatch_size=self.initial_minibatch_size,
+            epochs=self.epochs,
+            iterations_per_epoch=iterations_per_epoch,
+            warmup_epochs=self.warmup.epochs,
             warmup=self.warmup.kind,
-            warmup_iterations=round(self.warmup_epochs * iterations_per_epoch),
             schedule=self.schedule.kind,
-            milestone_iterations=tuple(round(epoch * iterations_per_epoch) for epoch in self.schedule.milestones),
+            milestones=self.schedule.milestones,
             factor=self.schedule.factor,
-            total_iterations=self.epochs * iterations_per_epoch,
+            scaling=self.scaling.rule,
         )
 
 

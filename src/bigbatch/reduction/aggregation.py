@@ -35,8 +35,8 @@ class Aggregation:
         is_compressed: send gradients as bfloat16; for the native sum only.
 
     Attributes:
-        measures_norms: whether the next minibatch's norms are to be taken; it needs at least two workers.
-        norms: the sum of the workers' squared norms, and the squared norm of their gradients' sum, after `finish`.
+        norms: None unless they are measured; otherwise, after `finish`, the sum of the workers' squared norms, and the
+            squared norm of their gradients' sum.
     """
 
     def __init__(
@@ -59,7 +59,6 @@ class Aggregation:
         self.gradient_run: list[Node[Flat]] = []
         self.statistics_run: list[Node[Flat]] = []
         self.buckets: list[Tensor] = []  # those of this step, when torch keeps the gradients in them
-        self.measures_norms = False
         self.worker_norms = WorkerNorms(
             self.parameters, worker_count=worker_count, workers=workers, communicator=communicator
         )
@@ -73,6 +72,17 @@ class Aggregation:
         """Return what the worker's forward pass is to call: the model, or for the last worker its DDP replica."""
         return self.overlap.replica if self.overlap and worker == self.workers[-1] else self.model
 
+    def begin(self, *, measures_norms: bool = False) -> None:
+        """Begin the sums of a minibatch.
+
+        Args:
+            measures_norms: whether to take the norms, which needs at least two workers.
+        """
+        self.gradients.clear()  # what a step that failed may have left
+        self.statistics.clear()
+        self.buckets.clear()
+        self.measuring = self.worker_norms if measures_norms and self.worker_count > 1 else None
+
     def backward(self, worker: int, loss: Tensor, statistics: Sequence[Tensor]) -> None:
         """Go backward from a worker's loss, and add its gradients and statistics to the sum.
 
@@ -81,12 +91,7 @@ class Aggregation:
             loss: of its samples, a scalar.
             statistics: what it brings besides.
         """
-        is_first, is_last = worker == self.workers[0], worker == self.workers[-1]
-        if is_first:
-            self.gradients.clear()  # what a step that failed may have left
-            self.statistics.clear()
-            self.buckets.clear()
-            self.measuring = self.worker_norms if self.measures_norms and self.worker_count > 1 else None
+        is_last = worker == self.workers[-1]
         for parameter in self.parameters:
             parameter.grad = None
         if self.measuring:
@@ -110,7 +115,7 @@ class Aggregation:
     def finish(self) -> list[Tensor]:
         """Set every parameter's gradient to the sum, and return the sums of the statistics.
 
-        They are valid until the next call of `backward`.
+        They are valid until the next call of `begin`.
 
         Raises:
             PeerLostError: a process ended, or did not answer in time.

@@ -1,10 +1,11 @@
 """The learning rate: scaling rules, warmup and schedules, as pure functions (arXiv 1706.02677, sections 2 and 5.1)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
+from bigbatch.errors import InputError, nearest
 from bigbatch.rules.adascale import ADASCALE
 
 ScalingRule = Callable[..., float]
@@ -97,6 +98,59 @@ class LearningRate:
     factor: float
     total_iterations: int
 
+    @classmethod
+    def scaled(  # noqa: PLR0913 - each is a choice of the recipe
+        cls,
+        learning_rate: float,
+        *,
+        reference: int,
+        minibatch_size: int,
+        epochs: int,
+        iterations_per_epoch: int,
+        warmup_epochs: float = 5.0,
+        warmup: str = "gradual",
+        schedule: str = "cosine",
+        milestones: tuple[float, ...] = (),
+        factor: float = 0.1,
+        scaling: str = "linear",
+    ) -> Self:
+        """Scale a rate that is trusted at a small minibatch: the whole rule of arXiv 1706.02677 in one call.
+
+        Args:
+            learning_rate: the reference rate, trusted at `reference`.
+            reference: the minibatch size that it belongs to.
+            minibatch_size: samples per update, over all workers (kn).
+            epochs: of the whole training.
+            iterations_per_epoch: updates of an epoch, `len(minibatches)`.
+            warmup_epochs: epochs until the scaled rate is reached. There are none unless the minibatch is larger than
+                the reference.
+            warmup: "gradual", "constant" or "none".
+            schedule: "cosine", "step" or "constant".
+            milestones: of the step schedule, in epochs.
+            factor: what each milestone multiplies the rate by.
+            scaling: "linear", "square-root" or "none".
+
+        Raises:
+            InputError: an unknown word.
+
+        >>> rate = LearningRate.scaled(0.1, reference=256, minibatch_size=8192, epochs=90, iterations_per_epoch=156)
+        >>> [round(rate(iteration), 4) for iteration in (0, 390, 780, 14039)]
+        [0.1, 1.65, 3.2, 0.0]
+        """
+        _check_words(scaling=(scaling, SCALING_RULES), warmup=(warmup, WARMUPS), schedule=(schedule, SCHEDULES))
+        sizes = {"minibatch_size": minibatch_size, "reference": reference}
+        needed = warmup_needed(warmup_epochs, warmup=warmup, scaling=scaling, **sizes)
+        return cls(
+            reference=learning_rate,
+            base=SCALING_RULES[scaling](learning_rate, **sizes),
+            warmup=warmup,
+            warmup_iterations=round(needed * iterations_per_epoch),
+            schedule=schedule,
+            milestone_iterations=tuple(round(epoch * iterations_per_epoch) for epoch in milestones),
+            factor=factor,
+            total_iterations=epochs * iterations_per_epoch,
+        )
+
     def __call__(self, iteration: float) -> float:
         """Return the rate of the update number `iteration`, counted from 0; it may lie between two of them."""
         if iteration < self.warmup_iterations:
@@ -113,6 +167,27 @@ class LearningRate:
         if self.warmup == "constant":
             return self.reference
         return gradual_warmup(iteration, start=self.reference, end=self.base, num_iterations=self.warmup_iterations)
+
+
+def warmup_needed(
+    epochs: float, *, minibatch_size: int, reference: int, warmup: str = "gradual", scaling: str = "linear"
+) -> float:
+    """Return the epochs of warmup: none unless the minibatch is larger than the reference (section 2.2).
+
+    AdaScale needs none either: its gain begins at 1 by itself.
+
+    >>> warmup_needed(5.0, minibatch_size=8192, reference=256), warmup_needed(5.0, minibatch_size=256, reference=256)
+    (5.0, 0.0)
+    """
+    is_needed = minibatch_size > reference and scaling != ADASCALE and warmup != "none"
+    return epochs if is_needed else 0.0
+
+
+def _check_words(**choices: tuple[str, Collection[str]]) -> None:
+    for name, (word, known) in choices.items():
+        if word not in known:
+            msg = f"{name} '{word}' is unknown; {nearest(word, [*known])}"
+            raise InputError(msg)
 
 
 def gradual_warmup(iteration: float, *, start: float, end: float, num_iterations: int) -> float:

@@ -2,9 +2,10 @@
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
 
 import torch
 import torch.distributed as dist
@@ -27,7 +28,6 @@ from bigbatch.step.preconditions import LossFunction, check_choices, check_loss,
 from bigbatch.step.running_state import RunningState
 from bigbatch.step.worker_pass import forward_precision, in_full_precision, seed_worker
 
-HALF: Final = (torch.float16, torch.bfloat16)
 REQUESTS: Final = ("stop", "save", "give up")
 
 
@@ -36,7 +36,7 @@ class StepOutcome:
     """What all processes know of a step.
 
     Attributes:
-        requests: what any of them has asked for, of `REQUESTS`.
+        requests: what any of them has asked for with this step, of `REQUESTS`.
         is_finite: whether loss, gradients and running statistics are.
         noise: of the gradient, estimated from this minibatch; None with a single worker, or if it is not measured.
     """
@@ -44,6 +44,25 @@ class StepOutcome:
     requests: frozenset[str]
     is_finite: bool
     noise: GradientNoise | None = None
+
+
+class Sizes(Protocol):
+    """What a step needs to know of the minibatches that it will be given, such as `bigbatch.Minibatches`."""
+
+    @property
+    def minibatch_size(self) -> int:
+        """Samples per update, over all workers (kn)."""
+        ...
+
+    @property
+    def worker_minibatch_size(self) -> int:
+        """Samples of one worker (n)."""
+        ...
+
+    @property
+    def augmentation_seed(self) -> int:
+        """The seed of what is random in a worker."""
+        ...
 
 
 class Step:
@@ -55,7 +74,8 @@ class Step:
     processes; the running statistics then become the mean over the workers (arXiv 1706.02677, sections 2.3 and 3).
 
     All processes start from the weights of rank 0. Make it within `bigbatch.joined()`, or after a
-    `torch.distributed.init_process_group` of your own.
+    `torch.distributed.init_process_group` of your own. `with Step(...) as step:` closes it at the end. After an error
+    it is left open: closing waits for the other processes, and those may have failed.
 
     Args:
         model: on its device, in the mode (`train()`) that you leave it in. A parameter that no worker used has a zero
@@ -63,31 +83,33 @@ class Step:
         loss_function: maps (model output, targets) to one loss a sample (reduction="none"; any shape, summed), or to
             their sum. A mean is refused: it cannot be divided by the minibatch size.
         optimizer: any of torch's or your own that does not absorb the rate (see `momentum_correction`).
+        minibatches: what the minibatches come from; it gives both sizes and the seed, unless they are given here.
         minibatch_size: samples per update, over all workers (kn).
         worker_minibatch_size: samples of one worker (n).
-        seed: keys the randomness of the workers, such as dropout.
+        seed: keys the randomness of the workers, such as dropout; 0 without `minibatches`.
         aggregation: how gradients are summed over the processes; the bits do not depend on it, but for "native".
         momentum_correction: correct an optimizer that absorbs the rate, instead of refusing it.
         precision: "float32", or "bfloat16" to run the forward pass under autocast.
         group: torch's process group; None for the default one, or this process alone if there is none.
 
     Attributes:
+        iteration: the number of the next update, counted from 0. Every step adds 1. To resume, set it to the number
+            of updates that were taken before.
         workers: those of this process.
-        requested: what this process asks all others for with its next step, of `REQUESTS`; `look` tells.
-        measures_noise: whether `look` is to tell of the gradient's noise after the next steps; off at first, the same
-            on every process.
         compute_seconds: that this process has spent on its workers, reading their samples included.
         wait_seconds: that it has waited after that for the sums.
 
     Raises:
-        InputError: sizes that do not divide, more processes than workers, an optimizer that absorbs the rate, or
-            processes that were given different things.
+        InputError: sizes that are missing or do not divide, more processes than workers, an optimizer that absorbs the
+            rate, or processes that were given different things.
 
     >>> model = nn.Linear(3, 2)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     >>> step = Step(model, nn.CrossEntropyLoss(reduction="none"), optimizer, minibatch_size=8, worker_minibatch_size=4)
     >>> minibatch = [(torch.zeros(4, 3), torch.zeros(4, dtype=torch.long)) for worker in step.workers]
-    >>> loss = step(minibatch, iteration=0)
+    >>> loss = step(minibatch)
+    >>> step.iteration
+    1
     """
 
     def __init__(  # noqa: PLR0913 - each is a part of the recipe
@@ -95,19 +117,28 @@ class Step:
         model: nn.Module,
         loss_function: LossFunction,
         optimizer: torch.optim.Optimizer,
+        minibatches: Sizes | None = None,
         *,
-        minibatch_size: int,
-        worker_minibatch_size: int,
-        seed: int = 0,
+        minibatch_size: int | None = None,
+        worker_minibatch_size: int | None = None,
+        seed: int | None = None,
         aggregation: AggregationOptions | None = None,
         momentum_correction: bool = False,
         precision: str = "float32",
         group: dist.ProcessGroup | None = None,
     ) -> None:
+        if minibatches is not None:
+            minibatch_size = minibatches.minibatch_size if minibatch_size is None else minibatch_size
+            if worker_minibatch_size is None:
+                worker_minibatch_size = minibatches.worker_minibatch_size
+            seed = minibatches.augmentation_seed if seed is None else seed
+        if minibatch_size is None or worker_minibatch_size is None:
+            msg = "Step needs the sizes: give it the Minibatches, or minibatch_size and worker_minibatch_size"
+            raise InputError(msg)
         check_minibatch_size(minibatch_size, worker_minibatch_size)
         self.model, self.loss_function, self.optimizer = model, loss_function, optimizer
-        self.minibatch_size, self.worker_minibatch_size, self.seed = minibatch_size, worker_minibatch_size, seed
-        self.precision = precision
+        self.minibatch_size, self.worker_minibatch_size, self.seed = minibatch_size, worker_minibatch_size, seed or 0
+        self.precision, self.iteration = precision, 0
         correct_momentum(optimizer, is_requested=momentum_correction)
         self.processes = Processes.current(group)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -116,10 +147,9 @@ class Step:
             raise InputError(msg)
         self.device = self.parameters[0].device
         self.options = aggregation or AggregationOptions()
-        self.requested: set[str] = set()
-        self.measures_noise = False
         self.no_requests = torch.zeros(len(REQUESTS), device=self.device)
         self.compute_seconds = self.wait_seconds = 0.0
+        self.is_closed = False
         self.is_summing = False  # from the last worker's forward pass until all has arrived
         # Both are made with the first minibatch, which shows what a forward pass changes.
         self.aggregation: Aggregation | None = None
@@ -131,12 +161,22 @@ class Step:
         broadcast_model(model, self.processes)
         self._divide(minibatch_size)
 
-    def __call__(self, minibatch: Iterable[tuple[Any, Any]], *, iteration: int) -> Tensor:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+
+    def __call__(self, minibatch: Iterable[tuple[Any, Any]], *, iteration: int | None = None) -> Tensor:
         """Take the step: `backward`, then the optimizer's update.
 
         Args:
             minibatch: this process's part, one (inputs, targets) for each of `workers`, in their order.
-            iteration: the number of the update, counted from 0; keys the randomness.
+            iteration: the number of the update, counted from 0, which keys the randomness; by default
+                `self.iteration`. The next update then has the next number.
 
         Returns:
             The mean loss over the whole minibatch, a scalar on the model's device.
@@ -150,19 +190,42 @@ class Step:
         self.optimizer.step()
         return loss
 
-    def backward(self, minibatch: Iterable[tuple[Any, Any]], *, iteration: int) -> Tensor:
+    def backward(
+        self,
+        minibatch: Iterable[tuple[Any, Any]],
+        *,
+        iteration: int | None = None,
+        requests: Collection[str] = (),
+        measures_noise: bool = False,
+    ) -> Tensor:
         """Set every parameter's gradient, and the running statistics, to those of the whole minibatch.
 
-        For loops that do more before the update, such as clipping; arguments, result and errors as `__call__`.
+        For loops that do more before the update, such as clipping. `look` tells what came of it.
+
+        Args:
+            minibatch: as for `__call__`, as are `iteration`, the result and the errors.
+            iteration: the number of the update.
+            requests: what this process asks of all processes, of `REQUESTS`.
+            measures_noise: whether to measure the gradient's noise; the same on every process.
         """
+        if self.is_closed:
+            msg = "the step is closed; make a new Step"
+            raise InputError(msg)
         if self.is_summing:
             msg = "a step failed after its sums had begun, and other processes may wait for the rest; make a new Step"
             raise InputError(msg)
         start = time.perf_counter()
+        iteration = self.iteration if iteration is None else iteration
         versions = self._parameter_versions()
         batches = iter(minibatch)
         for worker in self.workers:
-            self._add_worker(worker, next(batches, None), iteration)
+            batch = next(batches, None)
+            if batch is None:
+                raise InputError(self._wrong_number("fewer"))
+            self._check_batch(batch[0])
+            if worker == self.workers.start:
+                self._begin(batch, measures_noise=measures_noise)
+            self._add_worker(worker, batch, iteration, requests if worker == self.workers.start else ())
         if next(batches, None) is not None:
             raise InputError(self._wrong_number("more"))
         if self._parameter_versions() != versions:
@@ -170,7 +233,9 @@ class Step:
             raise InputError(msg)
         # Every process leaves the step with its generators in the same state, whichever workers it ran.
         seed_generators(random_key("after the step", self.seed, iteration), self.device)
-        return self._finish(start)
+        self._finish(start)
+        self.iteration = iteration + 1
+        return self.loss
 
     def look(self) -> StepOutcome:
         """Return what came of the last `backward`, the same on every process; on a GPU, wait for it."""
@@ -223,9 +288,10 @@ class Step:
         return self.communicator.describe() if self.communicator else {"algorithm": self.options.all_reduce}
 
     def close(self) -> None:
-        """End the thread and the group that the processes talk over; the last call, on all of them."""
-        if self.communicator:
+        """End the thread and the group that the processes talk over. All processes call it, between two steps."""
+        if self.communicator and not self.is_closed:
             self.communicator.close()
+        self.is_closed = True
 
     def _divide(self, minibatch_size: int) -> None:
         """Divide the minibatch among the processes, and prepare them to sum over it."""
@@ -237,25 +303,27 @@ class Step:
             if world_size > 1
             else None
         )
+        self.is_closed = False
 
-    def _add_worker(self, worker: int, batch: tuple[Any, Any] | None, iteration: int) -> None:
+    def _begin(self, batch: tuple[Any, Any], *, measures_noise: bool) -> None:
+        """Remember where the step starts, and prepare the sums."""
+        state, aggregation = self._prepare(*batch)
+        state.begin()
+        aggregation.begin(measures_norms=measures_noise)
+
+    def _add_worker(self, worker: int, batch: tuple[Any, Any], iteration: int, requests: Collection[str]) -> None:
         """Run one worker, and add its leaf to the sum."""
-        if batch is None:
-            raise InputError(self._wrong_number("fewer"))
+        assert self.aggregation is not None
+        assert self.state is not None
         inputs, targets = batch
-        self._check_batch(inputs)
-        state, aggregation = self._prepare(inputs, targets)
-        if worker == self.workers.start:
-            state.begin()
-            aggregation.measures_norms = self.measures_noise
-        state.restore()
+        self.state.restore()
         seed_worker(self.seed, iteration, worker, self.device)
         self.is_summing = self.communicator is not None and worker == self.workers[-1]
-        loss = self.worker_loss(aggregation.module_for(worker), inputs, targets)
-        requests = self.no_requests
-        if worker == self.workers.start and self.requested:
-            requests = requests.new_tensor([name in self.requested for name in REQUESTS])
-        aggregation.backward(worker, loss, [*state.changes(), loss.detach(), requests])
+        loss = self.worker_loss(self.aggregation.module_for(worker), inputs, targets)
+        asked = self.no_requests
+        if requests:
+            asked = asked.new_tensor([name in requests for name in REQUESTS])
+        self.aggregation.backward(worker, loss, [*self.state.changes(), loss.detach(), asked])
 
     def _prepare(self, inputs: Any, targets: Any) -> tuple[RunningState, Aggregation]:  # noqa: ANN401 - any batch
         """With the first batch, check the loss, find the running statistics, and lay out the leaves."""
@@ -293,7 +361,8 @@ class Step:
             losses = self.loss_function(module(inputs), targets)
         return in_full_precision(losses).sum() / self.minibatch_size
 
-    def _finish(self, start: float) -> Tensor:
+    def _finish(self, start: float) -> None:
+        """Wait for the sums, and put them where they belong."""
         assert self.aggregation is not None
         assert self.state is not None
         *changes, loss, self.asked = self.aggregation.finish()
@@ -302,7 +371,6 @@ class Step:
         self.is_summing = False
         self.state.finish(changes, self.worker_count)
         self.loss = loss.clone()
-        return self.loss
 
     def _facts(self) -> dict[str, list[str]]:
         """Return what all processes must be given alike."""

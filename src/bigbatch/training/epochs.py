@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -83,9 +83,8 @@ def run_minibatches(training: Training, recorder: Recorder, signals: StopSignals
     for minibatch in training.minibatches.epoch(place.epoch, first=place.epoch_iteration):
         if course.is_epoch_over or limit.is_reached(place):
             return
-        ask_others(training, recorder, signals)
         try:
-            update, requests = take_step(training, recorder, minibatch)
+            update, requests = take_step(training, recorder, minibatch, requests=requests_to_all(recorder, signals))
         except NonFiniteError:
             record_updates(training, recorder, updates)
             raise
@@ -106,15 +105,18 @@ def run_minibatches(training: Training, recorder: Recorder, signals: StopSignals
             return
 
 
-def take_step(training: Training, recorder: Recorder, minibatch: Iterable[Any]) -> tuple[Update, frozenset[str]]:
+def take_step(
+    training: Training, recorder: Recorder, minibatch: Iterable[Any], *, requests: Collection[str]
+) -> tuple[Update, frozenset[str]]:
     """Take the step of a minibatch; return what to record of it, and what any process has asked for.
 
     Raises:
         NonFiniteError: the loss or a gradient is not finite, and that is not to be skipped.
     """
     course, iteration = training.course, training.iteration
-    training.step.measures_noise = course.measures_noise
-    loss = training.step.backward(minibatch, iteration=iteration)
+    loss = training.step.backward(
+        minibatch, iteration=iteration, requests=requests, measures_noise=course.measures_noise
+    )
     outcome = training.step.look()
     course.observe(outcome.noise)  # before the rate is asked for, which may follow from it
     rate = course.learning_rate
@@ -147,11 +149,11 @@ def describe_update(course: Course, rate: float, outcome: StepOutcome) -> dict[s
     return values
 
 
-def ask_others(training: Training, recorder: Recorder, signals: StopSignals) -> None:
-    """Let all processes know with the next step what this one needs."""
+def requests_to_all(recorder: Recorder, signals: StopSignals) -> frozenset[str]:
+    """Return what this process needs of all others; they learn it with the next step."""
     gives_up = recorder.has_given_up
     requests = {"stop": signals.received or gives_up, "save": recorder.is_late, "give up": gives_up}
-    training.step.requested = {name for name, is_needed in requests.items() if is_needed}
+    return frozenset(name for name, is_needed in requests.items() if is_needed)
 
 
 def meet_nonfinite(training: Training, recorder: Recorder) -> None:
@@ -253,7 +255,6 @@ def evaluate_training(training: Training) -> float:
             training.model,
             training.data.validation,
             processes=training.machine.processes,
-            device=training.machine.device,
             precision=training.recipe.precision,
             loader_workers=training.loader_workers,
         ).error

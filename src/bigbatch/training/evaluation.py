@@ -1,14 +1,16 @@
 """The error on a data set: every sample counted exactly once, for any number of processes."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from bigbatch.data.dataset import BatchDataset
+from bigbatch.data.dataset import BatchDataset, as_batch_dataset
 from bigbatch.data.loading import load_batches
 from bigbatch.processes.group import Processes
 from bigbatch.reduction.lost_peer import communicating
@@ -20,7 +22,7 @@ EVALUATION_BATCH_SIZE: Final = 250
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model does on a data set.
+    """How well a model does on a data set.
 
     Attributes:
         num_samples: how many were evaluated: all.
@@ -41,27 +43,37 @@ class Evaluation:
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
-    dataset: BatchDataset,
+    dataset: BatchDataset | Sequence[Any],
     *,
-    processes: Processes,
-    device: torch.device,
+    processes: Processes | None = None,
     precision: str = "float32",
     loader_workers: int = 0,
 ) -> Evaluation:
     """Measure top-1 error and cross-entropy, whatever loss the model was trained with.
 
-    The samples are cut into fixed batches, whatever the number of processes; each batch is evaluated by one process,
-    and every process adds up the batches' results in their order. So the result has the same bits everywhere.
+    All processes call it together, and all get the same result. The samples are cut into fixed batches, whatever the
+    number of processes. One process evaluates each batch, and every process adds up the results in the same order. So
+    the result has the same bits for any number of processes.
 
     Args:
-        model: maps inputs to logits (n, num_classes); put into evaluation mode.
-        dataset: its batches are (inputs, labels).
-        processes: who takes part.
-        device: where the model is.
-        precision: "float32", or "bfloat16" for autocast.
-        loader_workers: processes that read ahead.
+        model: maps inputs to logits, shape (n, num_classes). It runs in evaluation mode, and then has its own mode
+            again.
+        dataset: anything with `len()` and `[index]`, or a `BatchDataset`; its samples are (input, label).
+        processes: who takes part; by default all that have joined (`bigbatch.joined`), or this process alone.
+        precision: "float32", or "bfloat16" to run the forward pass under autocast.
+        loader_workers: processes that read ahead; 0 reads in the process itself.
+
+    Raises:
+        InputError: a sample cannot be read.
+        PeerLostError: another process ended, or did not answer in time.
+
+    >>> model = nn.Linear(2, 3)
+    >>> evaluate(model, [(torch.zeros(2), 0)] * 10).num_samples
+    10
     """
-    model.eval()
+    dataset = as_batch_dataset(dataset)
+    processes = processes or Processes.current()
+    device = next(model.parameters()).device
     starts = range(0, len(dataset), EVALUATION_BATCH_SIZE)
     mine = range(processes.rank, len(starts), processes.world_size)
     stops = [min(start + EVALUATION_BATCH_SIZE, len(dataset)) for start in starts]
@@ -69,15 +81,28 @@ def evaluate(
     # Of each batch its correct samples, and its summed loss.
     results = torch.zeros(len(starts), 2, dtype=torch.float64, device=device)
     batches = load_batches(dataset, indices, seed=0, device=device, loader_workers=loader_workers)
-    for i, (inputs, labels) in zip(mine, batches, strict=True):
-        with forward_precision(device, precision):
-            logits = model(inputs)
-        results[i] = _score(logits.float(), labels)
+    with _evaluation_mode(model):
+        for i, (inputs, labels) in zip(mine, batches, strict=True):
+            with forward_precision(device, precision):
+                logits = model(inputs)
+            results[i] = _score(logits.float(), labels)
     if processes.world_size > 1:
         with communicating():  # each batch has one process's value and zeros: exact in any order
             dist.all_reduce(results, group=processes.group)
     correct, loss = _ordered_sum(results)
     return Evaluation(len(dataset), int(correct), loss / len(dataset))
+
+
+@contextmanager
+def _evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put the model into evaluation mode for a while; then give each of its modules its own mode again."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, is_training in modes:
+            module.training = is_training
 
 
 def _score(logits: Tensor, labels: Tensor) -> Tensor:

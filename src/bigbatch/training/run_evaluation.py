@@ -30,7 +30,6 @@ def evaluate_run(folder: RunFolder, machine: Machine, *, loader_workers: int = 0
         model,
         data.validation,
         processes=machine.processes,
-        device=machine.device,
         precision=folder.recipe.precision,
         loader_workers=loader_workers,
     )
