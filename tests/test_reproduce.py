@@ -51,7 +51,7 @@ def reproduce(monkeypatch, tmp_path):
         asked = []
         nothing = dict.fromkeys(MACHINE_OPTIONS)
         options = Namespace(folder=Path("run"), output=None, set=[], **nothing)
-        return reproduce_command(options, [], train=train), asked
+        return reproduce_command(options, train=train), asked
 
     return reproduced
 

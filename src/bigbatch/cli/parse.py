@@ -1,4 +1,4 @@
-"""What the command line takes: all commands, and the word nearest to a wrong one."""
+"""All commands: which of them the words name, and with which options."""
 
 import argparse
 from collections.abc import Sequence
@@ -19,14 +19,24 @@ from bigbatch.cli.options.parser import Parser
 from bigbatch.errors import InputError, nearest
 
 
+def run(arguments: Sequence[str]) -> int:
+    """Parse the words after `bigbatch`, run the command that they name, and return its exit code.
+
+    Raises:
+        InputError: what argparse or the command refuses.
+    """
+    options = parse(arguments)
+    return options.run(options) or 0
+
+
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse; the result's `run` is the command to call with (options, arguments).
+    """Return the options of a command, with `arguments`, and with `run`, which takes the options and does the work.
 
     Raises:
         InputError: what argparse refuses.
     """
     parser = build_parser()
-    options, unknown = parser.parse_known_args(_joined(arguments))
+    options, unknown = parser.parse_known_args(_joined(arguments), argparse.Namespace(arguments=list(arguments)))
     if unknown:
         raise InputError(_refusal(unknown[0], _chosen(parser, options)))
     return options
@@ -58,15 +68,9 @@ def build_parser() -> Parser:
     add_report(commands)
     add_runs(commands)
     add_diff(commands)
-    add_reproduce(commands, train=_run)
+    add_reproduce(commands, train=run)
     add_bench(commands)
     return parser
-
-
-def _run(arguments: Sequence[str]) -> int | None:
-    options = parse(arguments)
-    exit_code: int | None = options.run(options, arguments)
-    return exit_code
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:

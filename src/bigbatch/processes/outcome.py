@@ -44,7 +44,7 @@ class Outcome:
     message: str = ""
 
 
-def exit_code_of(error: Exception) -> int | None:
+def exit_code_of(error: BaseException) -> int | None:
     """Return the exit code of an error that is told in one line, or None for others."""
     return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), None)
 

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-from collections.abc import Sequence
 from typing import Any
 
 from bigbatch.cli.options.aggregation import add_aggregation, resolve_aggregation
@@ -46,7 +45,7 @@ def add_bench(commands: Commands) -> None:
     parser.set_defaults(run=bench_all_reduce_command)
 
 
-def bench_step_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+def bench_step_command(options: argparse.Namespace) -> None:
     """Time the step here if this is one process of several or the only one, otherwise start the processes."""
     recipe = resolve_recipe(options)
     aggregation = resolve_aggregation(options)
@@ -61,7 +60,7 @@ def bench_step_command(options: argparse.Namespace, arguments: Sequence[str]) ->
         raise InputError(msg)
     find_input(recipe)
     if processes:
-        launch([*arguments, "--processes", str(processes)], processes)
+        launch([*options.arguments, "--processes", str(processes)], processes)
         return
     with join(options) as machine:
         result = bench_step(
@@ -86,7 +85,7 @@ def _sentences(result: dict[str, Any]) -> str:
     )
 
 
-def bench_all_reduce_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+def bench_all_reduce_command(options: argparse.Namespace) -> None:
     """Time the all-reduces here if this is one process of several, otherwise start the processes."""
     from bigbatch.processes.launch import launch
 
@@ -95,7 +94,7 @@ def bench_all_reduce_command(options: argparse.Namespace, arguments: Sequence[st
         msg = "an all-reduce needs at least 2 processes; give --processes P"
         raise InputError(msg)
     if place is None:
-        launch([*arguments, "--processes", str(options.processes or 2)], options.processes or 2)
+        launch([*options.arguments, "--processes", str(options.processes or 2)], options.processes or 2)
         return
     from bigbatch.benchmark.all_reduce import SIZES, bench_all_reduce
 

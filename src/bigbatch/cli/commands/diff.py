@@ -1,7 +1,6 @@
 """`bigbatch diff`."""
 
 import argparse
-from collections.abc import Sequence
 
 from bigbatch.cli.options.argument_types import file_or_folder
 from bigbatch.cli.options.parser import Commands, add_command
@@ -21,9 +20,8 @@ def add_diff(commands: Commands) -> None:
     parser.set_defaults(run=diff_command)
 
 
-def diff_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+def diff_command(options: argparse.Namespace) -> None:
     """Print what differs between two runs, and where they part."""
-    del arguments
     comparison = compare(read_record(options.old), read_record(options.new))
     if options.json:
         print_json(comparison_table(comparison))

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-from collections.abc import Sequence
 
 from bigbatch.cli.options.machine import add_machine, join, processes_to_launch
 from bigbatch.cli.options.parser import Commands, add_command
@@ -23,7 +22,7 @@ def add_evaluate(commands: Commands) -> None:
     parser.set_defaults(run=evaluate_command)
 
 
-def evaluate_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+def evaluate_command(options: argparse.Namespace) -> int:
     """Evaluate here if this is one process of several or the only one asked for, otherwise start the processes."""
     from bigbatch.processes.launch import launch
     from bigbatch.training.run_evaluation import evaluate_run
@@ -31,7 +30,7 @@ def evaluate_command(options: argparse.Namespace, arguments: Sequence[str]) -> i
     place = find_place(os.environ)
     # One process unless more are asked for: starting them takes longer than a small evaluation.
     if processes := processes_to_launch(options, place, worker_count=1):
-        return launch([*arguments, "--processes", str(processes)], processes)
+        return launch([*options.arguments, "--processes", str(processes)], processes)
     with join(options) as machine:
         result = evaluate_run(
             RunFolder(options.folder), machine, loader_workers=options.loader_workers, best=options.best

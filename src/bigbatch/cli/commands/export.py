@@ -1,7 +1,6 @@
 """`bigbatch export`."""
 
 import argparse
-from collections.abc import Sequence
 
 from bigbatch.cli.options.argument_types import file_or_folder
 from bigbatch.cli.options.parser import Commands, add_command
@@ -21,9 +20,8 @@ def add_export(commands: Commands) -> None:
     parser.set_defaults(run=export_command)
 
 
-def export_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+def export_command(options: argparse.Namespace) -> None:
     """Write the weights of a run as a safetensors file."""
-    del arguments
     from bigbatch.training.run_evaluation import export_run
 
     result = export_run(RunFolder(options.folder), options.file, best=options.best)

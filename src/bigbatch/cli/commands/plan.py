@@ -57,9 +57,8 @@ def add_plan(commands: Commands) -> None:
     parser.set_defaults(run=plan_command)
 
 
-def plan_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+def plan_command(options: argparse.Namespace) -> None:
     """Print the plan as a table or as JSON."""
-    del arguments
     recipe = resolve_recipe(options)
     parts = Parts(
         Plan(recipe, count_train_samples(recipe.data)),

@@ -69,7 +69,7 @@ def add_report(commands: Commands) -> None:
     parser.set_defaults(run=report_command)
 
 
-def report_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+def report_command(options: argparse.Namespace) -> None:
     """Print the table of the runs, and write the page, or the figure that is asked for."""
     from bigbatch.study.report.page.tables import run_row
     from bigbatch.study.report.reading.last_epochs import error_in_words, judged_by_last
@@ -87,7 +87,7 @@ def report_command(options: argparse.Namespace, arguments: Sequence[str]) -> Non
         draw_figure(runs.records, options.figure, kind=options.figure_kind, **judged)
         print(printable(f"figure: {options.figure}"))
     if options.output or not options.figure:
-        _write_page(runs, options, shlex.join(["bigbatch", *arguments]))
+        _write_page(runs, options, shlex.join(["bigbatch", *options.arguments]))
 
 
 def _write_page(runs: "Runs", options: argparse.Namespace, command: str) -> None:

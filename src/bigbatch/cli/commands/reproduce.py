@@ -46,18 +46,16 @@ def add_reproduce(commands: Commands, *, train: Callable[[Sequence[str]], int | 
     parser.set_defaults(run=partial(reproduce_command, train=train), threads_per_process=None)
 
 
-def reproduce_command(options: argparse.Namespace, arguments: Sequence[str], *, train: Train) -> int:
+def reproduce_command(options: argparse.Namespace, *, train: Train) -> int:
     """Run a run again, as far as it came, and compare the two; return 0 if they are identical, otherwise 1.
 
     Args:
         options: the run, and what is to be otherwise.
-        arguments: of this command; the training gets its own.
         train: runs `bigbatch ARGUMENTS` and returns its exit code, which counts if it is not 0.
 
     Raises:
         InputError: the folder holds no run that can be repeated, or the training refuses what it is to do.
     """
-    del arguments
     if find_place(os.environ):
         msg = "reproduce starts its processes itself: run it outside torchrun and srun, with --processes P"
         raise InputError(msg)

@@ -43,9 +43,8 @@ def add_runs(commands: Commands) -> None:
     parser.set_defaults(run=runs_command)
 
 
-def runs_command(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+def runs_command(options: argparse.Namespace) -> None:
     """Print a row for each run below the folders, as a table or as JSON."""
-    del arguments
     conditions = [parse_condition(text) for text in options.where]
     folders = options.folders or [RUNS_FOLDER] * RUNS_FOLDER.is_dir()
     paths = dict.fromkeys(path for folder in folders for path in find_runs(folder))

@@ -121,9 +121,8 @@ def _add_output(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON; what happens meanwhile goes to standard error")
 
 
-def sweep_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+def sweep_command(options: argparse.Namespace) -> int:
     """Run what is missing, and print the table."""
-    del arguments
     if find_place(os.environ):
         msg = "sweep starts its processes itself: run it outside torchrun and srun, with --processes P"
         raise InputError(msg)

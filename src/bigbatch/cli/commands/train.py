@@ -2,7 +2,6 @@
 
 import argparse
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,7 @@ def add_train(commands: Commands) -> None:
     parser.set_defaults(run=train_command)
 
 
-def train_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+def train_command(options: argparse.Namespace) -> int:
     """Train here if this is one process of several or the only one, otherwise start the processes."""
     recipe = resolve_recipe(options)
     aggregation = resolve_aggregation(options)
@@ -65,7 +64,7 @@ def train_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         from bigbatch.processes.launch import launch
 
         return launch(
-            [*arguments, "--output", str(folder.path), "--processes", str(processes)],
+            [*options.arguments, "--output", str(folder.path), "--processes", str(processes)],
             processes,
             max_restarts=recipe.launch.max_restarts,
             stop_seconds=recipe.launch.timeout_seconds,

@@ -50,9 +50,8 @@ def add_verify(commands: Commands) -> None:
     parser.set_defaults(run=verify_command)
 
 
-def verify_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+def verify_command(options: argparse.Namespace) -> int:
     """Print a line for each check; return 0 if all passed, 1 if one failed."""
-    del arguments
     recipe = resolve_recipe(options)
     if find_place(os.environ):
         msg = "verify starts processes of its own; run it without torchrun or srun"
