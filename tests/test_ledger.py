@@ -106,7 +106,7 @@ def test_unknown_fields_and_malformed_conditions_are_refused(rows):
             select(rows, where=[parse_condition(where)])
     with pytest.raises(InputError, match="no run has a field 'eror'"):
         select(rows, sort="-eror")
-    with pytest.raises(InputError, match="error is a number, 'good' is none"):
+    with pytest.raises(InputError, match="error is a number, 'good' is not"):
         select(rows, where=[parse_condition("error<good")])
     for text in ("", "state", "=finished", "a b=1"):
         with pytest.raises(InputError, match="write FIELD=VALUE"):

@@ -143,7 +143,7 @@ def test_studies_have_sections_of_their_own_and_figures_that_share_no_ids(tmp_pa
     write_run(tmp_path / "b", recipe_of(16), 2.0, data_fingerprint="00" * 32)
     report = make_report(read_runs([tmp_path]), command="bigbatch report")
     page = report.files["index.html"].decode()
-    assert "These runs are of 2 combinations of data and model." in page
+    assert "These runs belong to 2 studies, each with its own section." in page
     assert {"learning-rate.png", "group-2-learning-rate.png"} <= set(report.files)
     ids = [value for name, value in Tags(page).attributes if name == "id"]
     assert len(ids) == len(set(ids))

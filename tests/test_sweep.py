@@ -194,7 +194,7 @@ def test_whatever_ends_it_a_sweep_goes_on_and_repeats_nothing(trial, bigbatch, t
     trial.start("--jobs=1").wait_for(lambda: Watch(folder / second).epoch)
     trial.kill(trial.launcher(), signal.SIGTERM)
     assert trial.wait() == 75, trial.printed()
-    assert "SIGTERM: what is going on (1) saves and stops\n" in trial.printed()
+    assert "SIGTERM: the runs in progress (1) save and stop\n" in trial.printed()
     assert "1 of 3 runs are done; the same command goes on" in trial.printed()
     assert states_of(folder) == {first: "finished", second: "stopped"}
 

@@ -152,7 +152,7 @@ def test_a_setting_belongs_to_the_name_before_it():
         (("--variants", "no-warmpu"), "unknown variant 'no-warmpu'; did you mean 'no-warmup'?"),
         (("--variants", "recipe,recipe"), "the variant 'recipe' is there twice"),
         (("--variants", "mine:warmup.epoch=1"), "variant 'mine' at 64: unknown key 'warmup.epoch'; did you mean"),
-        (("--variants", "mine:warmup"), "variant 'mine': 'warmup' is no section.field=value"),
+        (("--variants", "mine:warmup"), "variant 'mine': 'warmup' is not section.field=value"),
         (("--variants", "mine:minibatch_size=64"), "variant 'mine' cannot set minibatch_size; use --minibatch-sizes"),
         (("--variants", "mine:seeds.order=64"), "variant 'mine' cannot set seeds.order; use --vary"),
         (
@@ -241,7 +241,7 @@ def test_the_table_of_finished_runs_needs_no_data(tmp_path):
 def test_workers_that_a_minibatch_is_too_small_for_are_left_out_and_said():
     configurations, notes = plan_configurations(digits(), [16, 64], parse_variants("recipe,n=32"))
     assert list(configurations) == [("recipe", 16), ("recipe", 64), ("n=32", 64)]
-    assert notes == ["left out: n=32 at 16, for that is less than one worker"]
+    assert notes == ["left out: n=32 at 16, because that is less than one worker"]
 
 
 def test_a_size_that_a_growing_minibatch_never_reaches_is_left_out_and_said():
@@ -249,4 +249,4 @@ def test_a_size_that_a_growing_minibatch_never_reaches_is_left_out_and_said():
     recipe = with_settings(digits(), ["schedule.milestones=[15]", "schedule.factor=0.1"])
     recipes, notes = plan_configurations(recipe, [128, 256], parse_variants("growing"))
     assert set(recipes) == {("recipe", 16), ("growing", 128)}
-    assert notes[-1] == "left out: growing at 256, for its schedule lets it grow to 128 at most"
+    assert notes[-1] == "left out: growing at 256, because its schedule lets it grow to 128 at most"

@@ -23,7 +23,7 @@ DAMAGED: Final = "damaged"
 TABLE: Final = ("run", "recipe", "minibatch", "error", "state", "when", "weights")
 COLUMNS: Final = (*TABLE, "variant", "iterations", "seconds", "processes", "device", "problem")
 NEWEST_FIRST: Final = "-when"
-DEPTH: Final = 5  # folders within folders that are looked into
+DEPTH: Final = 5  # levels of folders that are searched
 CONDITION: Final = re.compile(r"([\w.-]+?)\s*(<=|>=|!=|=|<|>)(.*)", re.DOTALL)
 WRITTEN: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}\S*")
 COMPARISONS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
@@ -37,7 +37,7 @@ COMPARISONS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
 
 
 def find_runs(folder: Path) -> list[Path]:
-    """Return the folders of all runs in a folder, below it, or the folder itself if it is a run's; sorted by name.
+    """Return the folders of all runs below a folder, sorted by name, or the folder itself if it is a run's.
 
     Raises:
         InputError: there is no such folder.
@@ -50,7 +50,7 @@ def find_runs(folder: Path) -> list[Path]:
 
 
 def _walk(folder: Path, depth: int, seen: set[str]) -> Iterator[Path]:
-    """Yield the runs; a folder that two links lead to counts once, one that cannot be read is passed over."""
+    """Yield the runs. A folder with two links to it counts once; one that cannot be read is left out."""
     real = os.path.realpath(folder)
     if real in seen:
         return
@@ -59,26 +59,26 @@ def _walk(folder: Path, depth: int, seen: set[str]) -> Iterator[Path]:
     with suppress(OSError):
         if _is_run(folder):
             yield folder
-            return  # what lies below are its checkpoints
+            return  # below it are only its checkpoints
         inner = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_dir())
     for path in inner if depth else ():
         yield from _walk(path, depth - 1, seen)
 
 
 def _is_run(folder: Path) -> bool:
-    """Tell whether a folder is a run's; a run that ended at once has its recipe and no run.json."""
+    """Tell whether a folder is a run's; a run that ended at once has a recipe but no run.json."""
     started = (folder / "recipe.toml").is_file() and (folder / "checkpoints").is_dir()
     return started or (folder / "run.json").is_file()
 
 
 def read_row(path: Path, membership: Membership) -> Row:
-    """Return what the ledger says of a run: what the table shows first, then the rest, then every field of the recipe.
+    """Return the row of a run: the columns of the table first, then the others, then every field of the recipe.
 
-    A damaged folder has a row too, which says what is wrong.
+    A damaged folder has a row too, which says what is damaged.
 
     Args:
         path: the run's folder.
-        membership: tells which variant it is, if it is a sweep's.
+        membership: knows the variants of sweeps' runs.
     """
     try:
         row = _row(read_record(path), membership)
@@ -112,9 +112,9 @@ def _row(record: RunRecord, membership: Membership) -> dict[str, Value]:
 
 
 def select(rows: Sequence[Row], *, where: Sequence["Condition"] = (), sort: str = NEWEST_FIRST) -> list[Row]:
-    """Return the rows for which all conditions hold, sorted by a field; "-" before it turns the order round.
+    """Return the rows for which all conditions hold, sorted by a field; "-" before it reverses the order.
 
-    Runs that do not have the field come last either way.
+    Runs without the field come last in both orders.
 
     Raises:
         InputError: no run has such a field, or a number is compared with text.
@@ -136,7 +136,7 @@ def select(rows: Sequence[Row], *, where: Sequence["Condition"] = (), sort: str 
 
 
 def _order(value: Value) -> tuple[float, str] | None:
-    """Return what to sort by: numbers before text; None for what is missing or no number."""
+    """Return a sort key, with numbers before text; None if the value is missing or NaN."""
     number = as_number(value)
     if number is not None:
         return None if math.isnan(number) else (number, "")
@@ -145,7 +145,7 @@ def _order(value: Value) -> tuple[float, str] | None:
 
 @dataclass(frozen=True)
 class Condition:
-    """What a field must be for a run to be listed. A run without the field fulfils `!=` alone.
+    """A condition on a field. A run without the field fulfils only `!=`.
 
     >>> small = parse_condition("minibatch<=256")
     >>> small.holds({"minibatch": 64}), small.holds({"minibatch": 512}), small.holds({"minibatch": None})
@@ -157,10 +157,10 @@ class Condition:
     value: str
 
     def holds(self, row: Row) -> bool:
-        """Tell whether it holds for a run: between numbers as numbers, otherwise as text.
+        """Tell whether it holds for a run; numbers are compared as numbers, everything else as text.
 
         Raises:
-            InputError: the field is a number, and the value to compare it with is none.
+            InputError: the field is a number, and the condition's value is not.
         """
         compare, found = COMPARISONS[self.comparison], row.get(self.field)
         if found is None:
@@ -172,7 +172,7 @@ class Condition:
         try:
             return float(self.value)
         except ValueError as error:
-            msg = f"--where {self.field}{self.comparison}{self.value}: {self.field} is a number, '{self.value}' is none"
+            msg = f"--where {self.field}{self.comparison}{self.value}: {self.field} is a number, '{self.value}' is not"
             raise InputError(msg) from error
 
 
@@ -180,7 +180,7 @@ def parse_condition(text: str) -> Condition:
     """Parse a condition such as state=finished or error<2.
 
     Raises:
-        InputError: it is not of that form.
+        InputError: the text has another form.
     """
     match = CONDITION.fullmatch(text)
     if match is None:

@@ -1,4 +1,4 @@
-"""Variants of a recipe by name: what the paper's tables hold beside it, each a few settings with their source."""
+"""Variants of a recipe by name, most of them from the paper's tables: each is a few settings with their source."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -29,11 +29,11 @@ class Variant:
 
     Attributes:
         name: a word for tables and folders.
-        meaning: what changes, and where it comes from, in a line.
+        meaning: what changes and its source, in one line.
         settings: the change as `section.field=value`, a function of the recipe and of the minibatch size.
-        starts_above: the size up to which it is the plain recipe, or nothing at all; a function of the recipe.
+        starts_above: the size up to which it is the plain recipe or does not exist; a function of the recipe.
         follows_size: the fields that it sets to another value at each minibatch size.
-        fewest_samples: of a minibatch: it is not made for fewer.
+        fewest_samples: the smallest minibatch for which it exists.
     """
 
     name: str
@@ -50,12 +50,12 @@ def always(*settings: str) -> Settings:
 
 
 def reference_rate(factor: float) -> Settings:
-    """Multiply the reference rate, and with it every rate that is scaled from it."""
+    """Multiply the reference rate, and thereby every rate that is scaled from it."""
     return lambda recipe, _: (f"reference.learning_rate={recipe.reference.learning_rate * factor!r}",)
 
 
 def loss_mean_per_worker(recipe: Recipe, minibatch_size: int) -> Sequence[str]:
-    r"""Return what it means to divide the loss by n instead of kn and to keep the rate eta (section 3, remark 3).
+    r"""Return the settings that equal a loss divided by n instead of kn, at the rate eta (section 3, remark 3).
 
     Let g be the gradient of the loss divided by kn, where n is the reference minibatch size and k = kn / n. Divided by
     n, the gradients add up to k*g. With torch's momentum (eq. 9) and the rate eta,
@@ -63,40 +63,40 @@ def loss_mean_per_worker(recipe: Recipe, minibatch_size: int) -> Sequence[str]:
         u' = m*u + (k*g + lambda*w) = k * v',   where   v' = m*v + (g + (lambda/k) * w),
         w' = w - eta*u' = w - (k*eta) * v',
 
-    and likewise with Nesterov's, for all of it is linear. So this is the linearly scaled rate k*eta with the weight
-    decay lambda / k, whatever the schedule multiplies eta by: the gradient is scaled up, the weight decay is not.
+    and likewise with Nesterov's momentum, because every step is linear. So this is the linearly scaled rate k*eta with
+    the weight decay lambda / k, for any schedule of eta: the gradient is scaled up, the weight decay is not.
 
     Raises:
-        InputError: the optimizer is not SGD, for which alone this holds.
+        InputError: the optimizer is not SGD; this holds for SGD only.
 
     >>> from bigbatch.recipe.presets import imagenet_resnet50
     >>> loss_mean_per_worker(imagenet_resnet50(), 8192)
     ('scaling.rule=linear', 'scaling.weight_decay=keep', 'optimizer.weight_decay=3.125e-06')
     """
     if recipe.optimizer.name != "sgd":
-        msg = f"the loss's scale is exchangeable for the rate with sgd alone, not with '{recipe.optimizer.name}'"
+        msg = f"the scale of the loss can be exchanged for the rate only with sgd, not with '{recipe.optimizer.name}'"
         raise InputError(msg)
     decay = recipe.optimizer.weight_decay * recipe.reference.minibatch_size / minibatch_size
     return "scaling.rule=linear", "scaling.weight_decay=keep", f"optimizer.weight_decay={decay!r}"
 
 
 def growing(recipe: Recipe, _minibatch_size: int) -> Sequence[str]:
-    """Grow the minibatch as the schedule would lower the rate."""
+    """Grow the minibatch where the schedule would lower the rate."""
     return "growth.kind=schedule", f"growth.start={first_size(recipe)}"
 
 
 def growing_with_noise(recipe: Recipe, _minibatch_size: int) -> Sequence[str]:
-    """Grow the minibatch as the gradient noise scale does."""
+    """Grow the minibatch with the gradient noise scale."""
     return "growth.kind=noise-scale", f"growth.start={first_measurable_size(recipe)}"
 
 
 def first_size(recipe: Recipe) -> int:
-    """Return the minibatch size to grow from: what --set growth.start says, or the largest known to be as good."""
+    """Return the minibatch size to grow from: growth.start, or the largest that is known to match."""
     return recipe.growth.start or recipe.reference.largest_matching or recipe.reference.minibatch_size
 
 
 def first_measurable_size(recipe: Recipe) -> int:
-    """Return the same, but at least two workers: noise is the difference between their gradients."""
+    """Return the same, but at least two workers, whose gradients' difference is the noise."""
     return max(first_size(recipe), 2 * recipe.worker_minibatch_size)
 
 
@@ -169,10 +169,10 @@ FORMS: Final = {
 
 
 def parse_variants(text: str) -> tuple[Variant, ...]:
-    """Parse names with commas between them; a setting belongs to the NAME: before it.
+    """Parse names that are separated by commas; a setting belongs to the NAME: before it.
 
     Raises:
-        InputError: an unknown name, one that is there twice, or one of the user's own that is not well formed.
+        InputError: a name is unknown or there twice, or the user's own variant is not well formed.
 
     >>> [variant.name for variant in parse_variants("recipe,n=16,mine:warmup.kind=none,epochs=3,unscaled")]
     ['recipe', 'n=16', 'mine', 'unscaled']
@@ -196,7 +196,7 @@ def find_variant(word: str) -> Variant:
     """Return the variant of that name, n=N, or the user's own NAME:FIELD=VALUE,...
 
     Raises:
-        InputError: there is none of that name; the nearest is named.
+        InputError: there is none of that name; the message names the nearest.
     """
     if word in VARIANTS:
         return VARIANTS[word]
@@ -218,7 +218,7 @@ def _own(name: str, settings: Sequence[str]) -> Variant:
     for setting in settings:
         field = setting.partition("=")[0].strip()
         if not _is_setting(setting):
-            msg = f"variant '{name}': '{setting}' is no section.field=value; write {name}:warmup.epochs=2, for example"
+            msg = f"variant '{name}': '{setting}' is not section.field=value; write {name}:warmup.epochs=2, for example"
             raise InputError(msg)
         option = NOT_A_VARIANTS.get(field) or NOT_A_VARIANTS.get(field.partition(".")[0])
         if option:

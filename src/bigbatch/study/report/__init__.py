@@ -1,7 +1,10 @@
-"""What a set of runs proves, from their records alone: read, grouped, judged, drawn, and put on one page."""
+"""The report of a set of runs: their records are read, grouped and judged, drawn, and put on one page.
+
+Four rooms, in this order: `reading`, `grouping`, `figures`, `page`.
+"""
 
 from typing import Final
 
 PAGE: Final = "index.html"
-AUTO, CURVES, SIZES = "auto", "curves", "sizes"  # kinds of a figure that stands alone
+AUTO, CURVES, SIZES = "auto", "curves", "sizes"  # kinds of the figure that --figure writes
 KINDS: Final = (CURVES, SIZES)

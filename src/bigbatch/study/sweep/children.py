@@ -26,14 +26,14 @@ TAIL_BYTES: Final = 4096
 
 @dataclass(frozen=True)
 class Child:
-    """A run that is going on, and its process.
+    """A run in progress, and its process.
 
     Attributes:
         running: the run.
-        process: that trains it; the others of a group are its children.
+        process: the one that trains it, or the parent of those that do.
         log: the file of its output.
-        log_start: where in it the output of this process begins.
-        place: among the runs at once.
+        log_start: where the output of this process begins in it.
+        place: among the runs in progress.
     """
 
     running: Running
@@ -48,7 +48,7 @@ class Ending:
     """How a run ended.
 
     Attributes:
-        job: which.
+        job: the run.
         kind: finished, diverged, interrupted or failed.
         error: its validation error, in %, if it is finished.
         reason: of a failure: the last line of its output, or the signal that killed it.
@@ -61,15 +61,15 @@ class Ending:
 
 
 def start(job: Job, *, processes: int, place: int, environment: Mapping[str, str]) -> Child:
-    """Start a run, or go on with it; its output goes to OUTPUT/logs/NAME.log.
+    """Start or resume a run; its output goes to OUTPUT/logs/NAME.log.
 
-    It is in a session of its own: what a terminal sends to the sweep does not reach it, the sweep passes it on.
+    It runs in a session of its own: a terminal's signals reach the sweep alone, and the sweep passes them on.
 
     Args:
         job: the run.
-        processes: of it.
-        place: of it among the runs at once.
-        environment: added to this process's own.
+        processes: how many train it.
+        place: of the run among those in progress.
+        environment: variables that are added to this process's own.
 
     Raises:
         InputError: the folder cannot be written, or another process writes the run.
@@ -100,7 +100,7 @@ def start(job: Job, *, processes: int, place: int, environment: Mapping[str, str
 def training_arguments(job: Job, *, processes: int) -> list[str]:
     """Return the arguments that train a run from the recipe in its folder, or resume it.
 
-    That recipe may be older than the job's in what the result does not depend on; so that is set.
+    The recipe in the folder may differ from the job's in fields that do not affect the result; these are set.
     """
     old, new = flat_fields(job.folder.recipe.to_dict()), flat_fields(job.recipe.to_dict())
     changed = {key: value for key, value in new.items() if key.startswith(NOT_OF_THE_RESULT) and value != old.get(key)}
@@ -115,15 +115,15 @@ def training_arguments(job: Job, *, processes: int) -> list[str]:
 
 
 def ending_of(child: Child, *, is_stopping: bool) -> Ending:
-    """Return how a run ended whose process has.
+    """Return how a run ended, once its process has ended.
 
     Args:
         child: the run.
-        is_stopping: whether it was asked to stop; it may not yet have been able to do so politely.
+        is_stopping: whether it was asked to stop; a run that was still starting may die of the signal.
     """
     job, code = child.running.job, child.process.returncode
     state = read_state(job)
-    if state.kind in {FINISHED, SKIPPED}:  # whatever its process died of after it had said so
+    if state.kind in {FINISHED, SKIPPED}:  # even if its process failed after that
         return Ending(job, FINISHED, error=state.error)
     if code == ExitCode.NOT_FINITE:
         return Ending(job, DIVERGED)
@@ -131,7 +131,7 @@ def ending_of(child: Child, *, is_stopping: bool) -> Ending:
         return Ending(job, INTERRUPTED)
     if code < 0:
         return Ending(job, FAILED, reason=f"killed by {signal.Signals(-code).name}")
-    return Ending(job, FAILED, reason=_last_line(child) or f"it ended with exit code {code}, and without a word")
+    return Ending(job, FAILED, reason=_last_line(child) or f"it ended with exit code {code}, and no message")
 
 
 def _last_line(child: Child) -> str:

@@ -1,4 +1,4 @@
-"""What a person sees of a sweep: live bars on a terminal, plain lines elsewhere."""
+"""The progress of a sweep: live bars on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ SECONDS_BETWEEN_LINES: Final = 30.0
 
 
 class SweepDisplay:
-    """Show the runs that are over, those that go on with their epochs and errors, and the time left.
+    """Show how many runs have ended, the epochs and errors of those in progress, and the time left.
 
     Args:
-        total: runs of the sweep.
-        to_stderr: leave the standard output to others.
+        total: the number of runs of the sweep.
+        to_stderr: write to standard error, where standard output is for JSON.
     """
 
     def __init__(self, *, total: int, to_stderr: bool = False) -> None:
@@ -51,7 +51,7 @@ class SweepDisplay:
         self.console.print(printable(text), markup=False, emoji=False)
 
     def show(self, num_done: int, running: Sequence[Running], seconds_left: float | None) -> None:
-        """Show how many runs are over, and how far those have come that are going on."""
+        """Show how many runs have ended, and the progress of those that have not."""
         left = "" if seconds_left is None else f"about {in_minutes(seconds_left)} left"
         if self.live:
             self._show_bars(self.live, num_done, running, left)
@@ -71,7 +71,7 @@ class SweepDisplay:
 
 
 def in_words(run: Running) -> str:
-    """Return how far a run has come."""
+    """Return the progress of a run."""
     return f"{run.job.name} epoch {run.watch.epoch}/{run.total_epochs} {_error(run)}".rstrip()
 
 
@@ -80,7 +80,7 @@ def _error(run: Running) -> str:
 
 
 def in_minutes(seconds: float) -> str:
-    """Return a time to be read at a glance.
+    """Return a time as minutes and seconds, or as hours, minutes and seconds.
 
     >>> in_minutes(75), in_minutes(7300)
     ('1:15', '2:01:40')

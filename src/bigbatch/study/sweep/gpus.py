@@ -1,4 +1,4 @@
-"""Which GPUs each of the runs at once has for itself; found without torch, so NVIDIA's alone."""
+"""The GPUs of each run in progress; they are found without torch, so only NVIDIA's are."""
 
 import os
 from collections.abc import Mapping
@@ -21,18 +21,18 @@ def find_gpus(environment: Mapping[str, str], listed: Path = LISTED_BY_THE_DRIVE
 
 
 def default_jobs(processes: int, gpus: list[str]) -> int:
-    """Return how many runs of so many processes the GPUs can take at once, or else the cores."""
+    """Return how many runs fit on the GPUs at once, or on the cores if there are no GPUs."""
     return max(1, (len(gpus) or len(os.sched_getaffinity(0))) // processes)
 
 
 def gpus_of(place: int, *, processes: int, gpus: list[str], at_once: int) -> dict[str, str]:
-    """Return what the environment of a run says of its GPUs: nothing if there are too few for all, and they share them.
+    """Return the variable that gives a run its own GPUs; none if there are too few, so that all runs share them.
 
     Args:
-        place: of the run among those at once, from 0.
-        processes: of a run.
-        gpus: of the machine.
-        at_once: how many runs go on at a time.
+        place: of the run among those in progress, from 0.
+        processes: the number of processes of a run.
+        gpus: the machine's GPUs.
+        at_once: how many runs are in progress at a time.
 
     >>> gpus_of(1, processes=2, gpus=["0", "1", "2", "3"], at_once=2)
     {'CUDA_VISIBLE_DEVICES': '2,3'}

@@ -23,14 +23,14 @@ MAX_RUNS: Final = 10_000
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a sweep.
+    """A run that a sweep plans.
 
     Attributes:
         variant: its name.
-        recipe: what to train, seed and all.
-        folder: where.
-        iterations: updates that the plan foresees, at most where the gradients decide; None where the data would have
-            to be loaded to know.
+        recipe: what to train, with its seed.
+        folder: the run's folder.
+        iterations: planned updates; an upper bound if the gradients decide; None if the data would have to be loaded
+            to know.
     """
 
     variant: str
@@ -51,14 +51,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Sweep:
-    """All runs of a sweep, in the order in which they are to be run: seed by seed, the reference first.
+    """All runs of a sweep, in the order in which they start: seed by seed, the reference first.
 
     Attributes:
         recipe: the plain recipe.
         output: the folder of all runs.
         jobs: the runs.
         notes: what was added and left out, a line each.
-        settings: what the user's own variants change.
+        settings: the settings of the user's own variants.
     """
 
     recipe: Recipe
@@ -69,7 +69,7 @@ class Sweep:
 
     @property
     def reference(self) -> Configuration:
-        """What everything is compared with: the plain recipe at the reference size."""
+        """The configuration with which all others are compared: the plain recipe at the reference size."""
         return Configuration(PLAIN, self.recipe.reference.minibatch_size)
 
     @property
@@ -97,9 +97,9 @@ def plan_sweep(
         minibatch_sizes: of every variant; the reference size is added for the plain recipe.
         num_seeds: runs of each variant and size, with the seeds recipe.seed, +1, +2, ...
         variants: of the recipe.
-        varied: the streams of randomness that follow the seed; the others stay at the recipe's. None: as it says.
+        varied: the streams of randomness that follow the seed; the others stay at the recipe's. None: as in the recipe.
         output: the folder of all runs; by default runs/sweep-NAME.
-        reads_data: count its samples, if need be; otherwise the plan does not foresee how long a run is.
+        reads_data: whether data may be read to count samples; otherwise a run's length may be unknown.
 
     Raises:
         InputError: a size is there twice, or one of the recipes is impossible.
@@ -126,25 +126,31 @@ def plan_sweep(
 def plan_configurations(
     recipe: Recipe, minibatch_sizes: Sequence[int], variants: Sequence[Variant]
 ) -> tuple[dict[Configuration, Recipe], list[str]]:
-    """Return the recipe of each variant and size, the reference first, and what was added and left out."""
+    """Return the recipe of each configuration, the reference first, and notes on what was added and left out."""
     reference = recipe.reference.minibatch_size
     recipes: dict[Configuration, Recipe] = {
         Configuration(PLAIN, reference): recipe_of(recipe, VARIANTS[PLAIN], reference)
     }
     notes = []
     if not (reference in minibatch_sizes and VARIANTS[PLAIN] in variants):
-        notes.append(f"added: the recipe at its reference size, {reference}, with which all else is compared")
-    for variant in sorted(variants, key=lambda variant: variant.name != PLAIN):  # of twins, the plain one stays
+        notes.append(f"added: the recipe at its reference size, {reference}, with which all others are compared")
+    for variant in sorted(
+        variants, key=lambda variant: variant.name != PLAIN
+    ):  # of two equal ones, the plain one stays
         for size in minibatch_sizes:
             if size <= (start := variant.starts_above(recipe)):
-                notes.append(f"left out: {variant.name} at {size}, for it differs from the recipe only above {start}")
+                notes.append(
+                    f"left out: {variant.name} at {size}, because it differs from the recipe only above {start}"
+                )
                 continue
             if size < variant.fewest_samples:
-                notes.append(f"left out: {variant.name} at {size}, for that is less than one worker")
+                notes.append(f"left out: {variant.name} at {size}, because that is less than one worker")
                 continue
             planned = recipe_of(recipe, variant, size)
             if planned.growth.kind == "schedule" and (reached := largest_size(planned)) != size:
-                notes.append(f"left out: {variant.name} at {size}, for its schedule lets it grow to {reached} at most")
+                notes.append(
+                    f"left out: {variant.name} at {size}, because its schedule lets it grow to {reached} at most"
+                )
                 continue
             configuration = Configuration(variant.name, size)
             twin = next((one for one, other in recipes.items() if is_same_training(planned, other)), None)
@@ -159,7 +165,7 @@ def recipe_of(recipe: Recipe, variant: Variant, minibatch_size: int) -> Recipe:
     """Return a variant of the recipe at a minibatch size.
 
     Raises:
-        InputError: there is no such recipe; the line names the variant.
+        InputError: there is no such recipe; the message names the variant.
     """
     at_size = at_reference(recipe) if minibatch_size == recipe.reference.minibatch_size else recipe
     sizes = (f"minibatch_size={minibatch_size}", f"worker_minibatch_size={at_size.worker_minibatch_size}")
@@ -172,7 +178,7 @@ def recipe_of(recipe: Recipe, variant: Variant, minibatch_size: int) -> Recipe:
 
 
 def _may_be(recipe: Recipe, sizes: Sequence[str]) -> bool:
-    """Tell whether a recipe may say all that it says at these sizes; not every reference allows AdaScale and growth."""
+    """Tell whether the recipe is allowed at these sizes; at some references AdaScale and growth are not."""
     try:
         with_settings(recipe, sizes)
     except InputError:
@@ -181,7 +187,7 @@ def _may_be(recipe: Recipe, sizes: Sequence[str]) -> bool:
 
 
 def is_same_training(one: Recipe, other: Recipe) -> bool:
-    """Tell whether two recipes differ at most in what does nothing, as a warmup that neither has.
+    """Tell whether two recipes differ at most in fields that do nothing, as the length of a warmup that neither has.
 
     >>> from bigbatch.recipe.presets import digits
     >>> unscaled = with_settings(digits(), ["scaling.rule=none", "warmup.kind=none"])
@@ -196,10 +202,10 @@ def is_same_training(one: Recipe, other: Recipe) -> bool:
 
 
 def with_seed(recipe: Recipe, seed: int, varied: Sequence[str] | None) -> Recipe:
-    """Return the recipe with another seed, which the streams of randomness follow that are to vary.
+    """Return the recipe with another seed, which the varied streams of randomness follow.
 
     Args:
-        recipe: with its own seed, at which the other streams stay.
+        recipe: its seed stays the seed of the other streams.
         seed: the new one.
         varied: of initialisation, order, augmentation; None to leave it to the recipe's `seeds`.
     """
@@ -208,14 +214,14 @@ def with_seed(recipe: Recipe, seed: int, varied: Sequence[str] | None) -> Recipe
 
 
 class _SampleCounts:
-    """How many training samples each data set has that the variants name; counted once."""
+    """The numbers of training samples of the variants' data sets; each is counted once."""
 
     def __init__(self, *, reads_data: bool) -> None:
         self.reads_data = reads_data
         self.known: dict[str, int | None] = {}
 
     def of(self, data: Data) -> int | None:
-        """Return None where the data would have to be loaded to know, and that may not be, or runs the user's code."""
+        """Return the number; None if only reading the data would tell, and that is not allowed or runs user code."""
         if repr(data) not in self.known:
             may_read = self.reads_data and not is_user_code(data.name)
             self.known[repr(data)] = count_train_samples(data) if may_read else known_train_samples(data)
@@ -223,7 +229,7 @@ class _SampleCounts:
 
 
 def _check(configuration: Configuration, recipe: Recipe, counts: _SampleCounts) -> int | None:
-    """Refuse what can be known to be impossible; return the number of iterations where the data need not be loaded."""
+    """Refuse an impossible recipe; return its number of iterations, or None if that is unknown."""
     try:
         num_samples = counts.of(recipe.data)
         return Course(recipe, num_samples).total_iterations if num_samples else None

@@ -1,4 +1,4 @@
-"""A sweep's `sweep.json`: which variant each of its runs is, and what all are compared with. Reports read it."""
+"""A sweep's `sweep.json`: the configuration of each run, and the reference. Reports read it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,12 @@ LARGEST_BYTES: Final = 1 << 26
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a sweep's folder says of its runs.
+    """The content of `sweep.json`.
 
     Attributes:
         reference: the configuration that all others are compared with.
         runs: the configuration of each run, by the run's name.
-        settings: what the user's own variants change.
+        settings: the settings of the user's own variants.
     """
 
     reference: Configuration
@@ -37,10 +37,10 @@ class Manifest:
 
 
 def write_manifest(sweep: "Sweep") -> None:
-    """Write what the runs are, atomically; what an earlier sweep to this folder has written stays.
+    """Write the configurations of the runs, atomically; what an earlier sweep to this folder wrote stays.
 
     Raises:
-        InputError: the file cannot be written, is damaged, or is that of a sweep with another reference.
+        InputError: the file cannot be written, is damaged, or belongs to a sweep with another reference.
     """
     old = check_manifest(sweep)
     runs = {**(old.runs if old else {}), **{job.name: job.configuration for job in sweep.jobs}}
@@ -58,10 +58,10 @@ def write_manifest(sweep: "Sweep") -> None:
 
 
 def check_manifest(sweep: "Sweep") -> Manifest | None:
-    """Return what an earlier sweep has written to the folder, if any.
+    """Return what an earlier sweep wrote to the folder; None if there was none.
 
     Raises:
-        InputError: it is damaged, compares with something else, or has another variant under the same name.
+        InputError: it is damaged, has another reference, or another variant of the same name.
     """
     try:
         old = read_manifest(sweep.output)
@@ -83,7 +83,7 @@ def check_manifest(sweep: "Sweep") -> Manifest | None:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """Read what a folder says of the runs in it; None if it is no sweep's.
+    """Read the `sweep.json` of a folder; None if there is none.
 
     Raises:
         InputError: the file cannot be read, or is damaged.

@@ -1,4 +1,4 @@
-"""Which sweep a run's folder belongs to: what the ledger and reports ask of the folder above it."""
+"""The sweep to which a run's folder belongs, according to `sweep.json` in the folder above it."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from bigbatch.study.sweep.manifest import Manifest, read_manifest
 
 
 class Membership:
-    """What sweeps say of their runs, each read once.
+    """The sweeps of runs; each `sweep.json` is read once.
 
     Attributes:
-        damaged: the folders whose `sweep.json` cannot be read, and why; their runs are taken for no sweep's.
+        damaged: the folders whose `sweep.json` cannot be read, and why; their runs count as runs of no sweep.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Membership:
     def find(self, run: RunRecord) -> tuple[Configuration, bool] | None:
         """Return a run's configuration, and whether it is the sweep's reference; None outside sweeps.
 
-        A run whose minibatch size is not what the sweep says is another, put in its place.
+        A run of another minibatch size than the sweep says has been put in the place of the sweep's run.
         """
         path = run.path.absolute()
         manifest = self._of(path.parent)

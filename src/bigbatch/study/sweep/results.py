@@ -1,4 +1,4 @@
-"""What a sweep has found: a row for each variant and minibatch size, over the seeds that are finished."""
+"""The results of a sweep: a row for each configuration, over the seeds that have finished."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,17 +14,17 @@ from bigbatch.study.sweep.states import DIVERGED, State
 
 @dataclass(frozen=True)
 class Row:
-    """A variant at a minibatch size.
+    """A row of the sweep's table: a configuration and its results.
 
     Attributes:
         variant: its name.
         minibatch_size: samples per update.
         learning_rate: after scaling, before the schedule.
-        iterations: of a run, on average where the gradients decide; None while nobody knows.
-        num_seeds: runs that were asked for.
-        num_diverged: runs that ended in NaN or infinity.
+        iterations: of a run; their mean if the gradients decide; None if unknown.
+        num_seeds: the number of runs that were asked for.
+        num_diverged: the number of runs that ended in NaN or infinity.
         errors: the validation error of each finished run, in %, by its seed.
-        verdict: on the comparison with the reference; None for the reference itself, and where nothing can be tested.
+        verdict: of the comparison with the reference; None for the reference itself, and if nothing can be tested.
     """
 
     variant: str
@@ -49,8 +49,8 @@ class Results:
     Attributes:
         reference: the row that the others are compared with.
         rows: in the order of the table, the reference among them.
-        elbow: where the plain recipe's error leaves the reference's; None where nobody can tell.
-        unfinished: the runs that no row counts, with their states.
+        elbow: where the plain recipe's error leaves the reference's; None if unknown.
+        unfinished: the runs that count in no row, with their states.
         remark: why there are no verdicts, if so.
     """
 
@@ -64,11 +64,11 @@ class Results:
 def gather(sweep: Sweep, states: Mapping[str, State], *, margin: float | None = None) -> Results:
     """Put the finished runs into rows, and compare the rows with the reference.
 
-    A row with a run that diverged is not tested: the runs that are left would be the lucky ones.
+    A row with a diverged run is not tested: the errors of its other runs would be too good.
 
     Args:
-        sweep: what was to be run.
-        states: of its runs, by name.
+        sweep: the planned runs.
+        states: of these runs, by name.
         margin: the largest difference that still counts as a match, in percentage points.
     """
     rows = [_row([job for job in sweep.jobs if job.configuration == one], states) for one in sweep.configurations]
@@ -82,7 +82,7 @@ def gather(sweep: Sweep, states: Mapping[str, State], *, margin: float | None = 
 
 
 def _row(jobs: Sequence[Job], states: Mapping[str, State]) -> Row:
-    """Return the row of the jobs that differ in their seeds alone."""
+    """Return the row of jobs that differ only in their seeds."""
     first = jobs[0]
     finished = {job.recipe.seed: states[job.name] for job in jobs if states[job.name].kind == FINISHED}
     measured = [state.iterations for state in finished.values() if state.iterations]
@@ -130,7 +130,7 @@ def _row_to_json(row: Row, reference: Row) -> dict[str, Any]:
 
 
 def difference_of(row: Row, reference: Row) -> float | None:
-    """Return how much higher the mean error is than the reference's, in percentage points; None for itself."""
+    """Return the mean error minus the reference's, in percentage points; None for the reference itself."""
     if row.configuration == reference.configuration or not (row.errors and reference.errors):
         return None
     return summarise(list(row.errors.values())).mean - summarise(list(reference.errors.values())).mean

@@ -1,4 +1,4 @@
-"""Run the jobs of a sweep side by side, until all are over or somebody asks to stop."""
+"""Run the jobs of a sweep side by side, until all have ended or a signal asks to stop."""
 
 import time
 from collections.abc import Sequence
@@ -19,26 +19,26 @@ MOST_FAILURES_IN_A_ROW: Final = 3
 
 
 class Display(Protocol):
-    """What a person sees of a sweep."""
+    """Shows the progress of a sweep."""
 
     def say(self, text: str) -> None:
         """Print a line."""
 
     def show(self, num_done: int, running: Sequence[Running], seconds_left: float | None) -> None:
-        """Show how many runs are over, and how far those have come that are going on."""
+        """Show how many runs have ended, and the progress of those that have not."""
 
 
 class Runner:
-    """Start jobs in their order, so many at once.
+    """Start jobs in their order, several at once.
 
     Args:
         jobs: to be run.
-        num_done: runs of the sweep that were over before.
-        at_once: how many go on at a time.
-        processes: of each that has as many workers.
-        gpus: of the machine.
-        display: what a person sees.
-        pace: of the runs that were over before.
+        num_done: the number of runs of the sweep that had ended before.
+        at_once: how many runs are in progress at a time.
+        processes: of each run; a run with fewer workers has as many as those.
+        gpus: the machine's GPUs.
+        display: shows the progress.
+        pace: of the runs that had ended before.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Runner:
         self.news_at = time.monotonic()
 
     def run(self, signals: StopSignals) -> list[Ending]:
-        """Run them, and return how each ended that was started; a signal lets those that go on save and stop."""
+        """Run the jobs, and return how each started run ended. A signal makes the runs in progress save and stop."""
         while self.children or self.waiting:
             if signals.received and not self.is_stopping:
                 self._stop(signals.received)
@@ -78,7 +78,7 @@ class Runner:
         self.is_stopping = True
         self.waiting.clear()
         again = "; interrupt again to end at once" if received == "SIGINT" else ""
-        self.display.say(f"{received}: what is going on ({len(self.children)}) saves and stops{again}")
+        self.display.say(f"{received}: the runs in progress ({len(self.children)}) save and stop{again}")
         for child in self.children:
             child.process.terminate()
 

@@ -1,4 +1,4 @@
-"""What has become of the runs of a sweep, as their folders tell it."""
+"""The state of each run of a sweep, read from its folder."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from bigbatch.study.sweep.jobs import Job, Sweep
 from bigbatch.study.sweep.manifest import check_manifest
 
 MISSING: Final = "missing"
-SKIPPED: Final = "skipped updates"  # finished, but as another training: updates that were not finite were left out
-DIVERGED: Final = "diverged"  # a loss or gradient became NaN or infinite: a result, the same in every repetition
+SKIPPED: Final = "skipped updates"  # finished, but another training: it left out updates that were not finite
+DIVERGED: Final = "diverged"  # a loss or gradient became NaN or infinite: a result, the same whenever it is repeated
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a run of a sweep stands.
+    """The state of a run of a sweep.
 
     Attributes:
         kind: missing, running, interrupted, failed, diverged, skipped updates or finished.
         error: the validation error in %, so far if it is not finished.
-        detail: what it failed of, or why it does not count.
-        iterations: that it has done; None if nothing is known of it.
+        detail: why it failed, or does not count.
+        iterations: that it has done; None if unknown.
         seconds: of training, if it is finished.
     """
 
@@ -37,7 +37,7 @@ class State:
 
 
 def read_state(job: Job) -> State:
-    """Read where a run stands; a damaged folder counts as interrupted, for a run goes on from its checkpoints alone."""
+    """Read the state of a run. A damaged folder counts as interrupted, because a run resumes from checkpoints alone."""
     try:
         record = read_record(job.folder.path)
     except InputError:
@@ -68,12 +68,12 @@ def _kind(record: RunRecord) -> str:
 
 
 def read_states(jobs: Iterable[Job]) -> dict[str, State]:
-    """Read where each of the runs stands, by its name."""
+    """Read the state of each run, by its name."""
     return {job.name: read_state(job) for job in jobs}
 
 
 def is_to_run(state: State, *, retry_failed: bool) -> bool:
-    """Tell whether a run is to be started: not if it is finished, nor, unless asked for, if it has diverged."""
+    """Tell whether a run must be started: it has not finished and, unless `retry_failed`, has not diverged."""
     return state.kind not in {FINISHED, SKIPPED} and (retry_failed or state.kind != DIVERGED)
 
 
@@ -81,7 +81,7 @@ def check_folders(sweep: Sweep) -> None:
     """Refuse folders that hold something else than the sweep's runs; nothing in them changes.
 
     Raises:
-        InputError: one holds another recipe's run or something else.
+        InputError: one holds another recipe's run, or something else.
     """
     output = sweep.output
     if RunFolder(output).exists() or is_file(output / "run.json"):
@@ -96,7 +96,7 @@ def check_writers(sweep: Sweep) -> None:
     """Refuse, before anything starts, folders that another process writes to.
 
     Raises:
-        InputError: another sweep or a training does.
+        InputError: another sweep or a training writes to one.
     """
     if is_locked(sweep.output):
         msg = f"another sweep is writing to {sweep.output}; wait for it, end it, or choose another --output"

@@ -1,4 +1,4 @@
-"""How far the runs of a sweep have come, and how long the rest will take."""
+"""The progress of a sweep's runs, and how long the rest will take."""
 
 import json
 import time
@@ -15,7 +15,7 @@ from bigbatch.study.sweep.jobs import Job
 
 
 class Watch:
-    """What a run records of itself, read as it grows: its epochs and their errors.
+    """The epochs of a run and their errors, read from its metrics while these are written.
 
     Args:
         folder: of the run.
@@ -24,13 +24,13 @@ class Watch:
     def __init__(self, folder: Path) -> None:
         self.path, self.offset = folder / "metrics.jsonl", 0
         self.errors: dict[int, float] = {}
-        self.total_epochs: int | None = None  # as the run expects them, where its recipe does not say: with AdaScale
+        self.total_epochs: int | None = None  # from the run: with AdaScale its recipe does not know
         self.look()
         self.first_epoch = self.epoch
 
     @property
     def epoch(self) -> int:
-        """Epochs that are over."""
+        """The number of epochs that have ended."""
         return max(self.errors, default=0)
 
     @property
@@ -39,7 +39,7 @@ class Watch:
         return run_error([self.errors[epoch] for epoch in sorted(self.errors)]) if self.errors else None
 
     def look(self) -> None:
-        """Read what has been written since the last look, up to the last whole line."""
+        """Read what was written since the last look, up to the last whole line."""
         new = b""
         with suppress(OSError), self.path.open("rb") as file:
             file.seek(self.offset)
@@ -56,11 +56,11 @@ class Watch:
 
 @dataclass(frozen=True)
 class Running:
-    """A run that is going on.
+    """A run in progress.
 
     Attributes:
-        job: which.
-        watch: what it records.
+        job: the run.
+        watch: its epochs and errors.
         since: when it was started (a monotonic clock).
     """
 
@@ -70,34 +70,34 @@ class Running:
 
     @property
     def seconds(self) -> float:
-        """How long it has been running."""
+        """The seconds since it was started."""
         return time.monotonic() - self.since
 
     @property
     def total_epochs(self) -> int:
-        """Epochs that it will have trained."""
+        """Epochs that it will have trained in the end."""
         return max(self.watch.total_epochs or self.job.recipe.epochs, self.watch.epoch)
 
     @property
     def num_epochs(self) -> float:
-        """Epochs of its recipe that it has come since it was started; of AdaScale's, which are more, in proportion."""
+        """Epochs since it was started, counted in its recipe's; AdaScale's, which are more, count less."""
         return (self.watch.epoch - self.watch.first_epoch) * self.job.recipe.epochs / self.total_epochs
 
     @property
     def epochs_left(self) -> float:
-        """Epochs of its recipe that are still to come."""
+        """Epochs that are left, counted in its recipe's."""
         return (self.total_epochs - self.watch.epoch) * self.job.recipe.epochs / self.total_epochs
 
 
 class Pace:
-    """Seconds that an epoch takes of each variant and size: what has cost so much once, will cost it again."""
+    """The seconds that an epoch of each configuration takes, as measured."""
 
     def __init__(self) -> None:
         self.measured: dict[Configuration, list[float]] = defaultdict(list)
 
     @classmethod
     def of_finished(cls, runs: Iterable[tuple[Job, float | None]]) -> "Pace":
-        """Return the pace of runs that were over before, and of which it is known how many seconds they took."""
+        """Return the pace of runs that had ended before, from those whose seconds are known."""
         pace = cls()
         for job, seconds in runs:
             if seconds:
@@ -105,7 +105,7 @@ class Pace:
         return pace
 
     def add(self, run: Running) -> None:
-        """Take the time of a run, that of its process's start included."""
+        """Add the time of a run, which includes the start of its process."""
         if run.num_epochs:
             self.measured[run.job.configuration].append(run.seconds / run.num_epochs)
 
@@ -119,12 +119,12 @@ class Pace:
         return mean(self.measured.get(configuration) or same_size or everything)
 
     def seconds_left(self, waiting: Sequence[Job], running: Sequence[Running], *, at_once: int) -> float | None:
-        """Estimate how long everything will take that is not over; None while nothing is known.
+        """Estimate the seconds until all runs have ended; None while nothing is measured.
 
         Args:
             waiting: runs to be started.
-            running: runs that are going on; each goes on at its own pace once it has one.
-            at_once: how many go on at a time.
+            running: runs in progress; each continues at its own pace once it has one.
+            at_once: how many runs are in progress at a time.
         """
         known = Pace()
         known.measured |= self.measured

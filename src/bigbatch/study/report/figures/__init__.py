@@ -1,1 +1,1 @@
-"""The figures of a report."""
+"""The third room: the figures."""

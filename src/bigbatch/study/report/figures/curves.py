@@ -7,7 +7,7 @@ from typing import Any
 from bigbatch.rules.gradient_noise import smoothed_noise_scale
 from bigbatch.runs.record import RunRecord, as_number
 
-HORIZON, SHORTEST = 20, 5  # the noise scale is averaged over about a 20th of a run, at least 5 measurements
+HORIZON, SHORTEST = 20, 5  # the noise scale is averaged over about a 20th of a run, and at least 5 measurements
 
 Curve = list[tuple[float, float]]
 CurveOf = Callable[[RunRecord], Curve]
@@ -30,7 +30,7 @@ def error_curve(run: RunRecord) -> Curve:
 
 
 def noise_curve(runs: Sequence[RunRecord]) -> Curve:
-    """Return the gradient noise scale (samples) over epochs, of the estimates' means over the runs; may be empty."""
+    """Return the gradient noise scale (samples) over epochs, from the estimates' means over the runs; may be empty."""
     if not runs:
         return []
     squares, variances = (_mean_by_iteration(runs, name) for name in ("gradient_square", "gradient_variance"))
@@ -43,7 +43,7 @@ def noise_curve(runs: Sequence[RunRecord]) -> Curve:
 
 
 def mean_curve(curves: Sequence[Curve]) -> Curve:
-    """Return the mean of curves where all of them have a value.
+    """Return the mean of curves at the epochs at which all have a value.
 
     >>> mean_curve([[(1.0, 2.0), (2.0, 4.0)], [(1.0, 4.0)]])
     [(1.0, 3.0)]

@@ -1,4 +1,4 @@
-"""A figure as the page takes it in, and as a PNG: one drawing, whose colours follow the page's in the dark."""
+"""A figure that is drawn once and written twice: as SVG with the page's colours, light or dark, and as PNG."""
 
 import io
 import re
@@ -27,7 +27,7 @@ NOT_OF_A_PAGE: Final = re.compile(r"<metadata>.*?</metadata>|<style.*?</style>",
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure: as SVG to stand within HTML, and as PNG on white."""
+    """A figure as SVG to stand within HTML, and as PNG on white."""
 
     svg: str
     png: bytes
@@ -50,13 +50,13 @@ def render(draw: Draw, *, prefix: str) -> Drawing:
         draw(figure)
         svg, png = io.StringIO(), io.BytesIO()
         figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
-        figure.set_layout_engine("none")  # it is laid out; to do it again takes half of the time
+        figure.set_layout_engine("none")  # it is laid out already; doing it again would take half of the time
         figure.savefig(png, format="png", dpi=DPI, facecolor=PAPER, metadata={"Software": None})
     return Drawing(for_a_page(svg.getvalue(), prefix), png.getvalue())
 
 
 def for_a_page(svg: str, prefix: str) -> str:
-    """Return an SVG file as an element of a page: with ids of its own, the page's colours, and no styles that leak."""
+    """Return an SVG file as an element of a page, with unique ids, the page's colours, and no styles of its own."""
     element = NOT_OF_A_PAGE.sub("", svg[svg.index("<svg") :])
     element = SIZED.sub(r'<svg viewBox="\1" aria-hidden="true" focusable="false">', element, count=1)
     element = IDENTIFIED.sub(rf"\g<1>{prefix}-", element).replace("xlink:href", "href")

@@ -1,7 +1,7 @@
 """Validation error against minibatch size (arXiv 1706.02677, figure 1): flat, then an elbow.
 
-Runs that diverge end near 90 %, and an axis up to there would squash what the figure is about. So the axis ends at
-twice the reference's error, and what lies above is written, as a number, in a strip of its own over it.
+Runs that diverge end near 90 %, and an axis up to there would flatten all other points. So the axis ends at twice the
+reference's error. Larger errors are written as numbers in a strip above it.
 """
 
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ def _notes(series: Series, ceiling: float) -> dict[int, str]:
 
 
 def _note(point: Point, ceiling: float) -> str:
-    """Return what there is to write of a point above the axis; nothing of one that lies within."""
+    """Return the text for a point above the axis; it is empty for a point within."""
     errors, failed = point.errors, sum(run.state == FAILED for run in point.runs)
     above = [error for error in errors if error > ceiling]
     parts = [f"{failed} failed"] if failed else []
@@ -101,7 +101,7 @@ def _mark_reference(axes: "Axes", study: Study, margin: float | None, elbow: Elb
 
 def _draw_series(axes: "Axes", series: Series, number: int, ceiling: float) -> None:
     style = series_style(number)
-    # The plain recipe in the middle, its variants on both sides.
+    # The plain recipe stands in the middle, its variants on both sides.
     shift = DODGE * ((number + 1) // 2) * (1 if number % 2 else -1)
     points = [(point, summarise(point.errors)) for point in series.points if point.errors]
     if not points:
@@ -113,7 +113,7 @@ def _draw_series(axes: "Axes", series: Series, number: int, ceiling: float) -> N
     axes.errorbar(places, means, bars, **style, elinewidth=1, capsize=2.5, label=label, zorder=3)
     for place, (point, summary) in zip(places, points, strict=True):
         if summary.count == 1:
-            continue  # its dot is the mean's
+            continue  # the mean is its only dot
         dots: dict[str, Any] = {"markersize": 3, "alpha": 0.4, "markeredgewidth": 0, "linestyle": "none"}
         axes.plot([place * 2**DOTS] * len(point.errors), point.errors, **(style | dots))
 
@@ -132,7 +132,7 @@ def _limit(axes: "Axes", study: Study, margin: float | None, ceiling: float) -> 
         space = PADDING * (max(drawn) - min(drawn)) or 1.0
         is_cut = any(error > ceiling for point, _ in summaries for error in point.errors)
         highest = min(max(drawn) + space, ceiling) if is_cut else max(drawn) + space
-        axes.set_ylim(min(drawn) - space, highest)  # what is written above the axis is not drawn on it, too
+        axes.set_ylim(min(drawn) - space, highest)  # what is written above the axis is not drawn on it
 
 
 def _ends(summary: Summary, ceiling: float) -> tuple[float, float]:
@@ -141,7 +141,7 @@ def _ends(summary: Summary, ceiling: float) -> tuple[float, float]:
 
 
 def _bar(summary: Summary, ceiling: float) -> float:
-    """Return half the length of a point's error bar; 0 for one that is written above the axis."""
+    """Return half the length of a point's error bar; 0 if the point is written above the axis."""
     return 0.0 if summary.mean > ceiling else BAR_STDS * (summary.std or 0)
 
 

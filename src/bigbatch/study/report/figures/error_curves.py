@@ -1,4 +1,4 @@
-"""One figure of a few runs: the validation error of each over its epochs."""
+"""The figure of single runs: the validation error of each over its epochs."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ MOST_IN_LEGEND: Final = 10
 def draw_error_curves(figure: "Figure", runs: Sequence[RunRecord], *, title: str) -> None:
     """Draw the validation error after every epoch of every run, also of those that have not finished.
 
-    Few runs are told apart one by one; of many, those of one minibatch size and rate look the same.
+    Up to 10 runs look different. Of more, those with the same minibatch size and rate look the same.
 
     Args:
         figure: to draw on.
-        runs: what to draw.
-        title: of the legend of few runs, whose labels end with their errors.
+        runs: to draw.
+        title: of the legend of up to 10 runs, whose labels end with their errors.
     """
     figure.set_size_inches(WIDTH, HEIGHT)
     axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""Curves of each point laid over the reference's (arXiv 1706.02677, figures 2 to 4): a panel a point."""
+"""A panel for each point: its curves over those of the reference (arXiv 1706.02677, figures 2 to 4)."""
 
 import math
 from collections.abc import Sequence
@@ -28,14 +28,14 @@ def has_curves(study: Study, curve_of: CurveOf) -> bool:
 
 
 def draw_panels(figure: "Figure", study: Study, curve_of: CurveOf, *, ylabel: str, highest: float = math.inf) -> None:
-    """Draw the mean curve of each point over that of the reference; each seed faint, what does not count dashed.
+    """Draw the mean curve of each point over the reference's; single seeds are faint, runs that do not count dashed.
 
     Args:
         figure: to draw on.
-        study: whose points.
-        curve_of: what of a run.
-        ylabel: what it is called.
-        highest: where the axis ends, times the largest value of the reference.
+        study: its points are drawn.
+        curve_of: returns the curve of a run.
+        ylabel: the name of the curve's values.
+        highest: the end of the axis, as a multiple of the reference's largest value.
     """
     points = _shown(study, curve_of)
     columns = min(COLUMNS, len(points))
@@ -66,7 +66,7 @@ def _draw_panel(axes: "Axes", study: Study, point: Point, curve_of: CurveOf, ref
     colour: dict[str, Any] = {"color": series_style(number)["color"]}
     if reference and point is not study.reference:
         label = f"reference, minibatch {study.reference_size}"
-        # Wide, so that it is seen behind the others.
+        # Wide, so that it can be seen behind the others.
         axes.plot(*_columns(reference), color=SOFT, alpha=0.45, linewidth=3.2, label=label)
     for run in point.runs:
         line = (

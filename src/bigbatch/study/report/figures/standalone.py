@@ -1,4 +1,4 @@
-"""One figure alone, in the format that its file's suffix says: the kind that suits the runs."""
+"""One figure as a file of its own: errors over epochs or over minibatch sizes, whichever suits the runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,12 +25,12 @@ def draw_figure(
     """Draw validation errors over epochs, or over minibatch sizes.
 
     Args:
-        runs: what to draw.
-        target: the file; its suffix says the format.
+        runs: to draw.
+        target: the file; its suffix gives the format.
         kind: CURVES, SIZES, or AUTO: SIZES if all runs have the same data and model, there are several minibatch sizes,
             and several seeds of one.
         margin: half the width of the reference's band, percentage points; two standard deviations if None.
-        last_epochs: a run's error is the median of so many, 1 to 5.
+        last_epochs: a run's error is the median of this many, 1 to 5.
 
     Raises:
         InputError: matplotlib is not installed, the file cannot be written, or the figure does not suit the runs.

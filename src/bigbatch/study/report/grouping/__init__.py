@@ -1,1 +1,1 @@
-"""Runs put in order: what can be compared, which recipe, which minibatch size."""
+"""The second room: runs are grouped into studies, series and points, and judged."""

@@ -1,4 +1,4 @@
-"""What a variant of a recipe is called: a few words for each field in which it differs."""
+"""The label of a recipe: a few words for each field in which it differs from another."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -8,7 +8,7 @@ from bigbatch.runs.contract import in_words
 
 LONGEST: Final = 48
 
-# A field's value in a person's words.
+# Words for a field's value.
 PHRASES: Final[Mapping[tuple[str, object], str]] = {
     ("scaling.rule", "linear"): "linear",
     ("scaling.rule", "square-root"): "square-root rule",
@@ -30,7 +30,7 @@ PHRASES: Final[Mapping[tuple[str, object], str]] = {
     ("scaling.weight_decay", "keep"): "weight decay not scaled",
     ("average.decay", 0.0): "no average of the weights",
 }
-# Fields whose value alone says nothing.
+# Words for a field whose value needs its name.
 WITH_VALUE: Final[Mapping[str, str]] = {
     "warmup.epochs": "warmup of {} epochs",
     "epochs": "{} epochs",

@@ -1,4 +1,4 @@
-"""What is not the same in all runs of a study, and whether the contract says that it cannot matter."""
+"""The facts in which the runs of a study differ, and whether the contract says that they cannot matter."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ class Varying:
     """A fact in which runs differ.
 
     Attributes:
-        name: of the recipe's field or of what was recorded of the attempt.
+        name: of the recipe's field, or of what the attempt recorded.
         values: each value in words, and how many runs have it.
         can_matter: whether the contract allows that the bits depend on it.
         is_of_the_recipe: whether it is a field of the recipe.
@@ -54,5 +54,5 @@ def _varying(name: str, runs: Sequence[RunRecord], values: Sequence[object]) -> 
 
 
 def warnings_of(varying: Sequence[Varying]) -> list[str]:
-    """Return the names of what differs besides the recipe and can change the result."""
+    """Return the names of the facts outside the recipe that differ and can change a result."""
     return [fact.name for fact in varying if fact.can_matter and not fact.is_of_the_recipe]

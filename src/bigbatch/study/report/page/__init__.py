@@ -1,1 +1,1 @@
-"""The page: words, tables, figures, HTML."""
+"""The fourth room: the page, made of words, tables and figures."""

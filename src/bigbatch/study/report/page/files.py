@@ -29,7 +29,7 @@ class Report:
     """A report, ready to be written.
 
     Attributes:
-        sections: what it says of each study.
+        sections: one for each study.
         files: the content of each file of its folder, by name.
     """
 
@@ -48,10 +48,10 @@ def make_report(runs: Runs, *, command: str, margin: float | None = None, last_e
     """Make the report of runs.
 
     Args:
-        runs: that were read, and condensed.
-        command: the command that asked for it, which the page repeats.
+        runs: read and condensed.
+        command: the command line, which the page repeats.
         margin: the largest difference that counts as a match, percentage points; the reference's noise band if None.
-        last_epochs: a run's error is the median of so many, 1 to 5.
+        last_epochs: a run's error is the median of this many, 1 to 5.
 
     Raises:
         InputError: the margin is not above 0, or an extra is not installed.
@@ -95,7 +95,7 @@ def _render(**values: object) -> str:
     here = files("bigbatch.study.report.page")
 
     def visible(value: object) -> object:
-        """Spell out what nobody would see; jinja2 escapes the rest."""
+        """Spell out invisible characters; jinja2 escapes the rest."""
         return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
     environment = Environment(

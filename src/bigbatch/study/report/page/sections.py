@@ -1,4 +1,4 @@
-"""What a report says of one study of runs: words, figures and tables."""
+"""A section of the page for each study: words, figures and tables."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,32 +24,32 @@ BY_SIZE_NAME: Final = "error-by-size"
 HIGHEST_LOSS: Final = 2.0  # times the reference's; what diverges goes far beyond
 BY_SIZE: Final = (
     "Validation error against minibatch size",
-    """Mean over seeds, with bars of two standard deviations; each faint dot is a seed. The shaded band is the
-    reference and the margin: a size matches if its mean is shown to lie below the upper edge. The dotted line is the
-    elbow. What lies above the axis is written over it, as mean error. After figure 1 of Goyal et al. 2017.""",
+    """The mean over seeds, with bars of two standard deviations. Each faint dot is one seed. The shaded band is the
+    reference plus and minus the margin: a size matches if its mean is shown to lie below the upper edge. The dotted
+    line is the elbow. Mean errors above the axis are written over it. After figure 1 of Goyal et al. 2017.""",
 )
 LOSSES: Final = (
     "Training loss: each minibatch size over the reference",
-    """The mean over seeds, each seed faintly behind it, and the reference in grey. Dashed: a run that counts in no
-    mean. Every curve is thinned to at most 200 points, each the mean of its neighbours. After figures 2 to 4 of the
-    paper.""",
+    """Strong lines are means over seeds, faint lines single seeds, and the grey line is the reference. Dashed lines are
+    runs that count in no mean. A curve has at most 200 points, each the mean of its neighbours. After figures 2 to 4
+    of Goyal et al. 2017.""",
 )
 ERRORS: Final = (
     "Validation error: each minibatch size over the reference",
-    """After every epoch. In the titles: the error that is judged, mean and standard deviation over seeds.""",
+    """After every epoch. The titles give the error that is judged: mean and standard deviation over seeds.""",
 )
 RATES: Final = (
     "Learning rates",
-    "As they were used, of one run each; of recipes with the same rates only one is drawn.",
+    "The rates that one run of each used. Equal curves are drawn once.",
 )
 COSTS: Final = (
     "Iterations and time",
-    "Means over the finished runs. Times are of the machines that were used, and of whatever else ran there.",
+    "Means over the finished runs. The times depend on the machines, and on what else ran there.",
 )
 NOISE: Final = (
     "Gradient noise scale",
-    """tr(Σ) / |G|², in samples: minibatches much larger than it gain little. The two are averaged apart over about a
-    twentieth of the training, and over the seeds (McCandlish et al. 2018).""",
+    """tr(Σ) / |G|², in samples. Minibatches much larger than this gain little. Numerator and denominator are averaged
+    separately, over about a twentieth of the training and over the seeds (McCandlish et al. 2018).""",
 )
 
 
@@ -61,8 +61,8 @@ class PageFigure:
         name: of its PNG, without the suffix.
         title: what it shows.
         caption: how to read it.
-        summary: what it shows, for who cannot see it.
-        drawing: itself.
+        summary: what it shows, for readers who cannot see it.
+        drawing: the figure itself.
     """
 
     name: str
@@ -74,7 +74,7 @@ class PageFigure:
 
 @dataclass(frozen=True)
 class Section:
-    """What the page says of one study; the figure of errors by size, if there is one, comes first."""
+    """The section of one study; the figure of errors by size, if there is one, comes first."""
 
     title: str
     headline: str
@@ -94,7 +94,7 @@ class Section:
 
 
 def section_of(study: Study, findings: Judgement, *, number: int) -> Section:
-    """Draw and write what there is to say of a study, the number-th of the page (from 1)."""
+    """Return the section of a study, the number-th of the page (from 1)."""
     varying, folder = find_varying(study.runs), common_folder(study.runs)
     return Section(
         title=study.title,

@@ -19,7 +19,7 @@ RIGHT: Final = frozenset(
 
 
 def run_row(run: RunRecord) -> Row:
-    """Return what the terminal's table shows of a run; a run that has not finished says so behind its name."""
+    """Return a run's row for the terminal; the state of an unfinished run stands behind its name."""
     name = run.path.name or str(run.path)
     return {
         "run": name if run.state == FINISHED else f"{name} ({run.state})",
@@ -34,13 +34,13 @@ def run_row(run: RunRecord) -> Row:
 
 
 def common_folder(runs: Sequence[RunRecord]) -> str:
-    """Return the folder that all runs lie in, or nothing."""
+    """Return the folder that all runs lie in; empty if there is none."""
     folders = {str(run.path.parent) for run in runs}
     return folders.pop() if len(folders) == 1 else ""
 
 
 def page_row(run: RunRecord, point: Point | None, folder: str = "") -> Row:
-    """Return what the page's table shows of a run: where it lies below a folder, whether it counts, and why not."""
+    """Return a run's row for the page: its place below a folder, whether it counts, and why not."""
     row = run_row(run)
     return {
         "run": run.path.name if folder else str(run.path),
@@ -56,7 +56,7 @@ def page_row(run: RunRecord, point: Point | None, folder: str = "") -> Row:
 
 
 def point_rows(study: Study, findings: Judgement | None) -> Iterator[Row]:
-    """Yield a row for each point: what it cost, its error over seeds, and the verdict where there is one."""
+    """Yield a row for each point: its cost, its error over seeds, and its verdict if there is one."""
     for point in study.points:
         yield _point_row(study, point, findings)
 
@@ -108,7 +108,7 @@ def _state(run: RunRecord, point: Point | None) -> str:
 
 
 def _number(value: object) -> str:
-    """Return a number in at most four digits, or whole."""
+    """Return a number to four digits, or as a whole number."""
     number = as_number(value)
     if number is None:
         return NOTHING
@@ -122,5 +122,5 @@ def _decimals(number: float | None, count: int) -> str:
 
 
 def justify(heading: str) -> str:
-    """Tell on which side a column's cells stand."""
+    """Return the side to which a column is aligned."""
     return "right" if heading in RIGHT else "left"

@@ -1,1 +1,1 @@
-"""The runs of a report: read from folders and files, and made small."""
+"""The first room: runs are read from folders and files, and condensed."""

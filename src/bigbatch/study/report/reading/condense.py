@@ -1,4 +1,4 @@
-"""A run's record made small: what a report needs of it, at most 200 points a curve. Doing it again changes nothing."""
+"""Condense a run's record to what a report needs, at most 200 points a curve. Condensing it again changes nothing."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -8,8 +8,8 @@ from typing import Any, Final
 from bigbatch.runs.record import KeptMetrics, RunRecord, as_number
 
 MOST_POINTS: Final = 200
-LARGEST: Final = 1e30  # of a number that is worth drawing
-LAST_EPOCHS: Final = 5  # the error of a run that has not ended is their median
+LARGEST: Final = 1e30  # larger numbers are not drawn
+LAST_EPOCHS: Final = 5  # they are all kept: the error of a run that has not ended is their median
 ITERATION_VALUES: Final = ("loss", "learning_rate", "gradient_square", "gradient_variance")
 EPOCH_VALUES: Final = ("iteration", "loss", "validation_error", "seconds")
 OF_THE_RUN: Final = (
@@ -27,7 +27,7 @@ OF_AN_ATTEMPT: Final = (
 def condense(run: RunRecord) -> RunRecord:
     """Return the run with what a report needs: neighbouring iterations averaged, numbers of six digits."""
     summary = {key: run.summary[key] for key in (*OF_THE_RUN, *OF_AN_ATTEMPT) if key in run.summary}
-    summary["iterations"] = run.num_iterations  # the last line that is kept is in the middle of those it stands for
+    summary["iterations"] = run.num_iterations  # the last line that is kept is the middle one of several
     if len(run.attempts) > 1:
         summary["attempts"] = [{key: old[key] for key in OF_AN_ATTEMPT if key in old} for old in run.attempts]
     kept = KeptMetrics(_thin_iterations(run.iterations), _thin_epochs(run.epochs))
@@ -41,7 +41,7 @@ def _thin_iterations(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _mean_line(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return one line for several: the means, at the middle one's iteration and with its learning rate."""
+    """Return one line for several: their means, with the iteration and learning rate of the middle one."""
     middle = lines[len(lines) // 2]
     means = {name: _mean(line.get(name) for line in lines) for name in ITERATION_VALUES}
     means["learning_rate"] = _mean([middle.get("learning_rate")])
@@ -64,13 +64,13 @@ def _numbers(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mean(values: Iterable[object]) -> float | None:
-    """Return the mean of those that are numbers, and finite ones, with six digits."""
+    """Return the mean of the finite numbers, to six digits; None if there are none."""
     numbers = [float(number) for value in values if (number := as_number(value)) is not None and _is_finite(number)]
     return float(f"{math.fsum(numbers) / len(numbers):.6g}") if numbers else None
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    """Return JSON in which what is no finite number is null: other readers know nothing else."""
+    """Return JSON with null for numbers that are not finite, which JSON does not have."""
     if isinstance(value, dict):
         return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -79,4 +79,4 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON
 
 
 def _is_finite(number: float) -> bool:
-    return abs(number) <= LARGEST  # NaN is not
+    return abs(number) <= LARGEST  # false for NaN

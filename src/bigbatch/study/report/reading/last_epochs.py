@@ -1,4 +1,4 @@
-"""What a run's error is: the median of its last 5 epochs, or of fewer, where a schedule has not settled by then."""
+"""The error of a run: the median of its last 5 epochs, or of fewer for a schedule that settles later."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,19 +10,18 @@ from bigbatch.runs.record import RunRecord, as_number
 def judged_by_last(runs: Iterable[RunRecord], number: int) -> list[RunRecord]:
     """Return the runs with the median of their last `number` epochs as their errors.
 
-    The paper's five epochs of 90 lie on the last step of its schedule (arXiv 1706.02677, section 5.1), where the error
-    rests. On a cosine over 15 epochs it still falls there, so that the median of five tells how good the model was two
-    epochs before the end.
+    The paper's last 5 of 90 epochs lie on the last step of its schedule, where the error is constant (arXiv 1706.02677,
+    section 5.1). On a cosine over 15 epochs it still falls: the median of five is the error two epochs before the end.
 
     Args:
-        runs: of which the last 5 epochs at least are known.
+        runs: with at least the last 5 epochs of each.
         number: 1 to 5; with 5 nothing changes.
     """
     return list(runs) if number == LAST_EPOCHS else [_judged(run, number) for run in runs]
 
 
 def _judged(run: RunRecord, number: int) -> RunRecord:
-    """Judge a run; one whose epochs are unreadable has no such error, unless it is the last one, which run.json has."""
+    """Return the run with its new error. If no epoch can be read, only the last one's is known, from run.json."""
     errors = [error for line in run.epochs if (error := as_number(line.get("validation_error"))) is not None]
     if run.validation_error is None:
         return run
@@ -32,7 +31,7 @@ def _judged(run: RunRecord, number: int) -> RunRecord:
 
 
 def error_in_words(number: int) -> str:
-    """Say what a run's error is.
+    """Say what the error of a run is.
 
     >>> error_in_words(1), error_in_words(5)
     ('error after the last epoch', 'median error of the last 5 epochs')

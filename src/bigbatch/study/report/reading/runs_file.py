@@ -1,4 +1,4 @@
-"""The runs of a report in one JSON file: small enough to commit, enough to draw the report again years later."""
+"""The runs.json of a report: small enough to commit, and all that is needed to draw the report again."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ class Runs:
 
 
 def results_to_json(runs: Runs) -> str:
-    """Return the runs as JSON, a line each; `condense` has made them small."""
+    """Return condensed runs as JSON, one line for each."""
     lines = ",\n".join(json.dumps(_table_of(run), separators=(",", ":"), allow_nan=False) for run in runs.records)
     unreadable = json.dumps([[bad.path, bad.reason] for bad in runs.unreadable])
     return f'{{"format": "{FORMAT}", "runs": [\n{lines}\n], "unreadable": {unreadable}}}\n'
@@ -90,7 +90,7 @@ def _record_of(table: Mapping[str, Any]) -> RunRecord:
 
 
 def _columns(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return lines of names and values as a column for each name: half the bytes."""
+    """Return the lines as one column for each name, which halves the bytes."""
     names = dict.fromkeys(name for line in lines for name in line)
     return {name: [line.get(name) for line in lines] for name in names}
 

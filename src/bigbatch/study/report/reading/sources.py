@@ -1,4 +1,4 @@
-"""The runs of a report: from folders of runs, folders of those, and files that earlier reports wrote."""
+"""Read the runs of a report: from folders at any depth, and from the runs.json of earlier reports."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -20,10 +20,10 @@ RESULTS_SUFFIX: Final = ".json"
 
 
 def read_runs(paths: Iterable[Path]) -> Runs:
-    """Read and condense all runs of folders and of runs.json files; one that is named twice counts once.
+    """Read and condense all runs of folders and of runs.json files; a run that is named twice counts once.
 
-    Folders have the same names on every machine: a file whose runs are all others than those that are known by their
-    paths is another machine's, and they get the file's name before theirs. Folders are read first.
+    Folders are read before files. A file may come from another machine, whose folders have the same names. It does if
+    none of its runs is the one that is known by the same path. Then the file's name is put before their paths.
 
     Raises:
         InputError: a path holds no run, or none that can be read.
@@ -50,7 +50,7 @@ def _is_file_of_runs(path: Path) -> bool:
 
 
 def _is_same(one: RunRecord, other: RunRecord) -> bool:
-    """Tell whether two records of one path are of one run, be it at different times."""
+    """Tell whether two records with the same path are of the same run, perhaps at different times."""
     return one.started == other.started
 
 
@@ -74,7 +74,7 @@ def _each(path: Path) -> Iterator[RunRecord | Unreadable]:
 
 
 def _with_variant(run: RunRecord, membership: Membership) -> RunRecord:
-    """Return the run with its variant, and whether it is the reference, if a sweep's folder says so."""
+    """Return the run with its variant, and whether it is the reference, if a sweep's folder records them."""
     found = membership.find(run)
     if not found:
         return run
@@ -95,7 +95,7 @@ def _run_folders(path: Path) -> list[Path]:
 
 
 def _with_recipe(run: RunRecord) -> RunRecord:
-    """Return the run with the recipe of its recipe.toml where its run.json, of an older kind, holds none."""
+    """Return the run with the recipe of its recipe.toml if its run.json, of an older version, has none."""
     if "recipe" in run.summary:
         return run
     recipe: Recipe = RunFolder(run.path).recipe
