@@ -2,7 +2,7 @@
 
 import torch
 
-from bigbatch.optim import LARS
+from bigbatch.optim.layerwise import LARS
 from rate_absorbed import RateAbsorbedSGD
 
 

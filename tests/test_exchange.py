@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigbatch.errors import PeerLostError
-from bigbatch.reduction.binary_blocks import binary_blocks
-from bigbatch.reduction.direct import direct
 from bigbatch.reduction.exchange import Exchange
 from bigbatch.reduction.in_memory import InMemoryTransport
-from bigbatch.reduction.three_phase import three_phase
+from bigbatch.reduction.schedules.direct import direct
+from bigbatch.reduction.schedules.halving_doubling import binary_blocks
+from bigbatch.reduction.schedules.three_phase import three_phase
 from bigbatch.reduction.tree import Node, merge_run
 from bigbatch.rules.sampling import process_workers
 

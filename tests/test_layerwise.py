@@ -10,7 +10,10 @@ from torch import nn
 
 from bigbatch.errors import InputError
 from bigbatch.models.resnet import cifar_resnet
-from bigbatch.optim import LAMB, LARS, absorbed_state, build_optimizer, layerwise_groups
+from bigbatch.optim.absorbed_rate import absorbed_state
+from bigbatch.optim.build import build_optimizer
+from bigbatch.optim.groups import layerwise_groups
+from bigbatch.optim.layerwise import LAMB, LARS
 from bigbatch.processes.group import Processes
 from bigbatch.processes.join import Machine
 from bigbatch.recipe import Optimizer

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bigbatch import norms
+from bigbatch.optim import norms
 from bigbatch.optim.norms import ALIGNMENT_BYTES, aligned, squared_norms
 
 SIZES = (1, 2, 3, 7, 8, 9, 31, 64, 100, 127, 1000, 1023, 4096, 5000)

@@ -8,13 +8,9 @@ from torch import nn
 
 from bigbatch.errors import InputError
 from bigbatch.models.resnet import cifar_resnet
-from bigbatch.optim import (
-    absorbed_state,
-    build_optimizer,
-    correct_momentum,
-    set_learning_rate,
-    weight_decay_groups,
-)
+from bigbatch.optim.absorbed_rate import absorbed_state, correct_momentum, set_learning_rate
+from bigbatch.optim.build import build_optimizer
+from bigbatch.optim.groups import weight_decay_groups
 from bigbatch.recipe import Optimizer
 from rate_absorbed import RateAbsorbedSGD
 

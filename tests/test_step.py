@@ -14,7 +14,7 @@ from torch import nn
 
 from bigbatch.data.minibatches import Minibatches
 from bigbatch.errors import InputError
-from bigbatch.reduction.flat import FlatLayout
+from bigbatch.reduction.local_sum import FlatLayout
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.step.step import Step
 from rate_absorbed import RateAbsorbedSGD

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from bigbatch.data.minibatches import Minibatches
     from bigbatch.errors import InputError
-    from bigbatch.optim import LAMB, LARS, correct_momentum, set_learning_rate
+    from bigbatch.optim.absorbed_rate import correct_momentum, set_learning_rate
+    from bigbatch.optim.layerwise import LAMB, LARS
     from bigbatch.optim.weight_average import WeightAverage
     from bigbatch.processes.join import joined
     from bigbatch.recipe import Recipe
@@ -28,8 +29,8 @@ __version__ = "0.1.0"
 MODULE_OF: Final = {
     "AggregationOptions": "reduction.options",
     "InputError": "errors",
-    "LAMB": "optim",
-    "LARS": "optim",
+    "LAMB": "optim.layerwise",
+    "LARS": "optim.layerwise",
     "LearningRate": "rules.learning_rate",
     "Minibatches": "data.minibatches",
     "Recipe": "recipe",
@@ -37,13 +38,13 @@ MODULE_OF: Final = {
     "Sampling": "rules.sampling",
     "Step": "step.step",
     "WeightAverage": "optim.weight_average",
-    "correct_momentum": "optim",
+    "correct_momentum": "optim.absorbed_rate",
     "evaluate": "training.evaluation",
     "find_recipe": "recipe.presets",
     "joined": "processes.join",
     "linear_scaling": "rules.learning_rate",
     "no_scaling": "rules.learning_rate",
-    "set_learning_rate": "optim",
+    "set_learning_rate": "optim.absorbed_rate",
     "square_root_scaling": "rules.learning_rate",
     "train": "training.trainer",
 }

@@ -10,7 +10,7 @@ from torch import nn
 from bigbatch.errors import InputError
 from bigbatch.processes.group import Processes
 from bigbatch.processes.join import joined
-from bigbatch.reduction.flat import FlatLayout
+from bigbatch.reduction.local_sum import FlatLayout
 from bigbatch.reduction.options import ALL_REDUCES, NATIVE, AggregationOptions
 from bigbatch.step.step import Step
 

@@ -10,9 +10,9 @@ import torch
 import torch.distributed as dist
 
 from bigbatch.processes.join import Machine
+from bigbatch.processes.lost_peer import communicating
 from bigbatch.reduction.communicator import Communicator
 from bigbatch.reduction.exchange import AllReduce
-from bigbatch.reduction.lost_peer import communicating
 from bigbatch.reduction.options import NATIVE
 from bigbatch.reduction.tree import Node
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bigbatch.errors import InputError
-from bigbatch.optim import build_optimizer
+from bigbatch.optim.build import build_optimizer
 from bigbatch.processes.join import Machine
 from bigbatch.recipe import Recipe
 from bigbatch.reduction.options import AggregationOptions

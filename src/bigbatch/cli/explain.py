@@ -73,7 +73,7 @@ def tell_torchrun(error: BaseException) -> None:
 def _raise_if_peer_lost(error: BaseException) -> None:
     """Name the error of a collective that torch itself runs, such as DistributedDataParallel's, for what it is."""
     if isinstance(error, RuntimeError) and "gloo/transport" in str(error) and not isinstance(error, PeerLostError):
-        from bigbatch.reduction.lost_peer import lost
+        from bigbatch.processes.lost_peer import lost
 
         raise lost(error) from error
 

@@ -1,4 +1,4 @@
-"""The guard against momentum that absorbs the learning rate, and its correction (arXiv 1706.02677, section 3)."""
+"""A rate that changes: set it, and guard against momentum that has absorbed it (arXiv 1706.02677, section 3)."""
 
 import copy
 from collections import defaultdict
@@ -9,10 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from bigbatch.errors import InputError, first_line
-from bigbatch.optim.groups import set_learning_rate
 
 PROBE_RATE: Final = 0.125
 SCALES_WITH_RATE: Final = 1.5  # between 1 (absorbed) and 2 (applied)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the rate of every parameter group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 def correct_momentum(optimizer: torch.optim.Optimizer, *, is_requested: bool) -> None:

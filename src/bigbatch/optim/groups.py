@@ -1,9 +1,8 @@
-"""Parameter groups: which parameters decay, and one rate for all."""
+"""Parameter groups: which parameters decay."""
 
 from collections.abc import Iterator
 from typing import Any, Final
 
-import torch
 from torch import nn
 
 from bigbatch.recipe import Optimizer
@@ -37,12 +36,6 @@ def layerwise_groups(model: nn.Module, recipe: Optimizer) -> list[dict[str, Any]
         for decays, parameters in groups.items()
         if parameters
     ]
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the rate of every parameter group."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
 
 
 def _trained(model: nn.Module, recipe: Optimizer) -> Iterator[tuple[nn.Parameter, bool]]:

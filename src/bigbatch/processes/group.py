@@ -1,8 +1,18 @@
-"""The processes that share a minibatch."""
+"""The processes that share a minibatch: who they are, what they tell one another, and that they were given the same."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
 
+import torch
 import torch.distributed as dist
+from torch import Tensor
+
+from bigbatch.errors import InputError
+from bigbatch.processes.lost_peer import communicating
+
+TEXT_BYTES: Final = 160
 
 
 @dataclass(frozen=True)
@@ -25,3 +35,91 @@ class Processes:
         if not (dist.is_available() and dist.is_initialized()):
             return cls()
         return cls(dist.get_rank(group), dist.get_world_size(group), group)
+
+
+def check_agreement(facts: Mapping[str, Sequence[str]], processes: Processes, device: torch.device) -> None:
+    """Refuse to go on unless all processes state the same facts: compare once, cheaply, before anything is summed.
+
+    Gloo itself does not check: other dtypes or shapes give garbage, and other sizes abort the process.
+
+    Args:
+        facts: what each is called, and what this process says of it, line by line. All processes name the same facts.
+        processes: who takes part.
+        device: on which the group's backend communicates.
+
+    Raises:
+        InputError: names the first rank that differs from rank 0, and what differs; the same text on every process.
+    """
+    if processes.world_size == 1:
+        return
+    hashes = [_short_hash("\n".join(lines)) for lines in facts.values()]
+    different = _first_difference(gather_rows(hashes, processes, device))
+    if different is None:
+        return
+    name, lines = list(facts.items())[different[1]]
+    with communicating():
+        length = torch.tensor(len(lines), device=device)
+        dist.all_reduce(length, dist.ReduceOp.MAX, group=processes.group)
+    padded = [*lines, *[""] * (int(length) - len(lines))]
+    different = _first_difference(gather_rows([_short_hash(line) for line in padded], processes, device))
+    assert different is not None
+    rank, place = different
+    text = list(padded[place].encode()[:TEXT_BYTES].ljust(TEXT_BYTES, b"\0"))
+    texts = [bytes(row).rstrip(b"\0").decode(errors="replace") for row in gather_rows(text, processes, device).tolist()]
+    msg = f"rank {rank} differs from rank 0 in {name}: {texts[rank] or 'nothing'} instead of {texts[0] or 'nothing'}"
+    raise InputError(msg)
+
+
+def broadcast(tensors: Iterable[Tensor], processes: Processes) -> None:
+    """Give every process the tensors of rank 0.
+
+    Raises:
+        PeerLostError: a process ended, or did not answer in time.
+    """
+    if processes.world_size == 1:
+        return
+    with communicating(), torch.no_grad():
+        for tensor in tensors:
+            source = tensor.detach().contiguous()
+            dist.broadcast(source, group=processes.group, group_src=0)
+            tensor.copy_(source)
+
+
+def set_on_any(flags: list[bool], processes: Processes, device: torch.device) -> list[bool]:
+    """Return the flags that are set on any process.
+
+    Raises:
+        PeerLostError: a process ended, or did not answer in time.
+    """
+    if processes.world_size == 1 or not flags:
+        return flags
+    agreed = torch.tensor(flags, dtype=torch.int32, device=device)
+    with communicating():
+        dist.all_reduce(agreed, dist.ReduceOp.MAX, group=processes.group)
+    return [bool(flag) for flag in agreed.tolist()]
+
+
+def gather_rows(row: list[int], processes: Processes, device: torch.device) -> Tensor:
+    """Return the rows of all processes, int64, shape (world_size, len(row)).
+
+    Raises:
+        PeerLostError: a process ended, or did not answer in time.
+    """
+    table = torch.zeros(processes.world_size, len(row), dtype=torch.int64, device=device)
+    table[processes.rank] = torch.tensor(row)
+    with communicating():
+        dist.all_reduce(table, group=processes.group)
+    return table
+
+
+def _first_difference(table: Tensor) -> tuple[int, int] | None:
+    """Return the first column in which a row differs from row 0, as (row, column)."""
+    for column, values in enumerate(table.t().tolist()):
+        for row, value in enumerate(values):
+            if value != values[0]:
+                return row, column
+    return None
+
+
+def _short_hash(text: str) -> int:
+    return int.from_bytes(sha256(text.encode()).digest()[:7], "little")

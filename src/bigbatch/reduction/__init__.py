@@ -1,7 +1,8 @@
-"""Gradient aggregation: the sum over the workers of a minibatch, exact and fast. Read `docs/collectives.md` beside it.
+"""The sum of the gradients over the workers of a minibatch, exact and fast. Read `docs/collectives.md` beside it.
 
-From the idea to the wire: `tree` (the order of additions), `schedule` (who sends what to whom), one file for each
-algorithm that makes a schedule (`halving_doubling`, `binary_blocks`, `direct`, `three_phase`), `exchange` (carries a
-schedule out), `transport` with its implementations `in_memory` and `process_group`, `communication` (does it while
-backpropagation goes on), `choice` (which algorithm for which size), and `aggregation`, what a step uses.
+From the idea to the wire: `tree` is the order of additions, and `local_sum` evaluates one process's part of it.
+`schedules` say who sends what to whom; `exchange` carries a schedule out over a `transport` (`in_memory` is one for
+tests). `library_collectives` are torch's own all-reduces instead. `communication` does it while backpropagation goes
+on, `choice` finds the fastest algorithm for each size, and `communicator` holds both. `overlap` hands gradients over as
+soon as they are there, `worker_norms` measures them, and `aggregation` is what a step uses.
 """

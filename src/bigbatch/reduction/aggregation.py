@@ -10,9 +10,8 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compr
 from torch.futures import Future
 
 from bigbatch.reduction.communicator import Communicator
-from bigbatch.reduction.flat import Flat, FlatLayout
 from bigbatch.reduction.library_collectives import fold
-from bigbatch.reduction.local_sum import LocalSum
+from bigbatch.reduction.local_sum import Flat, FlatLayout, LocalSum
 from bigbatch.reduction.overlap import Overlap
 from bigbatch.reduction.tree import Node
 from bigbatch.reduction.worker_norms import WorkerNorms

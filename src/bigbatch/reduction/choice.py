@@ -17,8 +17,8 @@ from torch import Tensor
 
 from bigbatch.atomic_file import write_atomically
 from bigbatch.paths import cache_folder
+from bigbatch.processes.lost_peer import communicating
 from bigbatch.reduction.exchange import AllReduce
-from bigbatch.reduction.lost_peer import communicating
 from bigbatch.reduction.tree import Node
 
 SIZES: Final = (1 << 12, 1 << 16, 1 << 20, 1 << 22)  # bytes

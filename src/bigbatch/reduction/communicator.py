@@ -14,18 +14,18 @@ from torch.futures import Future
 
 from bigbatch.errors import InputError
 from bigbatch.processes.group import Processes
+from bigbatch.processes.lost_peer import communicating
 from bigbatch.processes.place import find_place
-from bigbatch.reduction.binary_blocks import binary_blocks
 from bigbatch.reduction.choice import Choice, choose
 from bigbatch.reduction.communication import Communication, StreamCommunication, ThreadCommunication
-from bigbatch.reduction.direct import direct
 from bigbatch.reduction.exchange import AllReduce, Exchange
 from bigbatch.reduction.library_collectives import DirectCollectives, NativeAllReduce
-from bigbatch.reduction.lost_peer import communicating
 from bigbatch.reduction.options import AUTO, NATIVE
-from bigbatch.reduction.process_group import ProcessGroupTransport
-from bigbatch.reduction.schedule import MakeSchedule
-from bigbatch.reduction.three_phase import three_phase
+from bigbatch.reduction.schedules.direct import direct
+from bigbatch.reduction.schedules.halving_doubling import binary_blocks
+from bigbatch.reduction.schedules.schedule import MakeSchedule
+from bigbatch.reduction.schedules.three_phase import three_phase
+from bigbatch.reduction.transport import ProcessGroupTransport
 from bigbatch.reduction.tree import Node, merge_run, run_of
 from bigbatch.rules.sampling import process_workers
 

@@ -13,7 +13,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from bigbatch.reduction.schedule import MakeSchedule, Message, Schedule
+from bigbatch.reduction.schedules.schedule import MakeSchedule, Message, Schedule
 from bigbatch.reduction.transport import Pending, Transport
 from bigbatch.reduction.tree import Node, merge_run, run_of
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch.distributed as dist
 from torch import Tensor
 
-from bigbatch.reduction.lost_peer import communicating
+from bigbatch.processes.lost_peer import communicating
 from bigbatch.reduction.tree import Node, merge_run, run_of
 
 # torch 2.13 renames it and deprecates the old name.

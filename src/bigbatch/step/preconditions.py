@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bigbatch.errors import InputError, nearest
-from bigbatch.recipe import PRECISIONS
+from bigbatch.step.worker_pass import PRECISIONS
 
 LossFunction = Callable[[Any, Any], Tensor]
 

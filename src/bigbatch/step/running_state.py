@@ -4,12 +4,10 @@ from collections.abc import Callable
 from typing import Final
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from bigbatch.errors import InputError
-from bigbatch.processes.group import Processes
-from bigbatch.reduction.lost_peer import communicating
+from bigbatch.processes.group import Processes, set_on_any
 
 # Counts of forward passes, equal on every worker: restored like a statistic, they need no average.
 STEP_COUNTERS: Final = ("num_batches_tracked",)
@@ -40,7 +38,7 @@ class RunningState:
             forward()
         self._check_identity()
         device = next(model.parameters()).device
-        changed = _agree([not self._is_as_at_start(name) for name in self.buffers], processes, device)
+        changed = set_on_any([not self._is_as_at_start(name) for name in self.buffers], processes, device)
         norms = {id(b) for m in model.modules() if isinstance(m, Norms) for b in m.buffers()}
         changing = [name for name, change in zip(self.buffers, changed, strict=True) if change]
         candidates = [name for name, b in self.buffers.items() if name in changing or id(b) in norms]
@@ -99,13 +97,3 @@ class RunningState:
         if now.is_floating_point():
             return bool(((now == before) | (now.isnan() & before.isnan())).all())
         return torch.equal(now, before)
-
-
-def _agree(flags: list[bool], processes: Processes, device: torch.device) -> list[bool]:
-    """Return the flags that are set on any process."""
-    if processes.world_size == 1 or not flags:
-        return flags
-    agreed = torch.tensor(flags, dtype=torch.int32, device=device)
-    with communicating():
-        dist.all_reduce(agreed, dist.ReduceOp.MAX, group=processes.group)
-    return [bool(flag) for flag in agreed.tolist()]

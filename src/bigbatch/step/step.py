@@ -12,12 +12,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from bigbatch.errors import InputError
-from bigbatch.optim import correct_momentum
-from bigbatch.processes.group import Processes
+from bigbatch.optim.absorbed_rate import correct_momentum
+from bigbatch.processes.group import Processes, broadcast, check_agreement
 from bigbatch.reduction.aggregation import Aggregation
-from bigbatch.reduction.agreement import check_agreement
 from bigbatch.reduction.communicator import Communicator
-from bigbatch.reduction.lost_peer import communicating
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.reduction.overlap import Overlap
 from bigbatch.rules.gradient_noise import GradientNoise, estimate_noise
@@ -158,7 +156,7 @@ class Step:
         check_model(model, optimizer)
         check_choices(self.device, precision)
         check_agreement(self._facts(), self.processes, self.device)
-        broadcast_model(model, self.processes)
+        broadcast((*model.parameters(), *model.buffers()), self.processes)
         self._divide(minibatch_size)
 
     def __enter__(self) -> Self:
@@ -400,14 +398,3 @@ class Step:
 
     def _wrong_number(self, fewer_or_more: str) -> str:
         return f"the minibatch has {fewer_or_more} batches than this process has workers: {len(self.workers)}"
-
-
-def broadcast_model(model: nn.Module, processes: Processes) -> None:
-    """Give every process the parameters and buffers of rank 0."""
-    if processes.world_size == 1:
-        return
-    with communicating(), torch.no_grad():
-        for tensor in (*model.parameters(), *model.buffers()):
-            source = tensor.detach().contiguous()
-            dist.broadcast(source, group=processes.group, group_src=0)
-            tensor.copy_(source)

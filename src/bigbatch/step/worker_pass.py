@@ -8,6 +8,7 @@ from torch import Tensor
 from bigbatch.rules.randomness.generators import seed_generators
 from bigbatch.rules.randomness.keyed import random_key
 
+PRECISIONS: Final = ("float32", "bfloat16")  # of a forward pass; a recipe has the same
 HALF: Final = frozenset({torch.float16, torch.bfloat16})
 
 

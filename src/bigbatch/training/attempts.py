@@ -5,10 +5,10 @@ from typing import Any, Final
 import torch
 
 from bigbatch.errors import InputError
+from bigbatch.processes.group import check_agreement
 from bigbatch.processes.join import Machine
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.file import to_toml
-from bigbatch.reduction.agreement import check_agreement
 from bigbatch.reduction.options import NATIVE
 from bigbatch.runs.code_version import describe_code
 from bigbatch.runs.folder import RunFolder, describe_run

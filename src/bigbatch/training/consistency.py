@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bigbatch.errors import DisagreementError
-from bigbatch.processes.group import Processes
-from bigbatch.reduction.agreement import gather_rows
+from bigbatch.processes.group import Processes, gather_rows
 
 SLOW: Final = 1.5  # a process that computes this many times as long as the median is worth a word
 LEAST_WAIT: Final = 0.05  # if the others spend this part of the time waiting,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bigbatch.errors import NonFiniteError
-from bigbatch.optim import set_learning_rate
+from bigbatch.optim.absorbed_rate import set_learning_rate
 from bigbatch.processes.stop_signals import StopSignals
 from bigbatch.recipe.course import Course, Place
 from bigbatch.step.step import StepOutcome

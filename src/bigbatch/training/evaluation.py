@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bigbatch.data.dataset import BatchDataset, as_batch_dataset
 from bigbatch.data.loading import load_batches
 from bigbatch.processes.group import Processes
-from bigbatch.reduction.lost_peer import communicating
+from bigbatch.processes.lost_peer import communicating
 from bigbatch.rules.sampling import BatchIndices
 from bigbatch.step.worker_pass import forward_precision
 

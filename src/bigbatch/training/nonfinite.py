@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from bigbatch.reduction.lost_peer import communicating
+from bigbatch.processes.lost_peer import communicating
 from bigbatch.step.step import Step
 from bigbatch.step.worker_pass import seed_worker
 

@@ -19,7 +19,7 @@ from bigbatch.data.minibatches import Minibatches
 from bigbatch.errors import InputError, first_line
 from bigbatch.models import build_model
 from bigbatch.models.losses import find_loss
-from bigbatch.optim import build_optimizer
+from bigbatch.optim.build import build_optimizer
 from bigbatch.optim.weight_average import WeightAverage
 from bigbatch.processes.join import Machine
 from bigbatch.recipe import Recipe

@@ -7,7 +7,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from bigbatch.optim import build_optimizer, correct_momentum, set_learning_rate
+from bigbatch.optim.absorbed_rate import correct_momentum, set_learning_rate
+from bigbatch.optim.build import build_optimizer
 from bigbatch.rules.randomness.generators import seed_generators
 from bigbatch.rules.randomness.keyed import random_key
 from bigbatch.step.preconditions import LossFunction

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from bigbatch.optim import absorbed_state
+from bigbatch.optim.absorbed_rate import absorbed_state
 from bigbatch.recipe import Optimizer
 from bigbatch.verification.check import Check, failed, passed
 from bigbatch.verification.layerwise_decay import is_layerwise

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from bigbatch.optim import build_optimizer, correct_momentum
-from bigbatch.optim.absorbed_rate import step_scratch
+from bigbatch.optim.absorbed_rate import correct_momentum, step_scratch
+from bigbatch.optim.build import build_optimizer
 from bigbatch.recipe import Optimizer
 
 

@@ -7,7 +7,7 @@ import torch
 
 from bigbatch.data import load_data
 from bigbatch.errors import InputError
-from bigbatch.optim import build_optimizer
+from bigbatch.optim.build import build_optimizer
 from bigbatch.recipe import Recipe
 from bigbatch.step.preconditions import check_model
 from bigbatch.user_code import is_user_code, load_callable

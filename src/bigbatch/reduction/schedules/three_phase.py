@@ -7,8 +7,8 @@ section 4). Neighbouring ranks share a node, so the phases are levels of the can
 
 from collections.abc import Sequence
 
-from bigbatch.reduction.binary_blocks import binary_blocks
-from bigbatch.reduction.schedule import Message, Round, Schedule, mirrored
+from bigbatch.reduction.schedules.halving_doubling import binary_blocks
+from bigbatch.reduction.schedules.schedule import Message, Round, Schedule, mirrored
 
 
 def three_phase(nodes: Sequence[range], rank: int, start: int, stop: int) -> Schedule:

@@ -1,18 +1,24 @@
-"""Binary blocks: halving and doubling for any number of members, in blocks whose sizes are powers of two.
+"""Halving and doubling, for any number of members: in blocks whose sizes are powers of two.
 
-13 members make blocks of 8, 4 and 1. Each block halves by itself. Then the smallest block hands its sums to the next
-larger one, each member to those that hold parts of its stretch, and so on up to the largest, which then has the total;
-the totals come back the same way, and each block doubles (Thakur, Rabenseifner and Gropp 2005; arXiv 1706.02677,
-section 4: "two additional steps").
+**A power of two of members** takes 2 log2(p) steps. In step j member i and member i xor 2^j hold partial sums of the
+same stretch. Each keeps one half of it, gives the other half away, and adds what it is given. Distances double, sizes
+halve, and after log2(p) steps each element's total is with one member. The totals spread by the same steps backwards.
+Every member sends 2(p-1)/p of the buffer, as in a ring, but waits 2 log2(p) times instead of 2(p-1) (Rabenseifner
+2004; arXiv 1706.02677, section 4).
 
-The sums of the later members join one by one from the right: the way in which the canonical tree folds what is left
-over, 13 = 8 + (4 + 1).
+**Any other number** makes binary blocks: 13 members make blocks of 8, 4 and 1. Each block halves by itself. Then the
+smallest block hands its sums to the next larger one, each member to those that hold parts of its stretch, and so on up
+to the largest, which then has the total. The totals come back the same way, and each block doubles (Thakur,
+Rabenseifner and Gropp 2005; arXiv 1706.02677, section 4: "two additional steps").
+
+Both keep the canonical tree. Neighbours meet first, so step j adds the sums of two neighbouring groups of 2^j members,
+a level of the tree. The sums of the later blocks join one by one from the right, as the tree folds what is left over:
+13 = 8 + (4 + 1).
 """
 
 from collections.abc import Sequence
 
-from bigbatch.reduction.halving_doubling import halving
-from bigbatch.reduction.schedule import Message, Round, Schedule, mirrored, owned
+from bigbatch.reduction.schedules.schedule import Message, Round, Schedule, mirrored, owned
 
 
 def binary_blocks(members: Sequence[range], rank: int, start: int, stop: int) -> Schedule:
@@ -70,3 +76,24 @@ def block_sizes(count: int) -> list[range]:
             blocks.append(range(start, start + (1 << bit)))
             start += 1 << bit
     return blocks
+
+
+def halving(members: Sequence[range], index: int, start: int, stop: int) -> tuple[Round, ...]:
+    """Return the partial rounds of member `index`, which ends with `owned(start, stop, index, log2(len(members)))`.
+
+    Args:
+        members: a power of two of them; the ranks whose partial sums each one holds, contiguous and in order. The
+            first rank of each sends and receives.
+        index: which of the members this is.
+        start: first element of the stretch to sum.
+        stop: one past the last.
+    """
+    rounds = []
+    for bit in range(len(members).bit_length() - 1):
+        partner = index ^ 1 << bit
+        first = partner >> bit << bit  # the partner's group is 2^bit members, of which this is the first
+        group = range(members[first].start, members[first + (1 << bit) - 1].stop)
+        give = Message(members[partner].start, *owned(start, stop, partner, bit + 1))
+        take = Message(members[partner].start, *owned(start, stop, index, bit + 1), group)
+        rounds.append(Round((give,), (take,)))
+    return tuple(rounds)

@@ -4,7 +4,7 @@ Two rounds whatever the number of processes, but 2(p-1) messages of 1/p of the b
 long as a message's own cost is small beside the latency. The canonical tree is evaluated in one place for each slice.
 """
 
-from bigbatch.reduction.schedule import Message, Round, Schedule, mirrored
+from bigbatch.reduction.schedules.schedule import Message, Round, Schedule, mirrored
 
 
 def direct(world_size: int, rank: int, start: int, stop: int) -> Schedule:
