@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from bigbatch.reduction.options import EXACT_ALGORITHMS
+
 PLAIN = ("--epochs", 2, "--seed", 1, "--minibatch-size", 256)
 SHORT = ("--epochs", 1, "--minibatch-size", 256)
 RANDOM = (*PLAIN, "--set", "model.dropout=0.2", "--set", 'data.augmentation=["crop", "flip"]')
@@ -40,7 +42,7 @@ def test_any_number_of_processes_gives_the_same_bits(bigbatch, tmp_path):
     assert len(losses) == 1, "every iteration's loss has the same bits too"
 
 
-@pytest.mark.parametrize("all_reduce", ["halving-doubling", "direct", "three-phase"])
+@pytest.mark.parametrize("all_reduce", EXACT_ALGORITHMS)
 def test_every_exact_all_reduce_gives_the_same_bits(bigbatch, tmp_path, all_reduce):
     alone = sha256(bigbatch, tmp_path, "alone", *SHORT, "--processes", 1)
     for p in (3, 5):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bigbatch.errors import PeerLostError
 from bigbatch.reduction.exchange import Exchange
 from bigbatch.reduction.in_memory import InMemoryTransport
+from bigbatch.reduction.options import EXACT_ALGORITHMS
 from bigbatch.reduction.schedules.direct import direct
 from bigbatch.reduction.schedules.halving_doubling import binary_blocks
 from bigbatch.reduction.schedules.three_phase import three_phase
@@ -88,7 +89,7 @@ def all_reduce(name, p, cases, chunk_bytes=CHUNK_BYTES):
 
 
 @pytest.mark.parametrize("p", WORLD_SIZES)
-@pytest.mark.parametrize("name", ["halving-doubling", "direct", "three-phase"])
+@pytest.mark.parametrize("name", EXACT_ALGORITHMS)
 def test_every_algorithm_has_the_bits_of_the_local_tree(name, p):
     """For workers that divide evenly (v a power of two and not) and that do not."""
     for k in (p, 3 * p, 2 * p + 1):
@@ -101,7 +102,7 @@ def test_every_algorithm_has_the_bits_of_the_local_tree(name, p):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.sampled_from(["halving-doubling", "direct", "three-phase"]),
+    st.sampled_from(EXACT_ALGORITHMS),
     st.integers(1, 9),
     st.integers(0, 20),
     st.integers(0, 300),
@@ -142,7 +143,7 @@ def test_the_control_a_ring_has_other_bits():
         torch.testing.assert_close(totals[0], want, rtol=1e-3, atol=1e-2)
 
 
-@pytest.mark.parametrize("name", ["halving-doubling", "direct", "three-phase"])
+@pytest.mark.parametrize("name", EXACT_ALGORITHMS)
 @pytest.mark.parametrize("p", WORLD_SIZES)
 def test_what_one_sends_another_receives_in_the_same_order(name, p):
     schedules = [make_schedule(name, p)(rank, 5, 1003) for rank in range(p)]
