@@ -40,18 +40,6 @@ def test_8192_on_imagenet():
     assert table["warnings"] == []
 
 
-def test_it_warns_past_what_is_known_to_keep_the_accuracy():
-    warnings = Plan(replace(imagenet_resnet50(), minibatch_size=16384), 1_281_167).warnings
-    assert len(warnings) == 1
-    assert "16384 is past 8192" in warnings[0]
-    stuck = with_settings(digits(), ["minibatch_size=256", "growth.kind=schedule", "schedule.milestones=[]"])
-    assert Plan(stuck, 1280).warnings == [
-        "the minibatch grows to 16 at most, for the schedule lowers the rate no further: 256 is never reached"
-    ]
-    assert "within the warmup" in Plan(replace(digits(), minibatch_size=256, epochs=2), 1280).warnings[0]
-    assert "milestones [15.0, 25.0] are never reached" in Plan(replace(digits(), epochs=10), 1280).warnings[0]
-
-
 def test_rows_show_reference_and_plan_with_rule_and_source():
     rows = {row.name: row for row in Plan(replace(digits(), minibatch_size=256), 1280).rows(at=(0,))}
     assert (rows["base_learning_rate"].before, rows["base_learning_rate"].after) == ("0.05", "0.8")

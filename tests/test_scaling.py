@@ -1,7 +1,6 @@
 """How the optimizer's settings follow the minibatch size."""
 
 import math
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -152,16 +151,3 @@ def test_a_plan_explains_what_applies_and_nothing_else():
     table = Plan(recipe(*ADAMW, "minibatch_size=64", "average.decay=0.9"), 1280).to_json()
     assert (table["optimizer"], table["betas"], table["weight_decay_rule"]) == ("adamw", [0.6, 0.996], "keep")
     assert "momentum" not in table
-
-
-def test_a_plan_warns_of_linear_scaling_and_of_decay_in_adam():
-    def warnings(*settings):
-        return Plan(recipe("minibatch_size=64", "optimizer.weight_decay=0", *settings), 1280).warnings
-
-    assert "set scaling.rule=square-root" in warnings("optimizer.name=adam")[0]
-    for name in ("lars", "lamb"):
-        assert warnings(f"optimizer.name={name}") == []
-    assert warnings("optimizer.name=adam", "scaling.rule=square-root") == []
-    assert "use adamw" in warnings("optimizer.name=adam", "scaling.rule=none", "optimizer.weight_decay=0.1")[0]
-    small = replace(recipe("optimizer.name=adamw"), minibatch_size=16)
-    assert Plan(small, 1280).warnings == []

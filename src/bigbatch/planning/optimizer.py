@@ -9,6 +9,7 @@ from bigbatch.recipe.sections.scaling import SQUARE_ROOT, TIMESCALE
 PAPER: Final = "arXiv 1706.02677"
 MALLADI: Final = "Malladi 2022, arXiv 2205.10287"
 LAMB: Final = "You 2019, arXiv 1904.00962"
+AVERAGED: Final = "the average is evaluated (EMA, Busbridge 2023, arXiv 2307.13813)"
 TIMESCALE_SOURCE: Final = "Wang and Aitchison 2024, arXiv 2405.13698"
 NAMES: Final = {
     "lars": "layer-wise rates over momentum, You 2017, arXiv 1708.03888",
@@ -60,29 +61,8 @@ def optimizer_rules(recipe: Recipe) -> dict[str, str]:
         rules["trust"] = "a layer's update beside its weights; kept (arXiv 1708.03888, eq. 6)"
     rules["weight_decay"] = _weight_decay_rule(recipe)
     if recipe.average.decay:
-        power = "rho^r, at the largest gain" if recipe.is_adascale else "rho^kappa"
-        rules["average_decay"] = f"{power}; the average is evaluated (EMA, Busbridge 2023, arXiv 2307.13813)"
+        rules["average_decay"] = f"rho^kappa; {AVERAGED}"
     return rules
-
-
-def optimizer_warnings(recipe: Recipe) -> list[str]:
-    """Return what the user should know of the optimizer before starting."""
-    name, found = recipe.optimizer.name, []
-    if (
-        name in BY_SQUARE_ROOT
-        and recipe.scaling.rule == "linear"
-        and recipe.minibatch_size != recipe.reference.minibatch_size
-    ):
-        found.append(
-            f"the rate of {name} is scaled linearly, where the square root is known to keep what Adam does; "
-            f"set scaling.rule=square-root ({MALLADI})"
-        )
-    if name == "adam" and recipe.optimizer.weight_decay:
-        found.append(
-            "adam divides its weight decay by the gradient's size, so that decay depends on the loss's scale; "
-            "use adamw, or optimizer.weight_decay=0 (arXiv 1711.05101)"
-        )
-    return found
 
 
 def rate_source(recipe: Recipe, source: str) -> str:

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from bigbatch.planning.adaptive import adaptive_rules, adaptive_values, largest_size, rate_at
-from bigbatch.planning.optimizer import optimizer_rules, optimizer_values, optimizer_warnings, rate_source
+from bigbatch.planning.forecast import forecast, rate_at
+from bigbatch.planning.optimizer import optimizer_rules, optimizer_values, rate_source
 from bigbatch.recipe import Growth, Recipe
-from bigbatch.recipe.course import Course
+from bigbatch.recipe.course import course_of
+from bigbatch.recipe.idle import FIXED_RULES
+from bigbatch.recipe.warnings import warnings_of
 from bigbatch.rules.learning_rate import SCALING_SOURCES, LearningRate
 from bigbatch.rules.sampling import Sampling, process_workers
 
@@ -43,32 +45,7 @@ class Plan:
     @property
     def learning_rate(self) -> LearningRate:
         """The schedule of the rate, over the iterations of a training that keeps its first size."""
-        return Course(self.recipe, self.num_samples).schedule
-
-    @property
-    def warnings(self) -> list[str]:
-        """What the user should know before starting."""
-        recipe, found = self.recipe, []
-        limit = recipe.reference.largest_matching
-        if limit and recipe.minibatch_size > limit:
-            found.append(
-                f"minibatch size {recipe.minibatch_size} is past {limit}, the largest known to keep the accuracy of "
-                f"'{recipe.name}': expect a higher error ({PAPER}, figure 1)"
-            )
-        if recipe.warmup_epochs >= recipe.epochs:
-            found.append(
-                f"training ends after {recipe.epochs} epochs, within the warmup of {recipe.warmup_epochs:g}: "
-                "the base learning rate is never reached"
-            )
-        late = [epoch for epoch in recipe.schedule.milestones if epoch >= recipe.epochs]
-        if recipe.schedule.kind == "step" and late:
-            found.append(f"milestones {late} are never reached in {recipe.epochs} epochs")
-        if recipe.growth.kind == "schedule" and (size := largest_size(recipe)) != recipe.minibatch_size:
-            found.append(
-                f"the minibatch grows to {size} at most, for the schedule lowers the rate no further: "
-                f"{recipe.minibatch_size} is never reached"
-            )
-        return found + optimizer_warnings(recipe)
+        return course_of(self.recipe, self.num_samples).schedule
 
     def to_json(self, at: Sequence[int] = ()) -> dict[str, Any]:
         """Return every derived value; `at` names iterations whose learning rate is wanted.
@@ -98,11 +75,11 @@ class Plan:
             "num_train_samples": self.num_samples,
             "samples_dropped_per_epoch": sampling.num_dropped,
             "iterations_per_epoch": sampling.iterations_per_epoch,
-            **adaptive_values(recipe, self.num_samples),
+            **forecast(recipe, self.num_samples).to_json(),
             **optimizer_values(recipe),
             "seed": recipe.seed,
             "learning_rate_at": {str(iteration): rate_at(recipe, self.num_samples, iteration) for iteration in at},
-            "warnings": self.warnings,
+            "warnings": warnings_of(recipe),
         }
 
     def rows(self, at: Sequence[int] = ()) -> list[Row]:
@@ -134,14 +111,15 @@ class Plan:
             "total_iterations": "epochs x iterations per epoch",
             "milestone_iterations": f"schedule '{self.recipe.schedule.kind}', in epochs ({PAPER}, section 5.1)",
             **optimizer_rules(self.recipe),
-        } | adaptive_rules(self.recipe)
+            **forecast(self.recipe, self.num_samples).rules,
+        }
 
 
 def at_reference(recipe: Recipe) -> Recipe:
     """Return the recipe at its reference minibatch size; a reference below one worker's size is one smaller worker."""
     size = recipe.reference.minibatch_size
     worker = recipe.worker_minibatch_size if size % recipe.worker_minibatch_size == 0 else size
-    rule = "linear" if recipe.is_adascale else recipe.scaling.rule  # at the reference, all rules are one
+    rule = recipe.scaling.rule if recipe.scaling.rule in FIXED_RULES else "linear"  # here all rules are one
     return replace(
         recipe,
         minibatch_size=size,

@@ -118,13 +118,18 @@ class Recipe:
 
     @property
     def is_adascale(self) -> bool:
-        """Whether rate and length follow from the gradients (`course.py`)."""
+        """Whether rate and length follow from the gradients."""
         return self.scaling.rule == ADASCALE
 
     @property
     def is_growing(self) -> bool:
         """Whether the minibatch grows while training."""
         return self.growth.kind != NO_GROWTH
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether minibatch size, rate and length stay as the recipe says, whatever is measured."""
+        return not (self.is_adascale or self.is_growing)
 
     @property
     def initial_minibatch_size(self) -> int:

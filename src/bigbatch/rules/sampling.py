@@ -84,7 +84,7 @@ class Sampling:
     @property
     def iterations_per_epoch(self) -> int:
         """Updates of an epoch."""
-        return self.num_samples // self.minibatch_size
+        return iterations_per_epoch(self.num_samples, self.minibatch_size)
 
     @property
     def num_dropped(self) -> int:
@@ -102,6 +102,15 @@ class Sampling:
             for worker in workers:
                 start = iteration * self.minibatch_size + worker * self.worker_minibatch_size
                 yield BatchIndices(epoch, order[start : start + self.worker_minibatch_size])
+
+
+def iterations_per_epoch(num_samples: int, minibatch_size: int) -> int:
+    """Return the updates of an epoch; its last incomplete minibatch is dropped.
+
+    >>> iterations_per_epoch(10, 4)
+    2
+    """
+    return num_samples // minibatch_size
 
 
 def check_minibatch_size(minibatch_size: int, worker_minibatch_size: int) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from bigbatch.errors import NonFiniteError
 from bigbatch.optim.absorbed_rate import set_learning_rate
 from bigbatch.processes.stop_signals import StopSignals
-from bigbatch.recipe.course import Course, Place
+from bigbatch.recipe.course import Course, CourseState
 from bigbatch.step.step import StepOutcome
 from bigbatch.training.consistency import compare_processes
 from bigbatch.training.evaluation import evaluate
@@ -36,10 +36,10 @@ class Limit:
     epoch: int | None = None
     iteration: int | None = None
 
-    def is_reached(self, place: Place) -> bool:
+    def is_reached(self, now: CourseState) -> bool:
         """Tell whether the training must end here."""
-        is_in_time = self.iteration is None or place.iteration < self.iteration
-        return not is_in_time or (self.epoch is not None and place.epoch >= self.epoch)
+        is_in_time = self.iteration is None or now.iteration < self.iteration
+        return not is_in_time or (self.epoch is not None and now.epoch >= self.epoch)
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,11 @@ class Update:
 
 def run_epochs(training: Training, recorder: Recorder, signals: StopSignals, limit: Limit) -> None:
     """Train, evaluate and save, epoch by epoch, from the training's position to its end, a limit or a request."""
-    dropped = training.minibatches.sampling.num_dropped
-    if dropped and not training.recipe.is_growing:
+    if dropped := training.course.dropped_per_epoch:
         recorder.display.say(
             f"each epoch leaves out the last {dropped} of its {len(training.data.train)} shuffled samples"
         )
-    while not training.is_finished and not limit.is_reached(training.course.place):
+    while not training.is_finished and not limit.is_reached(training.course.now):
         start = time.monotonic()
         run_minibatches(training, recorder, signals, limit)
         if training.stopped_by or not training.course.is_epoch_over:
@@ -76,12 +75,12 @@ def run_epochs(training: Training, recorder: Recorder, signals: StopSignals, lim
 
 def run_minibatches(training: Training, recorder: Recorder, signals: StopSignals, limit: Limit) -> None:
     """Train within an epoch, from the training's position to its end, a limit or a request to stop."""
-    course, place = training.course, training.course.place
-    begun, start = place.samples_consumed, time.monotonic()
+    course, now = training.course, training.course.now
+    begun, start = now.samples_consumed, time.monotonic()
     updates: list[Update] = []
     training.model.train()
-    for minibatch in training.minibatches.epoch(place.epoch, first=place.epoch_iteration):
-        if course.is_epoch_over or limit.is_reached(place):
+    for minibatch in training.minibatches.epoch(now.epoch, first=now.epoch_iteration):
+        if course.is_epoch_over or limit.is_reached(now):
             return
         try:
             update, requests = take_step(training, recorder, minibatch, requests=requests_to_all(recorder, signals))
@@ -90,9 +89,9 @@ def run_minibatches(training: Training, recorder: Recorder, signals: StopSignals
             raise
         updates.append(update)
         is_due = "save" in requests or recorder.is_due_after(training.iteration)
-        is_last = course.is_epoch_over or limit.is_reached(place) or "stop" in requests
+        is_last = course.is_epoch_over or limit.is_reached(now) or "stop" in requests
         if is_due or is_last or len(updates) == UPDATES_A_WRITE:
-            recorder.display.images_per_second = (place.samples_consumed - begun) / (time.monotonic() - start)
+            recorder.display.images_per_second = (now.samples_consumed - begun) / (time.monotonic() - start)
             record_updates(training, recorder, updates)
         if is_due and not course.is_epoch_over:  # otherwise after the evaluation
             save(training, recorder, must_wait=False)
@@ -140,10 +139,7 @@ def describe_update(course: Course, rate: float, outcome: StepOutcome) -> dict[s
     values: dict[str, Any] = {"learning_rate": rate}
     if not outcome.is_finite:
         values["skipped"] = True
-    if course.recipe.is_growing:
-        values["minibatch_size"] = course.place.minibatch_size
-    if course.recipe.is_adascale:
-        values["gain"] = course.place.gain
+    values |= course.update_values()
     if outcome.noise:
         values |= {"gradient_square": outcome.noise.square, "gradient_variance": outcome.noise.variance}
     return values
@@ -163,13 +159,13 @@ def meet_nonfinite(training: Training, recorder: Recorder) -> None:
         NonFiniteError: names iteration, worker and samples.
     """
     training.step.undo()
-    iteration, place = training.iteration, training.course.place
-    again = training.minibatches.epoch(place.epoch, first=place.epoch_iteration)
+    iteration, now = training.iteration, training.course.now
+    again = training.minibatches.epoch(now.epoch, first=now.epoch_iteration)
     workers = find_nonfinite_workers(training.step, next(again), iteration=iteration)
     culprit = "the sum over the workers, each of which is finite"
     if workers:
         batch = range(workers[0], workers[0] + 1)
-        batches = training.minibatches.sampling.epoch(place.epoch, batch, first=place.epoch_iteration)
+        batches = training.minibatches.sampling.epoch(now.epoch, batch, first=now.epoch_iteration)
         others = f" (and {len(workers) - 1} more)" if workers[1:] else ""
         samples = ", ".join(map(str, next(batches).indices.tolist()))
         culprit = f"worker {workers[0]}{others}, with the training samples {samples}"
@@ -202,11 +198,11 @@ def record_updates(training: Training, recorder: Recorder, updates: list[Update]
 def show(training: Training, recorder: Recorder, line: Mapping[str, Any]) -> None:
     """Show where the training is."""
     course, display = training.course, recorder.display
-    average = course.place.noise.average
+    average = course.now.noise.average
     display.noise_scale = average.scale if average else None
     display.total, display.epochs = course.total_iterations, course.total_epochs
     loss = math.nan if line["loss"] is None else line["loss"]
-    display.iteration(training.iteration, epoch=course.place.epoch, loss=loss, rate=line["learning_rate"])
+    display.iteration(training.iteration, epoch=course.now.epoch, loss=loss, rate=line["learning_rate"])
     training.last_rate = line["learning_rate"]
 
 
@@ -266,9 +262,8 @@ def finish_epoch(training: Training, recorder: Recorder, *, seconds: float) -> N
     loss = training.epoch_loss / training.epoch_updates if training.epoch_updates else None
     error, rate = training.validation_errors[-1], training.last_rate
     training.epoch_loss, training.epoch_updates = 0.0, 0
-    length = {"total_epochs": training.course.total_epochs} if training.recipe.is_adascale else {}
     line = {"epoch": epoch, "iteration": iteration, "loss": loss, "validation_error": error, "seconds": seconds}
-    recorder.append(line | length)
+    recorder.append(line | training.course.epoch_values())
     training.end_epoch()
     is_last = training.is_finished
     if is_last or recorder.is_due_after_epoch(epoch) or recorder.is_due_after(iteration):

@@ -23,7 +23,7 @@ from bigbatch.optim.build import build_optimizer
 from bigbatch.optim.weight_average import WeightAverage
 from bigbatch.processes.join import Machine
 from bigbatch.recipe import Recipe
-from bigbatch.recipe.course import Course
+from bigbatch.recipe.course import Course, course_of
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.rules.randomness.generators import seed_generators
 from bigbatch.rules.randomness.keyed import random_key
@@ -78,7 +78,7 @@ class Training:
     @property
     def iteration(self) -> int:
         """Updates done, and the number of the next."""
-        return self.course.place.iteration
+        return self.course.now.iteration
 
     @property
     def seconds_in_all(self) -> float:
@@ -102,10 +102,10 @@ class Training:
 
     def position(self) -> Position:
         """Return where it is."""
-        place = self.course.place
-        is_epochs_end = place.iteration and not place.epoch_iteration
+        now = self.course.now
+        is_epochs_end = now.iteration and not now.epoch_iteration
         error = self.validation_errors[-1] if is_epochs_end else None
-        return Position(place.iteration, place.samples_consumed, place.epoch, error)
+        return Position(now.iteration, now.samples_consumed, now.epoch, error)
 
     @property
     def is_finished(self) -> bool:
@@ -114,14 +114,14 @@ class Training:
 
     def end_epoch(self) -> None:
         """Go on to the next epoch, at the minibatch size that the course has chosen for it."""
-        before = self.course.place.minibatch_size
+        before = self.course.now.minibatch_size
         self.course.end_epoch()
-        if self.course.place.minibatch_size != before:
+        if self.course.now.minibatch_size != before:
             self.resize()
 
     def resize(self) -> None:
         """Cut the data and divide the work by the course's minibatch size."""
-        size = self.course.place.minibatch_size
+        size = self.course.now.minibatch_size
         self.minibatches = build_minibatches(
             self.recipe, self.data, self.machine.device, minibatch_size=size, loader_workers=self.loader_workers
         )
@@ -160,8 +160,8 @@ class Training:
 def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, loader_workers: int) -> Training:
     """Build everything from the recipe; the same bits on every process, for its seed alone decides."""
     data = load_data(recipe.data)
-    course = Course(recipe, len(data.train))
-    size = course.place.minibatch_size
+    course = course_of(recipe, len(data.train))
+    size = course.now.minibatch_size
     minibatches = build_minibatches(recipe, data, machine.device, minibatch_size=size, loader_workers=loader_workers)
     model = build_recipe_model(recipe, num_classes=data.num_classes, in_channels=data.in_channels).to(machine.device)
     optimizer = build_optimizer(recipe.scaled_optimizer, model, recipe.reference.learning_rate)
@@ -231,7 +231,7 @@ def restore(training: Training, folder: RunFolder) -> list[str]:
     if training.average:
         training.average.restore(state.get("average", {}))
     training.course.restore(state["course"])
-    if training.course.place.minibatch_size != training.step.minibatch_size:
+    if training.course.now.minibatch_size != training.step.minibatch_size:
         training.resize()
     training.validation_errors = state["validation_errors"]
     training.epoch_loss, training.epoch_updates = state["epoch_loss"], state["epoch_updates"]

@@ -5,11 +5,11 @@ from contextlib import nullcontext, suppress
 from typing import Any
 
 from bigbatch.errors import NonFiniteError, SaveError
-from bigbatch.planning.plan import Plan
 from bigbatch.processes.join import Machine
 from bigbatch.processes.outcome import failure_before, is_group_lost
 from bigbatch.processes.stop_signals import StopSignals
 from bigbatch.recipe import Recipe
+from bigbatch.recipe.warnings import warnings_of
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.runs.folder import RunFolder
 from bigbatch.runs.lock import locked
@@ -83,7 +83,7 @@ def run(training: Training, folder: RunFolder, signals: StopSignals, limit: Limi
         machine,
         all_reduce=training.step.describe_all_reduce(),
         fingerprint=training.data.fingerprint,
-        samples_consumed=training.course.place.samples_consumed,
+        samples_consumed=training.course.now.samples_consumed,
         after=failure_before(),
     )
     check_attempts(summary, recipe, folder, machine, checkpoint=training.checkpoint_sha256)
@@ -141,23 +141,14 @@ def run_to(training: Training, recorder: Recorder, signals: StopSignals, limit: 
 def introduce(training: Training) -> list[str]:
     """Return what a person should know before the first iteration."""
     recipe, p = training.recipe, training.machine.processes.world_size
-    size, n = recipe.initial_minibatch_size, recipe.worker_minibatch_size
-    grows = f", growing to {recipe.minibatch_size}" if recipe.is_growing else ""
+    course = training.course.introduce()
     facts = [
-        f"minibatch {size} = {size // n} workers of {n}{grows}",
+        course.minibatch,
         f"{p} process{'es' if p > 1 else ''}",
-        _describe_rate(recipe),
+        course.rate,
         f"{recipe.warmup.kind} warmup of {recipe.warmup_epochs:g} epochs" if recipe.warmup_epochs else "no warmup",
     ]
     if training.average:
-        decay = f"{recipe.average.decay:g}^gain" if recipe.is_adascale else f"{training.course.average_decay:g}"
-        facts.append(f"evaluated: the average of the weights (decay {decay})")
-    warnings = [f"warning: {warning}" for warning in Plan(recipe, len(training.data.train)).warnings]
+        facts.append(f"evaluated: the average of the weights (decay {course.average_decay})")
+    warnings = [f"warning: {warning}" for warning in warnings_of(recipe)]
     return [f"{recipe.name}: {', '.join(facts)}", *warnings]
-
-
-def _describe_rate(recipe: Recipe) -> str:
-    rate, rule = recipe.reference.learning_rate, recipe.scaling.rule
-    if recipe.is_adascale:
-        return f"rate {rate:g} x gain, 1 to {recipe.minibatch_size / recipe.reference.minibatch_size:g} ({rule})"
-    return f"rate {rate:g} -> {recipe.base_learning_rate:g} ({rule})"

@@ -15,14 +15,15 @@ from bigbatch.cli.output.json import print_json
 from bigbatch.cli.output.tables import cell, print_table
 from bigbatch.data import count_train_samples
 from bigbatch.errors import InputError
-from bigbatch.planning.adaptive import updates_by_size
 from bigbatch.planning.cluster import parse_cluster, scales
 from bigbatch.planning.communication_figures import draw_predictions
+from bigbatch.planning.forecast import forecast
 from bigbatch.planning.noise import NoisePlan, plan_by_noise
 from bigbatch.planning.plan import Plan, process_blocks
 from bigbatch.planning.prediction import Prediction, into_buckets, predict
 from bigbatch.printable import printable
 from bigbatch.recipe import Recipe
+from bigbatch.recipe.warnings import warnings_of
 from bigbatch.runs.record import read_record
 
 PATHLESS: Final[dict[str, dict[str, Any]]] = {"data": {"path": ""}}  # where the data lies makes no difference
@@ -111,7 +112,7 @@ def _print(parts: Parts, predictions: Sequence[Prediction], at: Sequence[int]) -
         _print_noise(parts.noise)
     if predictions:
         _print_predictions(predictions)
-    for warning in parts.plan.warnings:
+    for warning in warnings_of(parts.plan.recipe):
         print(printable(f"warning: {warning}"), file=sys.stderr)
 
 
@@ -124,12 +125,13 @@ def predict_scales(plan: Plan, spec: str) -> list[Prediction]:
     cluster = parse_cluster(spec)
     from bigbatch.benchmark.step import gradient_bytes
 
+    length = forecast(plan.recipe, plan.num_samples)
     buffers = into_buckets(gradient_bytes(plan.recipe), cluster.bucket_mb)
     return [
         predict(
             replace(cluster, nodes=nodes),
             buffers,
-            updates=updates_by_size(plan.recipe, plan.num_samples),
+            updates=[length.shortest, length.longest],
             worker_minibatch_size=plan.recipe.worker_minibatch_size,
         )
         for nodes in reversed(scales(cluster.nodes))  # the largest first: it is the one that may not fit

@@ -32,7 +32,7 @@ def print_planned(sweep: Sweep, states: Mapping[str, State], *, as_json: bool) -
         is_text = heading in {"run", "state"}
         table.add_column(heading, justify="left" if is_text else "right", overflow="fold")
     for job, row in zip(sweep.jobs, rows, strict=True):
-        at_most = "≤ " if job.recipe.is_adascale or job.recipe.is_growing else ""
+        at_most = "" if job.recipe.is_fixed else "≤ "
         row["iterations"] = f"{at_most}{_number(job.iterations)}"
         table.add_row(*(cell(_number(value)) for value in row.values()))
     print_table(table)

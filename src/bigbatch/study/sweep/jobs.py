@@ -7,10 +7,9 @@ from typing import Final
 
 from bigbatch.data import count_train_samples, known_train_samples
 from bigbatch.errors import InputError
-from bigbatch.planning.adaptive import largest_size
 from bigbatch.planning.plan import at_reference
 from bigbatch.recipe import Data, Recipe, effective_fields, flat_fields
-from bigbatch.recipe.course import Course
+from bigbatch.recipe.course import course_of, largest_size
 from bigbatch.recipe.file import with_settings
 from bigbatch.runs.folder import RUNS_FOLDER, RunFolder
 from bigbatch.study.configuration import Configuration
@@ -147,7 +146,7 @@ def plan_configurations(
                 notes.append(f"left out: {variant.name} at {size}, because that is less than one worker")
                 continue
             planned = recipe_of(recipe, variant, size)
-            if planned.growth.kind == "schedule" and (reached := largest_size(planned)) != size:
+            if (reached := largest_size(planned)) not in {None, size}:
                 notes.append(
                     f"left out: {variant.name} at {size}, because its schedule lets it grow to {reached} at most"
                 )
@@ -232,7 +231,7 @@ def _check(configuration: Configuration, recipe: Recipe, counts: _SampleCounts) 
     """Refuse an impossible recipe; return its number of iterations, or None if that is unknown."""
     try:
         num_samples = counts.of(recipe.data)
-        return Course(recipe, num_samples).total_iterations if num_samples else None
+        return course_of(recipe, num_samples).total_iterations if num_samples else None
     except InputError as error:
         msg = f"{configuration}: {error}"
         raise InputError(msg) from error

@@ -1,0 +1,64 @@
+"""What the user should know of a recipe before it is trained."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from bigbatch.recipe.course import largest_size
+from bigbatch.recipe.recipe import Recipe
+from bigbatch.recipe.sections.optimizer import BY_SQUARE_ROOT
+
+PAPER: Final = "arXiv 1706.02677"
+MALLADI: Final = "Malladi 2022, arXiv 2205.10287"
+
+
+def warnings_of(recipe: Recipe) -> list[str]:
+    """Return a line for each setting that probably does not do what was meant.
+
+    >>> from bigbatch.recipe.file import with_settings
+    >>> from bigbatch.recipe.presets import digits
+    >>> warnings_of(digits()), warnings_of(with_settings(digits(), ["epochs=20"]))
+    ([], ['milestones [25.0] are never reached in 20 epochs'])
+    """
+    return [*_size_warnings(recipe), *_length_warnings(recipe), *_growth_warnings(recipe), *_optimizer_warnings(recipe)]
+
+
+def _size_warnings(recipe: Recipe) -> Iterator[str]:
+    limit = recipe.reference.largest_matching
+    if limit and recipe.minibatch_size > limit:
+        yield (
+            f"minibatch size {recipe.minibatch_size} is past {limit}, the largest known to keep the accuracy of "
+            f"'{recipe.name}': expect a higher error ({PAPER}, figure 1)"
+        )
+
+
+def _length_warnings(recipe: Recipe) -> Iterator[str]:
+    if recipe.warmup_epochs >= recipe.epochs:
+        yield (
+            f"training ends after {recipe.epochs} epochs, within the warmup of {recipe.warmup_epochs:g}: "
+            "the base learning rate is never reached"
+        )
+    late = [epoch for epoch in recipe.schedule.milestones if epoch >= recipe.epochs]
+    if recipe.schedule.kind == "step" and late:
+        yield f"milestones {late} are never reached in {recipe.epochs} epochs"
+
+
+def _growth_warnings(recipe: Recipe) -> Iterator[str]:
+    if (size := largest_size(recipe)) not in {None, recipe.minibatch_size}:
+        yield (
+            f"the minibatch grows to {size} at most, for the schedule lowers the rate no further: "
+            f"{recipe.minibatch_size} is never reached"
+        )
+
+
+def _optimizer_warnings(recipe: Recipe) -> Iterator[str]:
+    name, is_scaled = recipe.optimizer.name, recipe.minibatch_size != recipe.reference.minibatch_size
+    if name in BY_SQUARE_ROOT and recipe.scaling.rule == "linear" and is_scaled:
+        yield (
+            f"the rate of {name} is scaled linearly, where the square root is known to keep what Adam does; "
+            f"set scaling.rule=square-root ({MALLADI})"
+        )
+    if name == "adam" and recipe.optimizer.weight_decay:
+        yield (
+            "adam divides its weight decay by the gradient's size, so that decay depends on the loss's scale; "
+            "use adamw, or optimizer.weight_decay=0 (arXiv 1711.05101)"
+        )

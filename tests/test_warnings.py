@@ -1,0 +1,45 @@
+"""What a recipe warns of before it is trained."""
+
+from dataclasses import replace
+
+import pytest
+
+from bigbatch.recipe.file import with_settings
+from bigbatch.recipe.presets import PRESETS, digits, imagenet_resnet50
+from bigbatch.recipe.warnings import warnings_of
+
+
+def warnings(*settings):
+    return warnings_of(with_settings(digits(), settings))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_no_preset_warns(name):
+    assert warnings_of(PRESETS[name]()) == []
+
+
+def test_past_what_is_known_to_keep_the_accuracy():
+    assert warnings_of(replace(imagenet_resnet50(), minibatch_size=8192)) == []
+    found = warnings_of(replace(imagenet_resnet50(), minibatch_size=16384))
+    assert len(found) == 1
+    assert "16384 is past 8192" in found[0]
+
+
+def test_what_is_never_reached():
+    assert warnings("minibatch_size=256", "growth.kind=schedule", "schedule.milestones=[]") == [
+        "the minibatch grows to 16 at most, for the schedule lowers the rate no further: 256 is never reached"
+    ]
+    assert "within the warmup" in warnings("minibatch_size=256", "epochs=2")[0]
+    assert "milestones [15.0, 25.0] are never reached" in warnings("epochs=10")[0]
+
+
+def test_linear_scaling_and_decay_in_adam():
+    def of(*settings):
+        return warnings("minibatch_size=64", "optimizer.weight_decay=0", *settings)
+
+    assert "set scaling.rule=square-root" in of("optimizer.name=adam")[0]
+    for name in ("lars", "lamb"):
+        assert of(f"optimizer.name={name}") == []
+    assert of("optimizer.name=adam", "scaling.rule=square-root") == []
+    assert "use adamw" in of("optimizer.name=adam", "scaling.rule=none", "optimizer.weight_decay=0.1")[0]
+    assert warnings("optimizer.name=adamw") == []
