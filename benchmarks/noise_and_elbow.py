@@ -15,7 +15,7 @@ from bigbatch.planning.noise import mean_noise_scale, measured_noise
 from bigbatch.runs.record import RunRecord
 from bigbatch.study.report.grouping.series import Point
 from bigbatch.study.report.grouping.studies import Study, judge, split_into_studies
-from bigbatch.study.report.reading.runs_file import read_results
+from bigbatch.study.report.reading.runs_file import read_runs_file
 from bigbatch.study.statistics import Elbow
 from card import RESULTS, write_card
 
@@ -51,7 +51,7 @@ class Case:
 
 def case_of(name: str) -> Case:
     """Read the study's runs, and take noise and elbow from them."""
-    study = split_into_studies(read_results(RESULTS / f"{name}.json").records)[0][0]
+    study = split_into_studies(read_runs_file(RESULTS / f"{name}.json").records)[0][0]
     elbow = judge(study).elbow
     if elbow is None:
         msg = f"{name} has no elbow"

@@ -21,7 +21,7 @@ from bigbatch.study.report.grouping.studies import split_into_studies
 from bigbatch.study.report.page import files as page_files
 from bigbatch.study.report.page.files import make_report, missing_extras, write_report
 from bigbatch.study.report.page.tables import run_row
-from bigbatch.study.report.reading.runs_file import read_results, results_to_json
+from bigbatch.study.report.reading.runs_file import read_runs_file, runs_to_json
 from bigbatch.study.report.reading.sources import read_runs
 from studies import recipe_of, write_run
 
@@ -267,10 +267,10 @@ def test_a_file_of_runs_is_read_with_mistrust(tmp_path, content, message):
 
 def test_a_file_of_runs_is_small_stable_and_says_all_there_is(study, tmp_path):
     runs = read_runs([study])
-    text = results_to_json(runs)
+    text = runs_to_json(runs)
     (tmp_path / "runs.json").write_text(text)
-    again = read_results(tmp_path / "runs.json")
-    assert results_to_json(again) == text
+    again = read_runs_file(tmp_path / "runs.json")
+    assert runs_to_json(again) == text
     assert text.count("\n") == len(runs.records) + 2
     assert [run.recipe for run in again.records] == [run.recipe for run in runs.records]
     assert [run.validation_error for run in again.records] == [run.validation_error for run in runs.records]
@@ -300,7 +300,7 @@ def test_runs_of_two_machines_with_the_same_paths_are_all_read(tmp_path):
         for seed in range(2):
             began = f"2026-11-24T0{hour}:00:0{seed}+00:00"
             write_run(folder / f"64-seed{seed}", recipe_of(64, seed), 1.0 + hour, started=began)
-        text = results_to_json(read_runs([folder])).replace(str(folder), "runs")
+        text = runs_to_json(read_runs([folder])).replace(str(folder), "runs")
         (tmp_path / f"{machine}.json").write_text(text)
     files = [tmp_path / "one.json", tmp_path / "other.json"]
     assert [str(run.path) for run in read_runs([files[0], *files]).records] == [
@@ -312,7 +312,7 @@ def test_runs_of_two_machines_with_the_same_paths_are_all_read(tmp_path):
 def test_the_folder_of_a_run_that_was_trained_again_goes_before_an_older_file(tmp_path):
     for seed in range(2):
         write_run(tmp_path / "runs" / f"64-seed{seed}", recipe_of(64, seed), 2.0)
-    (tmp_path / "old.json").write_text(results_to_json(read_runs([tmp_path / "runs"])))
+    (tmp_path / "old.json").write_text(runs_to_json(read_runs([tmp_path / "runs"])))
     again = {"started": "2026-11-25T00:00:00+00:00"}
     write_run(tmp_path / "runs" / "64-seed0", recipe_of(64, 0), 7.0, **again)
     for paths in ([tmp_path / "runs", tmp_path / "old.json"], [tmp_path / "old.json", tmp_path / "runs"]):

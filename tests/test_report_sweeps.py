@@ -12,7 +12,7 @@ from bigbatch.recipe.presets import digits
 from bigbatch.study.report.grouping.studies import judge, split_into_studies
 from bigbatch.study.report.page.tables import point_rows
 from bigbatch.study.report.page.words import headline, sentences
-from bigbatch.study.report.reading.runs_file import results_to_json
+from bigbatch.study.report.reading.runs_file import runs_to_json
 from bigbatch.study.report.reading.sources import read_runs
 from bigbatch.study.sweep.jobs import plan_sweep
 from bigbatch.study.sweep.manifest import NAME, read_manifest, write_manifest
@@ -101,7 +101,7 @@ def test_a_diverged_size_lies_beyond_the_elbow_and_a_diverged_reference_is_said(
 @pytest.mark.parametrize("name", STUDIES)
 def test_the_file_of_a_report_keeps_what_the_sweep_recorded(tmp_path, name):
     write_sweep(tmp_path / "s", STUDIES[name])
-    (tmp_path / "runs.json").write_text(results_to_json(read_runs([tmp_path / "s"])))
+    (tmp_path / "runs.json").write_text(runs_to_json(read_runs([tmp_path / "s"])))
     (tmp_path / "s" / NAME).unlink()
     (study,) = studies_of(tmp_path / "runs.json")
     assert study.series[0].label == "linear"
@@ -295,7 +295,7 @@ def test_an_interrupted_run_keeps_its_number_of_iterations(tmp_path):
     run.append_metrics(*({"iteration": i, "loss": 1.0} for i in range(48, 1000)))
     (record,) = read_runs([tmp_path]).records
     assert (record.state, record.num_iterations) == ("interrupted", 1000)
-    (tmp_path / "runs.json").write_text(results_to_json(read_runs([tmp_path])))
+    (tmp_path / "runs.json").write_text(runs_to_json(read_runs([tmp_path])))
     (again,) = read_runs([tmp_path / "runs.json"]).records
     assert again.num_iterations == 1000
 

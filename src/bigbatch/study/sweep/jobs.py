@@ -133,31 +133,31 @@ def plan_configurations(
     notes = []
     if not (reference in minibatch_sizes and VARIANTS[PLAIN] in variants):
         notes.append(f"added: the recipe at its reference size, {reference}, with which all others are compared")
-    for variant in sorted(
-        variants, key=lambda variant: variant.name != PLAIN
-    ):  # of two equal ones, the plain one stays
+    # The plain recipe comes first, so that it stays if a variant is the same training.
+    for variant in sorted(variants, key=lambda variant: variant.name != PLAIN):
         for size in minibatch_sizes:
-            if size <= (start := variant.starts_above(recipe)):
-                notes.append(
-                    f"left out: {variant.name} at {size}, because it differs from the recipe only above {start}"
-                )
-                continue
-            if size < variant.fewest_samples:
-                notes.append(f"left out: {variant.name} at {size}, because that is less than one worker")
+            configuration = Configuration(variant.name, size)
+            if reason := _why_left_out(recipe, variant, size):
+                notes.append(f"left out: {configuration}, because {reason}")
                 continue
             planned = recipe_of(recipe, variant, size)
-            if (reached := largest_size(planned)) not in {None, size}:
-                notes.append(
-                    f"left out: {variant.name} at {size}, because its schedule lets it grow to {reached} at most"
-                )
-                continue
-            configuration = Configuration(variant.name, size)
             twin = next((one for one, other in recipes.items() if is_same_training(planned, other)), None)
             if twin is None:
                 recipes[configuration] = planned
             elif twin != configuration:
                 notes.append(f"left out: {configuration} is the same training as {twin}")
     return recipes, notes
+
+
+def _why_left_out(recipe: Recipe, variant: Variant, size: int) -> str:
+    """Return why there is no such variant at a minibatch size; empty if there is one."""
+    if size <= (start := variant.starts_above(recipe)):
+        return f"it differs from the recipe only above {start}"
+    if size < variant.fewest_samples:
+        return "that is less than one worker"
+    if (reached := largest_size(recipe_of(recipe, variant, size))) not in {None, size}:
+        return f"its schedule lets it grow to {reached} at most"
+    return ""
 
 
 def recipe_of(recipe: Recipe, variant: Variant, minibatch_size: int) -> Recipe:

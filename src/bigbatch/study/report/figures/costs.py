@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Final
 
 from bigbatch.figures import plain_numbers, series_style
 from bigbatch.printable import printable
+from bigbatch.study.report.figures.legend import legend_below
 from bigbatch.study.report.figures.size_axis import size_axis
-from bigbatch.study.report.grouping.labels import columns_for, shortened
+from bigbatch.study.report.grouping.labels import shortened
 from bigbatch.study.report.grouping.measures import Cost, iterations_of, mean_cost, seconds_of
 from bigbatch.study.report.grouping.studies import Study
 
@@ -23,8 +24,7 @@ def draw_costs(figure: "Figure", study: Study) -> None:
     left, right = figure.subplots(1, 2)
     _draw(left, study, iterations_of, "iterations")
     _draw(right, study, seconds_of, "seconds")
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns_for(labels))
+    legend_below(figure, left)
 
 
 def _draw(axes: "Axes", study: Study, cost: Cost, ylabel: str) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from bigbatch.figures import INK, SOFT, series_style
 from bigbatch.printable import printable
 from bigbatch.runs.record import FAILED
+from bigbatch.study.report.figures.legend import legend_below
 from bigbatch.study.report.figures.size_axis import size_axis
-from bigbatch.study.report.grouping.labels import columns_for, shortened
+from bigbatch.study.report.grouping.labels import shortened
 from bigbatch.study.report.grouping.series import Point, Series
 from bigbatch.study.report.grouping.studies import Study
 from bigbatch.study.statistics import Elbow, Summary, summarise
@@ -45,8 +46,7 @@ def draw_error_by_size(figure: "Figure", study: Study, margin: float | None, elb
     if strip:
         _draw_strip(strip, study, strips)
         size_axis(strip, sizes, labels=False)
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns_for(labels))
+    legend_below(figure, axes)
 
 
 def _ceiling(study: Study, margin: float | None) -> float:

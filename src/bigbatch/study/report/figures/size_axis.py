@@ -4,8 +4,6 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from bigbatch.study.report.grouping.labels import short_size
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -38,3 +36,12 @@ def spaced(sizes: list[int]) -> list[int]:
         if not ticks or math.log2(size / ticks[-1]) >= NEAREST:
             ticks.append(size)
     return ticks
+
+
+def short_size(size: int) -> str:
+    """Return a minibatch size as the paper's axes have it.
+
+    >>> short_size(512), short_size(8192), short_size(1500)
+    ('512', '8k', '1500')
+    """
+    return f"{size // 1024}k" if size >= 1024 and size % 1024 == 0 else str(size)  # noqa: PLR2004

@@ -1,6 +1,6 @@
 """The label of a recipe: a few words for each field in which it differs from another."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from bigbatch.printable import printable
@@ -79,22 +79,3 @@ def shortened(text: str, longest: int) -> str:
     'abc…'
     """
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
-
-
-def columns_for(labels: Sequence[str]) -> int:
-    """Return how many columns of a legend fit under a figure.
-
-    >>> columns_for(["linear", "no warmup"]), columns_for(["x" * 60])
-    (3, 1)
-    """
-    longest = max(map(len, labels), default=0)
-    return next(columns for columns, most in ((3, 28), (2, 46), (1, longest)) if longest <= most)
-
-
-def short_size(size: int) -> str:
-    """Return a minibatch size as the paper's axes have it.
-
-    >>> short_size(512), short_size(8192), short_size(1500)
-    ('512', '8k', '1500')
-    """
-    return f"{size // 1024}k" if size >= 1024 and size % 1024 == 0 else str(size)  # noqa: PLR2004

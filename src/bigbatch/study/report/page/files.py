@@ -17,7 +17,7 @@ from bigbatch.study.report.grouping.studies import judge, split_into_studies
 from bigbatch.study.report.page.sections import Section, section_of
 from bigbatch.study.report.page.tables import justify, page_row
 from bigbatch.study.report.reading.last_epochs import error_in_words, judged_by_last
-from bigbatch.study.report.reading.runs_file import Runs, results_to_json
+from bigbatch.study.report.reading.runs_file import Runs, runs_to_json
 
 RESULTS: Final = "runs.json"
 NEEDED: Final = {"matplotlib": "plot", "jinja2": "plot", "scipy": "stats"}  # package: the extra that installs it
@@ -67,7 +67,7 @@ def make_report(runs: Runs, *, command: str, margin: float | None = None, last_e
         versions={package: package_version(package) for package in MADE_WITH},
     )
     images = {f"{figure.name}.png": figure.drawing.png for section in sections for figure in section.figures}
-    return Report(sections, {PAGE: page.encode(), **images, RESULTS: results_to_json(runs).encode()})
+    return Report(sections, {PAGE: page.encode(), **images, RESULTS: runs_to_json(runs).encode()})
 
 
 def write_report(report: Report, folder: Path) -> None:

@@ -31,14 +31,14 @@ class Runs:
     unreadable: Sequence[Unreadable]
 
 
-def results_to_json(runs: Runs) -> str:
+def runs_to_json(runs: Runs) -> str:
     """Return condensed runs as JSON, one line for each."""
     lines = ",\n".join(json.dumps(_table_of(run), separators=(",", ":"), allow_nan=False) for run in runs.records)
     unreadable = json.dumps([[bad.path, bad.reason] for bad in runs.unreadable])
     return f'{{"format": "{FORMAT}", "runs": [\n{lines}\n], "unreadable": {unreadable}}}\n'
 
 
-def read_results(path: Path) -> Runs:
+def read_runs_file(path: Path) -> Runs:
     """Read the runs that an earlier report wrote.
 
     Raises:

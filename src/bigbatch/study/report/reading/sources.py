@@ -12,7 +12,7 @@ from bigbatch.runs.folder import RunFolder
 from bigbatch.runs.record import RunRecord, read_record
 from bigbatch.study.ledger import find_runs
 from bigbatch.study.report.reading.condense import condense
-from bigbatch.study.report.reading.runs_file import Runs, Unreadable, read_results
+from bigbatch.study.report.reading.runs_file import Runs, Unreadable, read_runs_file
 from bigbatch.study.sweep.manifest import NAME as SWEEP
 from bigbatch.study.sweep.membership import Membership
 
@@ -60,7 +60,7 @@ def _put_under(file: Path, run: RunRecord) -> RunRecord:
 
 def _each(path: Path) -> Iterator[RunRecord | Unreadable]:
     if _is_file_of_runs(path):
-        kept = read_results(path)
+        kept = read_runs_file(path)
         yield from kept.records
         yield from kept.unreadable
         return
