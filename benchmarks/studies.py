@@ -111,13 +111,13 @@ def bigbatch(*arguments: str) -> str:
 
 
 def last_errors(results: Path, rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], list[float]]:
-    """Return the errors after the last epoch of the runs that the rows count, by variant and minibatch size."""
+    """Return the errors after the last epoch of the runs that the rows count, by configuration."""
     counted = {(row["variant"], row["minibatch_size"]): row["errors"] for row in rows}
     found: dict[tuple[str, int], list[float]] = {}
     for run in (kept["summary"] for kept in json.loads(results.read_text())["runs"]):
-        cell = run.get("variant", ""), run["recipe"]["minibatch_size"]
-        if str(run["recipe"]["seed"]) in counted.get(cell, {}):
-            found.setdefault(cell, []).append(run["final_validation_error"])
+        configuration = run.get("variant", ""), run["recipe"]["minibatch_size"]
+        if str(run["recipe"]["seed"]) in counted.get(configuration, {}):
+            found.setdefault(configuration, []).append(run["final_validation_error"])
     return found
 
 
@@ -188,7 +188,7 @@ def unfinished_of(runs: list[dict[str, Any]]) -> str:
     lines = [f"\n- not finished: {run['run']} ({run['kind']})" for run in runs if run["kind"] != "missing"]
     missing = Counter(run["run"].rpartition("-seed")[0] for run in runs if run["kind"] == "missing")
     if missing:
-        lines.append(f"\n- not run: {', '.join(f'{cell} ({count} seeds)' for cell, count in missing.items())}")
+        lines.append(f"\n- not run: {', '.join(f'{name} ({count} seeds)' for name, count in missing.items())}")
     return "".join(["\n", *lines]) if lines else ""
 
 

@@ -1,4 +1,4 @@
-"""Run folders of studies that nobody trained, for the tests of reports."""
+"""Synthetic run folders of studies, for the tests of reports."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -7,7 +7,7 @@ from pathlib import Path
 from bigbatch.recipe import Recipe, Warmup
 from bigbatch.recipe.presets import digits
 from bigbatch.runs.folder import RunFolder
-from bigbatch.study.sweep.jobs import Configuration, Sweep, plan_sweep
+from bigbatch.study.sweep.jobs import Sweep, plan_sweep
 from bigbatch.study.sweep.manifest import write_manifest
 from bigbatch.study.variants import find_variant
 
@@ -54,7 +54,7 @@ def write_study(folder: Path) -> Path:
 
 
 def write_sweep(
-    output: Path, errors: Mapping[Configuration, Sequence[float | None]], recipe: Recipe | None = None
+    output: Path, errors: Mapping[tuple[str, int], Sequence[float | None]], recipe: Recipe | None = None
 ) -> Sweep:
     """Write the runs of a sweep, an error (%) for each seed of each variant and size, and what the sweep records.
 

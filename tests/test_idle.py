@@ -1,4 +1,4 @@
-"""What of a recipe does nothing."""
+"""The fields of a recipe that do nothing."""
 
 from dataclasses import replace
 

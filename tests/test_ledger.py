@@ -169,7 +169,7 @@ def test_numbers_and_nesting_that_no_run_writes_are_damage(tmp_path):
 
 
 def test_a_sweeps_runs_are_found_by_their_variant(tmp_path, record_run, capsys):
-    """By what the sweep's folder says; a run of another size in one of its places is none of its runs."""
+    """The sweep's folder says so; a run of another size in a sweep's place is not one of its runs."""
     write_manifest(plan_sweep(digits(), [16, 64], num_seeds=1, variants=parse_variants("no-warmup"), output=tmp_path))
     plain = record_run("recipe-16-seed0")
     other = record_run("no-warmup-64-seed0")
@@ -183,7 +183,7 @@ def test_a_sweeps_runs_are_found_by_their_variant(tmp_path, record_run, capsys):
 
 
 def test_a_divergence_is_called_what_sweeps_and_reports_call_it(record_run):
-    """A result, the same in every repetition; another failure is none."""
+    """A divergence is a result, the same in every repetition; another failure is not."""
     diverged = record_run("hot", status="failed", exit_code=3)
     failed = record_run("broken", status="failed", exit_code=1)
     assert [read_row(run.path, Membership())["state"] for run in (diverged, failed)] == ["diverged", "failed"]

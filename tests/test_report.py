@@ -278,7 +278,7 @@ def test_a_file_of_runs_is_small_stable_and_says_all_there_is(study, tmp_path):
 
 def test_what_cannot_be_reported_or_written_is_refused(study, tmp_path, report):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="holds no run, nor does a folder in it"):
+    with pytest.raises(InputError, match="holds no run, and no folder in it does"):
         read_runs([tmp_path / "empty"])
     with pytest.raises(InputError, match="none holds no run"):
         read_runs([Path("none")])

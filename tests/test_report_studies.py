@@ -1,4 +1,4 @@
-"""How a report puts runs in order: studies, series, points, and which runs count."""
+"""How a report groups runs: studies, series, points, and which runs count."""
 
 import json
 from dataclasses import replace

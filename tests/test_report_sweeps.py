@@ -187,7 +187,7 @@ STUDY = {("recipe", 16): [2.0, 2.1], ("recipe", 64): [2.2, 2.1], ("no-warmup", 6
 def test_two_sweeps_that_differ_in_what_does_nothing_at_their_reference_are_never_one_mean(
     tmp_path, change, plain, seed
 ):
-    """Whether the second one's seeds are the first one's or others; the references are one point."""
+    """The references are one point, whether the seeds of both sweeps are the same or not."""
     write_sweep(tmp_path / "a", STUDY)
     errors = {("recipe", 16): [2.0, 2.1], ("recipe", 64): [5.0, 5.1], ("no-warmup", 64): [6.0, 6.1]}
     write_sweep(tmp_path / "b", errors, with_settings(digits(), ["minibatch_size=64", change, f"seed={seed}"]))

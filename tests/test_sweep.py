@@ -1,4 +1,4 @@
-"""A sweep that runs: every run once, whatever interrupts it."""
+"""A sweep runs every run once, even if it is interrupted."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def test_a_run_has_no_more_processes_than_its_first_minibatch_has_workers(sweep,
 
 @pytest.mark.parametrize("code", [0, -15, 1])
 def test_a_run_that_has_said_that_it_is_finished_is(sweep, record, tmp_path, code):
-    """Whatever its process died of afterwards."""
+    """It does not matter how its process ends afterwards."""
     record("recipe-16-seed0", 2.5)
     job = sweep.jobs[0]
     child = Child(Running(job, Watch(job.folder.path)), Namespace(returncode=code), tmp_path, 0, 0)
@@ -163,7 +163,7 @@ def test_the_time_left_follows_from_the_epochs_that_are_over(sweep, tmp_path, mo
 
 
 def run_json(folder):
-    """Return what is known of a run, or nothing."""
+    """Return the summary of a run; empty if there is none."""
     return RunFolder(folder).read_summary_or_nothing()
 
 

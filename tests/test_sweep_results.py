@@ -1,4 +1,4 @@
-"""The table of a sweep: nothing in it that did not finish, and nothing left unsaid."""
+"""The table of a sweep: only finished runs count in it, and the others are named."""
 
 import json
 from statistics import mean, stdev

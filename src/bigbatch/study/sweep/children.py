@@ -63,7 +63,7 @@ class Ending:
 def start(job: Job, *, processes: int, place: int, environment: Mapping[str, str]) -> Child:
     """Start or resume a run; its output goes to OUTPUT/logs/NAME.log.
 
-    It runs in a session of its own: a terminal's signals reach the sweep alone, and the sweep passes them on.
+    It runs in a session of its own: a terminal's signals reach only the sweep, which passes them on.
 
     Args:
         job: the run.

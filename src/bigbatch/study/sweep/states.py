@@ -37,7 +37,7 @@ class State:
 
 
 def read_state(job: Job) -> State:
-    """Read the state of a run. A damaged folder counts as interrupted, because a run resumes from checkpoints alone."""
+    """Read the state of a run. A damaged folder counts as interrupted, because a run resumes only from checkpoints."""
     try:
         record = read_record(job.folder.path)
     except InputError:

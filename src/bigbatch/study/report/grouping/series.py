@@ -1,6 +1,6 @@
 """Series and points: which runs are of one recipe at all sizes, and which of one configuration.
 
-A study has series, a series has points, and a point has runs, which differ in their seeds alone.
+A study has series, a series has points, and a point has runs, which differ only in their seeds.
 """
 
 from collections.abc import Mapping, Sequence

@@ -89,7 +89,7 @@ def _run_folders(path: Path) -> list[Path]:
         msg = f"{path} holds no run (there is no such folder)"
         raise InputError(msg) from error
     if not folders:
-        msg = f"{path} holds no run, nor does a folder in it"
+        msg = f"{path} holds no run, and no folder in it does"
         raise InputError(msg)
     return folders
 
