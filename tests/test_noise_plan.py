@@ -25,7 +25,7 @@ def test_the_thirds_of_a_run_and_the_whole(record_run):
     plan = plan_by_noise(record(record_run("a"), [100.0] * 200 + [400.0] * 200 + [1000.0] * 200), reference=16)
     assert (plan.early, plan.middle, plan.late, plan.scale) == (100.0, 400.0, 1000.0, 500.0)
     assert json.loads(json.dumps(plan.to_json()))["noise_scale"]["whole"] == plan.scale
-    assert "there a training takes twice the fewest samples" in plan.advice
+    assert "At this size a training takes twice the fewest samples" in plan.advice
     assert "arXiv 1811.03600" in plan.advice
 
 

@@ -1,1 +1,1 @@
-"""What a training will do and take, before it starts. Without torch."""
+"""What a training will do, and what it will take, told before it starts. Without torch."""

@@ -1,7 +1,7 @@
 """How long one buffer's all-reduce takes on a cluster, by its algorithm.
 
-Symbols: a latency of a message (s), b seconds per byte of a node's link, G devices a node, N nodes, p = N G processes,
-n bytes of a buffer.
+Symbols: a is the latency of a message (s), b the seconds per byte of a node's link. N nodes of G devices run p = N G
+processes, and n is the bytes of a buffer. a' and b' are those between the devices of a node.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from bigbatch.reduction.options import AUTO, NATIVE
 
 
 def ring(cluster: Cluster, num_bytes: float) -> float:
-    """Return the seconds of a ring: 2(p-1) steps of n/p, at the pace of the slowest link: 2(p-1)(a + b n/p).
+    """Return the seconds of a ring: 2(p-1) steps of n/p bytes over the slowest link, 2(p-1)(a + b n/p).
 
     Patarasuk and Yuan 2009; the native all-reduce of Gloo.
     """
@@ -25,9 +25,9 @@ def ring(cluster: Cluster, num_bytes: float) -> float:
 def halving_doubling(cluster: Cluster, num_bytes: float) -> float:
     """Return the seconds of binary blocks over all processes: 2 s(G) a' + 2 s(N) a + bytes.
 
-    The first steps are inside a node, 2(G-1)/G n bytes of each device; then the devices of a node share its link,
-    2(N-1)/N n bytes over it. s(x) = floor(log2 x), and one more for each further binary block (Thakur, Rabenseifner and
-    Gropp 2005; arXiv 1706.02677, section 4).
+    The first steps are inside a node, with 2(G-1)/G n bytes of each device. Then the devices of a node share its link
+    for 2(N-1)/N n bytes. s(x) is floor(log2 x), plus one for each further binary block (Thakur, Rabenseifner and Gropp
+    2005; arXiv 1706.02677, section 4).
     """
     inside = 2 * _steps(cluster.devices) * 1e-6 * cluster.local_latency_us
     inside += 2 * (cluster.devices - 1) / cluster.devices * num_bytes * 1e-9 / cluster.local_gbyte
@@ -35,9 +35,10 @@ def halving_doubling(cluster: Cluster, num_bytes: float) -> float:
 
 
 def three_phase(cluster: Cluster, num_bytes: float) -> float:
-    """Return the seconds of sum inside, binary blocks between, broadcast inside: 2(a' + (G-1) b' n) + between.
+    """Return the seconds of a sum in each node, binary blocks between nodes, and a broadcast in each node.
 
-    A leader takes the buffers of its node one after the other (arXiv 1706.02677, section 4).
+    That is 2(a' + (G-1) b' n), and the time between nodes. The leader of a node receives its buffers one after the
+    other (arXiv 1706.02677, section 4).
     """
     inside = 0.0
     if cluster.devices > 1:

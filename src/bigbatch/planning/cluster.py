@@ -1,4 +1,4 @@
-"""A cluster: what its machines and links are, as a user describes it."""
+"""A cluster: its machines and links, as a user describes them."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Final
@@ -6,28 +6,28 @@ from typing import Final
 from bigbatch.errors import InputError, nearest
 from bigbatch.reduction.options import ALL_REDUCES, AUTO
 
-LEAST: Final = 1e-6  # of any number that describes a cluster: no product of them overflows
+LEAST: Final = 1e-6  # bounds of any number that describes a cluster, so that no product of them overflows
 MOST: Final = 1e7
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Machines and what they compute.
+    """Machines, their links, and how fast they compute.
 
     Attributes:
         nodes: machines (N).
-        devices: of each (G); one process a device.
-        gbit: per second, of a node's link in each direction.
-        latency_us: microseconds from one process to another on another node, software included.
-        local_gbyte: per second, between two devices of a node.
-        local_latency_us: microseconds between two devices of a node.
-        images_per_second: of one device alone on this model at the worker minibatch size (as `bench step` measures).
+        devices: of each machine (G); one process runs on each device.
+        gbit: gigabits per second of a node's link, in each direction.
+        latency_us: microseconds of a message between processes on two nodes, software included.
+        local_gbyte: gigabytes per second between two devices of a node.
+        local_latency_us: microseconds of a message between two devices of a node.
+        images_per_second: of one device alone, at the worker minibatch size, as `bigbatch bench step` measures it.
         jitter: standard deviation of a worker's time, as a part of it.
-        bucket_mb: about how large the buffers are, in MiB; 0 for one a parameter.
+        bucket_mb: about how large the buffers are, in MiB; 0 for one buffer per parameter.
         all_reduce: the algorithm, or "auto" for the fastest exact one of each buffer.
 
     Raises:
-        InputError: a value that cannot be.
+        InputError: a value is out of its range.
     """
 
     nodes: int = 1
@@ -64,13 +64,13 @@ class Cluster:
 
     @property
     def latency(self) -> float:
-        """Seconds of a message between nodes (a); between devices where there is one node."""
+        """Seconds of a message between nodes (a), or between devices if there is only one node."""
         return 1e-6 * (self.latency_us if self.nodes > 1 else self.local_latency_us)
 
 
-# The paper's cluster (sections 4 and 5): 8 P100 a server, 50 Gbit, a buffer for each layer. It states neither the
-# speed of one P100 nor the jitter: they are fitted to two of its figures, 0.232 s an iteration on 8 GPUs and 12 % more
-# on 352; the others (1 hour, 90 %) are then predicted.
+# The paper's cluster (sections 4 and 5): 8 P100 a server, 50 Gbit, a buffer for each layer. The paper states neither
+# the speed of one P100 nor the jitter. Both are fitted to two of its figures: 0.232 s an iteration on 8 GPUs, and 12 %
+# more on 352. Its other figures (1 hour, 90 %) are then predicted.
 GOYAL_2017: Final = Cluster(
     nodes=32, images_per_second=155.7, jitter=0.089, latency_us=20.0, local_gbyte=16.0, bucket_mb=0.0
 )

@@ -1,4 +1,4 @@
-"""Figures of what summing gradients costs: measured among processes, and predicted for a cluster."""
+"""Figures of what it costs to sum gradients: measured among processes, and predicted for a cluster."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +9,11 @@ from bigbatch.planning.prediction import Prediction
 
 
 def draw_all_reduces(result: dict[str, Any], target: Path) -> None:
-    """Draw the time of every all-reduce over the size of its buffer, with quartiles, and write the figure.
+    """Draw the time of every all-reduce, with quartiles, against the size of its buffer.
 
     Args:
         result: of `bench_all_reduce`.
-        target: the file; its suffix says the format.
+        target: the file; its suffix chooses the format.
 
     Raises:
         InputError: matplotlib is not installed, or the file cannot be written.
@@ -37,7 +37,7 @@ def draw_all_reduces(result: dict[str, Any], target: Path) -> None:
 
 
 def size_in_words(num_bytes: int) -> str:
-    """Return a size as a person writes it.
+    """Return a number of bytes with its largest whole unit.
 
     >>> size_in_words(4096), size_in_words(10 << 20), size_in_words(1000)
     ('4 KB', '10 MB', '1000 B')
@@ -49,7 +49,7 @@ def size_in_words(num_bytes: int) -> str:
 
 
 def draw_predictions(predictions: Sequence[Prediction], target: Path) -> None:
-    """Draw images/s beside the ideal, and the parts of an iteration, over the machines, and write the figure.
+    """Draw images/s beside the ideal, and the parts of an iteration, against the number of machines.
 
     Raises:
         InputError: matplotlib is not installed, or the file cannot be written.

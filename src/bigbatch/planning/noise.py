@@ -1,4 +1,4 @@
-"""How large the minibatch may become, by the gradient noise scale that a run has measured."""
+"""How large the minibatch may become, judged by the gradient noise scale that a run has measured."""
 
 import math
 from collections.abc import Sequence
@@ -12,22 +12,22 @@ from bigbatch.runs.record import RunRecord, as_number
 
 FEWEST: Final = 10  # measurements
 PAIR: Final = 2
-BEYOND: Final = 4  # times the noise scale, where the table ends
+BEYOND: Final = 4  # the table ends at so many times the noise scale
 CAVEAT: Final = (
-    "The noise scale tells the order of magnitude at which larger minibatches stop paying, not where accuracy is lost; "
-    "it grows while training (McCandlish 2018, arXiv 1812.06162), and the useful limit differs widely between "
-    "workloads (Shallue 2018, arXiv 1811.03600): measure it with `bigbatch sweep`."
+    "The noise scale tells roughly at which size larger minibatches stop paying, not where accuracy is lost. It grows "
+    "while training (McCandlish 2018, arXiv 1812.06162). The useful limit differs widely between workloads (Shallue "
+    "2018, arXiv 1811.03600): measure it with `bigbatch sweep`."
 )
 
 
 @dataclass(frozen=True)
 class Price:
-    """What a minibatch size costs to the same loss, beside the reference.
+    """What a minibatch size costs until the same loss is reached.
 
     Attributes:
         minibatch_size: samples per update.
-        iterations: times those of the reference.
-        samples: times those of the reference.
+        iterations: as a multiple of the reference's.
+        samples: as a multiple of the reference's.
     """
 
     minibatch_size: int
@@ -42,11 +42,11 @@ class NoisePlan:
     Attributes:
         run: its folder.
         minibatch_size: of the run.
-        validation_error: of the run, %: the noise of one that has not learnt is no guide. None if it has none.
-        early, middle, late: the noise scale of each third of the training, in samples; infinite where the signal
-            drowns in it.
-        scale: that of the whole training, in which the early gradients, the large ones, count most.
-        prices: of the reference's size, doubled until far past the noise scale.
+        validation_error: of the run, in %; None if it has none. The noise of a run that has learnt nothing is no guide.
+        early, middle, late: the noise scale of each third of the training, in samples; infinite if no signal can be
+            told from the noise.
+        scale: the noise scale of the whole training; early gradients are large, so they count most.
+        prices: of the reference's size and its doublings, until far past the noise scale.
     """
 
     run: str
@@ -60,11 +60,11 @@ class NoisePlan:
 
     @property
     def advice(self) -> str:
-        """One sentence, and the caveat."""
+        """What the noise scale means for the choice of a size, and the caveat."""
         return (
-            f"well below {self.scale:,.0f} samples a larger minibatch saves iterations nearly in proportion; there a "
-            "training takes twice the fewest samples and twice the fewest iterations that any size can do with, and "
-            f"far above it hardly fewer iterations. {CAVEAT}"
+            f"well below {self.scale:,.0f} samples a larger minibatch saves iterations nearly in proportion. At this "
+            "size a training takes twice the fewest samples and twice the fewest iterations that any size needs. Far "
+            f"above it, a larger minibatch saves hardly any iterations. {CAVEAT}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def plan_by_noise(run: RunRecord, *, reference: int) -> NoisePlan:
         reference: the minibatch size that the others are compared with.
 
     Raises:
-        InputError: the run has measured too little, or nothing but noise, or none.
+        InputError: the run has measured too little, no signal, or no noise.
     """
     measured = measured_noise(run)
     if len(measured) < FEWEST:
@@ -113,7 +113,7 @@ def plan_by_noise(run: RunRecord, *, reference: int) -> NoisePlan:
 
 
 def measured_noise(run: RunRecord) -> list[GradientNoise]:
-    """Return a run's estimates of signal and noise, in their order; what is not finite is none."""
+    """Return a run's estimates of signal and noise, in their order, without those that are not finite."""
     lines = ((line.get("gradient_square"), line.get("gradient_variance")) for line in run.iterations)
     pairs = ([number for value in line if (number := as_number(value)) is not None] for line in lines)
     return [GradientNoise(*pair) for pair in pairs if len(pair) == PAIR and all(map(math.isfinite, pair))]
@@ -122,7 +122,7 @@ def measured_noise(run: RunRecord) -> list[GradientNoise]:
 def mean_noise_scale(measured: Sequence[GradientNoise]) -> float:
     """Return mean tr(Sigma) over mean |G|^2, in samples: a mean of ratios would be biased (arXiv 1812.06162, app. A.1).
 
-    Infinite where the mean of |G|^2 does not come out above 0.
+    It is infinite if the mean of |G|^2 is not above 0.
 
     >>> mean_noise_scale([GradientNoise(4.0, 40.0), GradientNoise(1.0, 60.0)])
     20.0
@@ -132,9 +132,9 @@ def mean_noise_scale(measured: Sequence[GradientNoise]) -> float:
 
 
 def prices(noise_scale: float, *, reference: int) -> list[Price]:
-    """Return what the sizes cost: iterations fall as 1 + noise / B, samples rise as 1 + B / noise (eq. 2.11).
+    """Return what minibatch sizes B cost: iterations fall as 1 + noise / B, samples rise as 1 + B / noise (eq. 2.11).
 
-    Both to the same loss, at the rate that is best for each size (McCandlish et al. 2018, arXiv 1812.06162).
+    Both count until the same loss, at the best rate of each size (McCandlish et al. 2018, arXiv 1812.06162).
 
     >>> [(p.minibatch_size, p.iterations, p.samples) for p in prices(64.0, reference=64)]
     [(64, 1.0, 1.0), (128, 0.75, 1.5), (256, 0.625, 2.5)]

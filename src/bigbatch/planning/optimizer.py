@@ -1,4 +1,4 @@
-"""What a plan says of the optimizer: its settings at a minibatch size, and the rule and source of each."""
+"""What a plan says about the optimizer: each setting at the minibatch size, with its rule and source."""
 
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ NAMES: Final = {
 
 
 def optimizer_values(recipe: Recipe) -> dict[str, Any]:
-    """Return the settings that the recipe's optimizer uses, and the decay of the average if there is one; scaled.
+    """Return the scaled settings that the recipe's optimizer uses, and the decay of the average if there is one.
 
     >>> from bigbatch.recipe.presets import digits
     >>> list(optimizer_values(digits()))[:4]
@@ -46,7 +46,7 @@ def optimizer_values(recipe: Recipe) -> dict[str, Any]:
 
 
 def optimizer_rules(recipe: Recipe) -> dict[str, str]:
-    """Return the rule and source of each row that the recipe's optimizer has in the plan's table."""
+    """Return the rule and source of each row about the optimizer in the plan's table."""
     name = recipe.optimizer.name
     rules = {"optimizer": NAMES[name]} if name in NAMES else {}
     if name in ADAM_LIKE:
@@ -66,7 +66,7 @@ def optimizer_rules(recipe: Recipe) -> dict[str, str]:
 
 
 def rate_source(recipe: Recipe, source: str) -> str:
-    """Return the source of the scaled rate: for the square-root rule of Adam and its like, their own."""
+    """Return the source of the scaled rate; the square-root rule has other sources for adam, adamw and lamb."""
     if recipe.scaling.rule != SQUARE_ROOT:
         return source
     if recipe.optimizer.name == "lamb":

@@ -18,7 +18,14 @@ PAPER: Final = "arXiv 1706.02677"
 
 @dataclass(frozen=True)
 class Row:
-    """A derived value: at the reference, at the planned minibatch size, and why."""
+    """A row of the table.
+
+    Attributes:
+        name: of the value.
+        before: at the reference.
+        after: at the planned minibatch size.
+        rule: how it follows, and the source.
+    """
 
     name: str
     before: str
@@ -28,7 +35,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a recipe means for a data set of a given size.
+    """What a recipe means for a data set.
+
+    Attributes:
+        recipe: what would be trained.
+        num_samples: of the training data.
 
     Raises:
         InputError: the minibatch is larger than the data.
@@ -39,19 +50,22 @@ class Plan:
 
     @property
     def sampling(self) -> Sampling:
-        """How the data is cut; while the minibatch has its full size, if it grows."""
+        """How the data is cut, at the full minibatch size."""
         return self.recipe.sampling(self.num_samples)
 
     @property
     def learning_rate(self) -> LearningRate:
-        """The schedule of the rate, over the iterations of a training that keeps its first size."""
+        """The rate over the iterations of a training that keeps its first size; with AdaScale, the reference's."""
         return course_of(self.recipe, self.num_samples).schedule
 
     def to_json(self, at: Sequence[int] = ()) -> dict[str, Any]:
-        """Return every derived value; `at` names iterations whose learning rate is wanted.
+        """Return every derived value.
+
+        Args:
+            at: iterations whose learning rate is wanted, counted from 0.
 
         Raises:
-            InputError: an iteration outside the training.
+            InputError: an iteration is outside the training, or its rate follows from the gradients.
         """
         recipe, sampling, rate = self.recipe, self.sampling, self.learning_rate
         return {
@@ -99,7 +113,7 @@ class Plan:
         fixed = f"kept ({PAPER}, section 2.1)"
         return {
             "minibatch_size": "samples per update (kn)",
-            "worker_minibatch_size": f"n: fixed, for batch normalisation makes it part of the loss ({PAPER}, sec. 2.3)",
+            "worker_minibatch_size": f"n: kept; batch normalisation makes it part of the loss ({PAPER}, section 2.3)",
             "worker_count": "k = kn / n",
             "base_learning_rate": rate_source(self.recipe, SCALING_SOURCES[self.recipe.scaling.rule]),
             "warmup_epochs": f"{after['warmup']}; only above the reference size ({PAPER}, section 2.2)",
@@ -107,7 +121,7 @@ class Plan:
             "warmup_iterations": "warmup epochs x iterations per epoch",
             "epochs": fixed,
             "iterations_per_epoch": f"of {self.num_samples:,} samples; the last incomplete minibatch is dropped",
-            "samples_dropped_per_epoch": "others in every epoch",
+            "samples_dropped_per_epoch": "different samples in every epoch",
             "total_iterations": "epochs x iterations per epoch",
             "milestone_iterations": f"schedule '{self.recipe.schedule.kind}', in epochs ({PAPER}, section 5.1)",
             **optimizer_rules(self.recipe),
@@ -116,7 +130,10 @@ class Plan:
 
 
 def at_reference(recipe: Recipe) -> Recipe:
-    """Return the recipe at its reference minibatch size; a reference below one worker's size is one smaller worker."""
+    """Return the recipe at its reference minibatch size.
+
+    A reference that does not divide into the recipe's workers becomes one worker.
+    """
     size = recipe.reference.minibatch_size
     worker = recipe.worker_minibatch_size if size % recipe.worker_minibatch_size == 0 else size
     rule = recipe.scaling.rule if recipe.scaling.rule in FIXED_RULES else "linear"  # here all rules are one
@@ -130,7 +147,7 @@ def at_reference(recipe: Recipe) -> Recipe:
 
 
 def process_blocks(recipe: Recipe, processes: int) -> list[range]:
-    """Return the workers of each process; of a minibatch that grows, those of the first epoch.
+    """Return the workers of each process, in the first epoch if the minibatch grows.
 
     Raises:
         InputError: more processes than workers.

@@ -1,7 +1,7 @@
-"""How long a training takes on a cluster: predicted buffer by buffer, before anybody pays for one.
+"""How long a training would take on a cluster, predicted buffer by buffer.
 
-A gradient leaves in buffers, in the order in which backpropagation makes them; each takes the time of its algorithm,
-one after the other, while the rest of backpropagation goes on. Symbols as in `all_reduce_cost`.
+The gradient is sent in buffers, in the order in which backpropagation fills them. They are summed one after the other,
+while the rest of backpropagation goes on. Symbols are those of `all_reduce_cost`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,19 +20,19 @@ MEGABYTE: Final = 1 << 20
 
 @dataclass(frozen=True)
 class Prediction:
-    """An iteration on a cluster, and what follows from it.
+    """The time of an iteration on a cluster, and of the training.
 
     Attributes:
         nodes: machines.
-        processes: one a device.
-        workers_per_process: at most.
+        processes: one per device.
+        workers_per_process: of the process that has most.
         seconds: of an iteration.
         communication_seconds: of all buffers, one after the other.
-        exposed_seconds: of that, what is not hidden behind backpropagation.
+        exposed_seconds: of these, the seconds that backpropagation does not hide.
         images_per_second: of the cluster.
-        efficiency: images/s, as a part of what the devices would compute if each were alone on a node's worth of them.
-        hours: of the training; of the shortest, where the gradients will decide.
-        most_hours: of the longest then.
+        efficiency: images/s, as a part of that of as many separate nodes with one worker on each device.
+        hours: of the training; of the shortest one if the gradients decide its length.
+        most_hours: of the longest one.
     """
 
     nodes: int
@@ -54,18 +54,18 @@ def predict(
     updates: Sequence[Mapping[int, int]],
     worker_minibatch_size: int,
 ) -> Prediction:
-    """Predict a training; an iteration, and what follows from it, is that of its largest minibatch.
+    """Predict a training; the iteration that is described is one of the largest minibatch.
 
-    The compute time of v workers, one after the other, is v t; all wait for the slowest of p processes, whose
-    jitter is that of the largest of p normal values: v t + jitter t sqrt(v) z(p), z(p) after Blom 1958. Buffers become
-    ready evenly over the last worker's backward pass, two thirds of t, and are summed one after the other; the
-    iteration ends when both have ended.
+    v workers, one after the other, compute for v t seconds. All p processes wait for the slowest of them. Its delay is
+    that of the largest of p normal values, so it takes v t + jitter t sqrt(v) z(p), with z(p) after Blom 1958. Buffers
+    become ready evenly over the last worker's backward pass, two thirds of t, and are summed one after the other. The
+    iteration ends when computation and sums have both ended.
 
     Args:
         cluster: with images_per_second.
         buffers: bytes of each, in the order in which they become ready.
-        updates: how many there are at each minibatch size (kn); several such counts where the training may be one or
-            the other, the shortest first.
+        updates: how many there are at each minibatch size (kn). If the length is not known there are several such
+            counts, the shortest training first.
         worker_minibatch_size: samples of one worker (n).
 
     Raises:
@@ -119,7 +119,7 @@ def _check_workers(cluster: Cluster, minibatch_size: int, worker_minibatch_size:
 def _iteration(
     cluster: Cluster, buffers: Sequence[float], worker_count: int, worker_minibatch_size: int
 ) -> tuple[float, float, float]:
-    """Return the seconds of computation, of communication, and of what of the latter is not hidden."""
+    """Return the seconds of computation, of communication, and of communication that is not hidden."""
     processes = cluster.nodes * cluster.devices
     workers = ceil(worker_count / processes)
     worker_seconds = worker_minibatch_size / cluster.images_per_second
@@ -136,7 +136,11 @@ def _iteration(
 
 
 def into_buckets(sizes: Sequence[int], bucket_mb: float) -> list[int]:
-    """Return the bytes of the buffers that gradients of these bytes make, in their order; with 0, one each.
+    """Return the bytes of the buffers that hold gradients of these sizes, in their order.
+
+    Args:
+        sizes: bytes of each gradient.
+        bucket_mb: MiB after which a buffer is full; 0 for a buffer per gradient.
 
     >>> into_buckets([3 << 20, 2 << 20, 1 << 20], bucket_mb=4)
     [5242880, 1048576]

@@ -1,4 +1,4 @@
-"""A recipe: one frozen value that says all there is to say about a training, and nothing about the machine."""
+"""A recipe: one frozen value that says everything about a training, and nothing about the machine."""
 
 from bigbatch.recipe.differences import NOT_OF_THE_RESULT, differences, flat_fields
 from bigbatch.recipe.idle import effective_fields, switched_on_fields

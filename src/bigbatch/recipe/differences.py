@@ -5,13 +5,14 @@ from typing import Final
 
 from bigbatch.recipe.recipe import Recipe
 
-NOT_OF_THE_RESULT: Final = ("launch.", "checkpoints.", "data.path")  # what may differ between runs with the same bits
+NOT_OF_THE_RESULT: Final = ("launch.", "checkpoints.", "data.path")  # these fields do not change the result
 
 
 def differences(old: Recipe, new: Recipe) -> list[str]:
     """Return one `section.field: old -> new` for each field in which the two recipes differ.
 
-    Where the data lies is left out (what it is, its fingerprint says), and how the run is launched and saved.
+    Fields that do not change the result are left out: the path of the data (its fingerprint identifies it), and how
+    the run is launched and saved.
 
     >>> from dataclasses import replace
     >>> from bigbatch.recipe.presets import digits
@@ -27,7 +28,7 @@ def differences(old: Recipe, new: Recipe) -> list[str]:
 
 
 def flat_fields(table: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """Return a table of tables as one table whose keys say the path.
+    """Return a table of tables as one table, whose keys are paths.
 
     >>> flat_fields({"seed": 0, "model": {"width": 16}})
     {'seed': 0, 'model.width': 16}

@@ -1,4 +1,4 @@
-"""A recipe as TOML, strictly: an unknown key is an error that names the nearest known one."""
+"""A recipe as TOML; an unknown key is an error that names the nearest known one."""
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from bigbatch.errors import InputError, nearest
 from bigbatch.recipe.recipe import Recipe
 
 MAX_BYTES: Final = 100_000
-MAX_DOTS: Final = 1_000  # of a line: tomllib's time and memory grow with the square of the parts of a dotted key
+MAX_DOTS: Final = 1_000  # in a line: tomllib's time and memory grow with the square of a dotted key's parts
 MAX_DEPTH: Final = 32
 SMALLEST, LARGEST = -(2**63), 2**63 - 1  # TOML's integers
 TOO_LARGE: Final = "a whole number does not fit into 64 bits"
@@ -23,12 +23,16 @@ WORDS: Final = {int: "a whole number", float: "a number", str: "a string", bool:
 
 
 def to_toml(recipe: Recipe) -> str:
-    """Return the resolved recipe as TOML: every field, so that it means the same under later defaults."""
+    """Return the recipe as TOML with every field, so that later defaults do not change its meaning."""
     return tomli_w.dumps(recipe.to_dict())
 
 
 def from_toml(text: str, *, source: str = "recipe") -> Recipe:
     """Read a recipe.
+
+    Args:
+        text: TOML.
+        source: where the text comes from, for errors.
 
     Raises:
         InputError: malformed TOML, an unknown or missing key, a value of the wrong type or out of its range.
@@ -45,7 +49,11 @@ def from_toml(text: str, *, source: str = "recipe") -> Recipe:
 
 
 def from_table(table: object, *, source: str = "recipe") -> Recipe:
-    """Build a recipe from a table of its fields, such as TOML or JSON gives.
+    """Build a recipe from a table of its fields, as TOML or JSON gives it.
+
+    Args:
+        table: the fields, and each section as a table.
+        source: where the table comes from, for errors.
 
     Raises:
         InputError: no table, an unknown or missing key, a value of the wrong type or out of its range.
@@ -86,7 +94,7 @@ def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     """Apply settings of the form `section.field=value`, the value in TOML (a bare word is a string).
 
     Raises:
-        InputError: not of that form, an unknown field, or a value that the field cannot take.
+        InputError: a setting has another form, an unknown field, or a value that the field cannot take.
 
     >>> from bigbatch.recipe.presets import digits
     >>> with_settings(digits(), ["warmup.epochs=2", "model.name=cifar-resnet14"]).model.name
@@ -108,7 +116,7 @@ def _parse(text: str) -> dict[str, Any]:
 
     Raises:
         TOMLDecodeError: malformed TOML.
-        InputError: more of something than a recipe can need.
+        InputError: the text is larger, or nested deeper, than any recipe needs.
     """
     if len(text) > MAX_BYTES:
         msg = f"larger than {MAX_BYTES} bytes: that is no recipe"
@@ -214,7 +222,7 @@ def _value(kind: Any, value: object, path: str) -> object:  # noqa: ANN401 - any
 
 
 def _items(kinds: tuple[Any, ...], values: Sequence[object], path: str) -> Iterator[object]:
-    """Yield the items of a list whose kinds are (kind, ...) for any number of them, or one for each."""
+    """Yield the items of a list; its kinds are (kind, ...) for any number of items, or one kind per item."""
     is_open = kinds[-1] is Ellipsis
     if not is_open and len(values) != len(kinds):
         msg = f"{path} must be a list of {len(kinds)}, not {list(values)!r}"

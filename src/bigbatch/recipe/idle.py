@@ -1,11 +1,11 @@
-"""What a recipe says that does something at its minibatch size; the rest cannot make two trainings differ."""
+"""Which fields of a recipe have an effect at its minibatch size; the others cannot make two trainings differ."""
 
 from collections.abc import Mapping
 from typing import Final
 
-FIXED_RULES: Final = ("linear", "square-root", "none")  # those that leave the reference as it is
+FIXED_RULES: Final = ("linear", "square-root", "none")  # at the reference's size they all keep its rate
 
-# What a field's value switches off.
+# The fields that have no effect if another field has a value.
 SWITCHED_OFF: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("warmup.kind", "none"): ("warmup.epochs",),
     ("schedule.kind", "cosine"): ("schedule.milestones", "schedule.factor"),
@@ -19,12 +19,12 @@ SWITCHED_OFF: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
 def effective_fields(fields: Mapping[str, object]) -> dict[str, object]:
     """Return the fields of a recipe, each as `section.field`, that its training depends on.
 
-    At or below the reference's minibatch size there is no warmup (section 2.2 of arXiv 1706.02677); at it, all fixed
-    scaling rules are one, nothing grows, and a minibatch of one worker does not tell how large workers are above it.
-    Two recipes whose effective fields are the same are the same training.
+    At or below the reference's minibatch size there is no warmup (section 2.2 of arXiv 1706.02677). At that size all
+    fixed scaling rules are equal, and nothing grows. If it is one worker, the size of a worker has no effect either.
+    Two recipes with equal effective fields are the same training.
 
     Args:
-        fields: of the recipe (`flat_fields`); of one that this bigbatch refuses, what there is.
+        fields: of the recipe (`flat_fields`). They may be incomplete, or of a recipe that is refused.
 
     >>> at = {"reference.minibatch_size": 16, "scaling.rule": "linear", "warmup.kind": "gradual", "warmup.epochs": 5.0}
     >>> effective_fields({**at, "minibatch_size": 16, "epochs": 30})
@@ -39,7 +39,7 @@ def effective_fields(fields: Mapping[str, object]) -> dict[str, object]:
 
 
 def switched_on_fields(fields: Mapping[str, object]) -> dict[str, object]:
-    """Return the fields that do something at some minibatch size: no other field's value switches them off."""
+    """Return the fields that no other field switches off: they have an effect at some minibatch size."""
     off = {name for (field, value), names in SWITCHED_OFF.items() if fields.get(field) == value for name in names}
     return {name: value for name, value in fields.items() if name not in off}
 

@@ -1,4 +1,4 @@
-"""Recipes that ship with bigbatch: each docstring is its experiment card."""
+"""Recipes that come with bigbatch; each docstring is the card of its experiment."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -50,8 +50,8 @@ class Recipe:
         epochs: passes over the training data.
         seed: of initialisation, order and augmentation, where `seeds` gives none of its own.
         precision: float32, or bfloat16 for autocast in the forward pass.
-        loss: to train by: cross-entropy, or `package.module:callable`, a function of (output, targets) with one loss a
-            sample. What is evaluated is top-1 error and cross-entropy either way.
+        loss: cross-entropy, or `package.module:callable`, a function of (output, targets) that returns one loss per
+            sample. Evaluation measures top-1 error and cross-entropy in either case.
         launch, checkpoints: how the training is run and saved; its result does not depend on them.
 
     Raises:
@@ -112,7 +112,7 @@ class Recipe:
 
     @property
     def user_code(self) -> tuple[str, ...]:
-        """What of it is the user's own code, each as `package.module:callable`."""
+        """The names in it that are the user's own code, each `package.module:callable`."""
         names = (self.model.name, self.data.name, self.optimizer.name, self.loss)
         return tuple(name for name in names if is_user_code(name))
 
@@ -138,12 +138,12 @@ class Recipe:
 
     @property
     def initial_worker_count(self) -> int:
-        """Workers of a minibatch in the first epoch: the most processes that can train."""
+        """Workers of a minibatch in the first epoch; no more processes than that can train."""
         return self.initial_minibatch_size // self.worker_minibatch_size
 
     @property
     def base_learning_rate(self) -> float:
-        """The rate after scaling, before the schedule (eta-hat); of a minibatch that grows, at its first size."""
+        """The rate after scaling, before the schedule (eta-hat); at the first size if the minibatch grows."""
         return self.scaled_rate(self.initial_minibatch_size)
 
     def scaled_rate(self, minibatch_size: int) -> float:
@@ -155,7 +155,7 @@ class Recipe:
 
     @property
     def scaled_optimizer(self) -> Optimizer:
-        """The optimizer's settings after scaling: what the training uses."""
+        """The optimizer's settings after scaling, which the training uses."""
         return scale_optimizer(
             self.optimizer,
             self.scaling,
@@ -171,7 +171,7 @@ class Recipe:
 
     @property
     def warmup_epochs(self) -> float:
-        """Epochs of warmup; none unless the minibatch starts larger than the reference (section 2.2)."""
+        """Epochs of warmup; 0 unless the minibatch starts larger than the reference (section 2.2)."""
         return warmup_needed(
             self.warmup.epochs,
             minibatch_size=self.initial_minibatch_size,
@@ -207,7 +207,7 @@ class Recipe:
 
 
 def _check_learning_rate(recipe: Recipe) -> None:
-    """Refuse a rate that becomes infinite by scaling or by the schedule."""
+    """Refuse a rate that scaling or the schedule makes infinite."""
     try:
         last = recipe.base_learning_rate * recipe.schedule.factor ** len(recipe.schedule.milestones)
     except OverflowError:

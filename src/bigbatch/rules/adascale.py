@@ -1,7 +1,7 @@
 """AdaScale SGD (Johnson et al. 2020, arXiv 2007.05105): scale the rate by what a larger minibatch is worth now.
 
-S times the minibatch divides the gradient's variance by S. Where gradients are mostly noise, that is worth S steps of
-the reference; where they are mostly signal, one. The gain r, between 1 and S, says how many, iteration by iteration.
+A minibatch S times as large divides the gradient's variance by S. If gradients are mostly noise, its update is worth S
+steps of the reference; if they are mostly signal, it is worth one. The gain r of an update, from 1 to S, says how many.
 """
 
 from typing import Final
@@ -16,10 +16,10 @@ def gain(noise: GradientNoise, *, minibatch_size: int, reference: int) -> float:
 
     r = (sigma^2 + mu^2) / (sigma^2 / S + mu^2), with mu^2 = |G|^2, S = minibatch_size / reference, and sigma^2 the
     variance of a gradient of the *reference* minibatch, tr(Sigma) / reference. The rate is r times the reference's, and
-    the training has come r iterations of the reference further.
+    the update counts as r iterations of the reference.
 
     Args:
-        noise: running averages of signal and noise; what is negative by chance counts as 0.
+        noise: running averages of signal and noise; a value that is negative by chance counts as 0.
         minibatch_size: samples per update (kn), at least `reference`.
         reference: the minibatch size of the reference.
 

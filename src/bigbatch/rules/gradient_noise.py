@@ -1,9 +1,9 @@
-"""How noisy gradients are: unbiased estimates from the workers of one minibatch, and their running averages.
+"""How noisy gradients are: unbiased estimates from the workers of one minibatch, and running averages of them.
 
 With G the gradient over all data and Sigma the covariance of one sample's gradient, the gradient of B samples has the
 expectation G and the covariance Sigma / B. The *gradient noise scale* tr(Sigma) / |G|^2 (McCandlish et al. 2018,
-arXiv 1812.06162, eq. 2.9) is the minibatch size at which noise and signal are even: far below it, twice the minibatch
-does nearly twice the good; far above it, next to none.
+arXiv 1812.06162, eq. 2.9) is the minibatch size at which noise and signal are equal. Far below it, doubling the
+minibatch nearly halves the number of updates; far above it, doubling saves almost none.
 """
 
 import math
@@ -19,8 +19,8 @@ class GradientNoise:
     """Signal and noise of a gradient.
 
     Attributes:
-        square: estimates |G|^2; of a single minibatch it may be negative.
-        variance: estimates tr(Sigma), of one sample's gradient.
+        square: an estimate of |G|^2; that of a single minibatch may be negative.
+        variance: an estimate of tr(Sigma), of one sample's gradient.
     """
 
     square: float
@@ -28,7 +28,7 @@ class GradientNoise:
 
     @property
     def scale(self) -> float | None:
-        """The gradient noise scale in samples; None where one of the two comes out negative by chance."""
+        """The gradient noise scale in samples; None if one of the two is negative by chance."""
         return self.variance / self.square if self.square > 0 and self.variance >= 0 else None
 
 
@@ -38,13 +38,13 @@ def estimate_noise(
     """Estimate signal and noise from the gradients of one minibatch's workers.
 
     The workers' mean gradients g_j, of n samples each, scatter around G with tr(Sigma) / n. Their sample variance is
-    s = (sum |g_j|^2 - k |g|^2) / (k - 1), so that tr(Sigma) = n s, and |G|^2 = |g|^2 - s / k, without bias. It is the
-    estimate from two minibatch sizes, n and kn, of arXiv 1812.06162, appendix A.1.
+    s = (sum |g_j|^2 - k |g|^2) / (k - 1). So tr(Sigma) = n s and |G|^2 = |g|^2 - s / k, without bias. This is the
+    estimate from two minibatch sizes, here n and kn, of arXiv 1812.06162, appendix A.1.
 
     Args:
-        sum_of_squares: over the workers, of |g_j / k|^2: of what each adds to the sum.
+        sum_of_squares: over the workers, of |g_j / k|^2; g_j / k is what a worker adds to the sum.
         square_of_sum: |g|^2 of the minibatch's gradient g, the mean of the g_j.
-        worker_count: k, at least 2: one worker alone tells nothing of the scatter.
+        worker_count: k, at least 2; one worker has no scatter.
         worker_minibatch_size: n.
 
     >>> estimate_noise(0.5**2 + 1.5**2, 2.0**2, worker_count=2, worker_minibatch_size=4)  # g_j are 1 and 3
@@ -56,15 +56,15 @@ def estimate_noise(
 
 @dataclass
 class RunningNoise:
-    """Exponential averages of signal and of noise, each for itself: an average of their ratios would be biased.
+    """Exponential averages of signal and of noise, separately: an average of their ratios would be biased.
 
-    They reach back over about 1000 iterations at the reference minibatch size, that is 1000 / S at S times the size:
-    always over the same number of samples.
+    They span about 1000 iterations at the reference minibatch size, and 1000 / S at S times that size. So they always
+    span the same number of samples.
 
     Attributes:
-        square: of |G|^2.
-        variance: of tr(Sigma).
-        weight: of all that was averaged; 0 before the first.
+        square: average of |G|^2.
+        variance: average of tr(Sigma).
+        weight: of all measurements in the averages; 0 before the first.
     """
 
     square: float = 0.0
@@ -80,7 +80,7 @@ class RunningNoise:
 
     @property
     def average(self) -> GradientNoise | None:
-        """What they are, without the zeros that they started from; None before the first."""
+        """The averages, corrected for their start at zero; None before the first measurement."""
         return GradientNoise(self.square / self.weight, self.variance / self.weight) if self.weight else None
 
 
@@ -89,17 +89,16 @@ def smoothed_noise_scale(
 ) -> list[float | None]:
     """Return the noise scale tr(Sigma) / |G|^2, in samples, at each measurement (arXiv 1812.06162, section 2.2).
 
-    A single pair of estimates says next to nothing, and the ratio of two noisy numbers is biased: so numerator and
-    denominator are averaged first, each by an exponential average that forgets within about `horizon` measurements,
-    started without bias towards zero.
+    A single pair of estimates says almost nothing, and the ratio of two noisy numbers is biased. So numerator and
+    denominator are averaged first, each exponentially over about `horizon` measurements.
 
     Args:
-        squares: unbiased estimates of |G|^2, the squared norm of the true gradient; None where nothing was measured.
+        squares: unbiased estimates of |G|^2, the squared norm of the true gradient; None if nothing was measured.
         variances: unbiased estimates of tr(Sigma), the summed variance of one sample's gradient; as many.
-        horizon: measurements that the averages look back on, at least 1.
+        horizon: measurements that the averages span, at least 1.
 
     Returns:
-        The noise scale at each measurement; None where nothing was measured or the averaged |G|^2 is not above 0.
+        The noise scale at each measurement; None if nothing was measured or the averaged |G|^2 is not above 0.
 
     >>> smoothed_noise_scale([1.0, 3.0, None], [8.0, 8.0, 8.0], horizon=1)
     [8.0, 2.6666666666666665, None]
@@ -113,7 +112,7 @@ def smoothed_noise_scale(
         if (new := _finite_pair(*pair)) is None:
             scales.append(None)
             continue
-        # Both averages lack the same factor 1 - keep^t, which their ratio does not see.
+        # Both averages lack the same factor 1 - keep^t, so it cancels in their ratio.
         square, variance = keep * square + (1 - keep) * new[0], keep * variance + (1 - keep) * new[1]
         scales.append(variance / square if square > 0 and variance >= 0 else None)
     return scales

@@ -45,7 +45,7 @@ def no_scaling(learning_rate: float, *, minibatch_size: int, reference: int) -> 
 
 
 def adascale(learning_rate: float, *, minibatch_size: int, reference: int) -> float:
-    """Keep the reference rate; each iteration multiplies it by a gain measured from its gradients (`adascale.py`).
+    """Keep the reference rate; each iteration multiplies it by a gain that its gradients tell (`adascale.py`).
 
     >>> adascale(0.1, minibatch_size=8192, reference=256)
     0.1
@@ -200,7 +200,7 @@ def gradual_warmup(iteration: float, *, start: float, end: float, num_iterations
 
 
 def step_decay(base: float, iteration: float, milestones: tuple[int, ...], factor: float) -> float:
-    """Multiply the base rate by `factor` at every milestone already reached (section 5.1).
+    """Multiply the base rate by `factor` once for each milestone that is reached (section 5.1).
 
     >>> [round(step_decay(1.0, i, (30, 60), 0.1), 4) for i in (29, 30, 60)]
     [1.0, 0.1, 0.01]

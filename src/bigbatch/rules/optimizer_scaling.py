@@ -1,6 +1,6 @@
 """How the settings of an optimizer follow the minibatch size, besides the learning rate; kappa is kn / reference.
 
-Each rule keeps what the training does within an epoch: a time that is counted in iterations spans the same samples.
+Each rule keeps a time constant of the optimizer: counted in samples, it is the same at every minibatch size.
 """
 
 import math
@@ -10,7 +10,7 @@ from bigbatch.errors import InputError
 
 
 def square_root_beta(beta: float, *, minibatch_size: int, reference: int) -> float:
-    """Return 1 - kappa * (1 - beta): an average over as many samples (Malladi et al. 2022, arXiv 2205.10287, def. 4.3).
+    """Return 1 - kappa * (1 - beta): it averages as many samples (Malladi et al. 2022, arXiv 2205.10287, def. 4.3).
 
     Raises:
         InputError: kappa * (1 - beta) is not below 1; names the largest minibatch size.
@@ -41,12 +41,12 @@ def largest_minibatch_size(beta: float, *, reference: int) -> int:
 
 
 def _distance(beta: float) -> Fraction:
-    """Return 1 - beta as it is written: 0.1 for 0.9, not 0.09999999999999998."""
+    """Return 1 - beta in decimal: 0.1 for 0.9, not 0.09999999999999998."""
     return 1 - Fraction(repr(beta))
 
 
 def square_root_epsilon(epsilon: float, *, minibatch_size: int, reference: int) -> float:
-    """Return epsilon / sqrt(kappa), as small beside the noise in the gradient (arXiv 2205.10287, definition 4.3).
+    """Return epsilon / sqrt(kappa): it keeps its ratio to the gradient's noise (arXiv 2205.10287, definition 4.3).
 
     >>> square_root_epsilon(1e-8, minibatch_size=1024, reference=256)
     5e-09
@@ -57,8 +57,8 @@ def square_root_epsilon(epsilon: float, *, minibatch_size: int, reference: int) 
 def timescale_weight_decay(weight_decay: float, *, minibatch_size: int, reference: int, rate_ratio: float) -> float:
     """Keep the time of decay in epochs, tau = kn / (rate * lambda * samples) (Wang and Aitchison 2024, 2405.13698).
 
-    So lambda times kappa over `rate_ratio`: lambda as it is under the linear rule, times sqrt(kappa) under the
-    square-root rule, times kappa if the rate is not scaled.
+    The result is lambda * kappa / rate_ratio: lambda itself under the linear rule, lambda * sqrt(kappa) under the
+    square-root rule, and lambda * kappa if the rate is not scaled.
 
     >>> timescale_weight_decay(0.01, minibatch_size=1024, reference=256, rate_ratio=2.0)
     0.02
@@ -67,7 +67,7 @@ def timescale_weight_decay(weight_decay: float, *, minibatch_size: int, referenc
 
 
 def scale_average_decay(decay: float, *, minibatch_size: int, reference: int) -> float:
-    """Return rho^kappa: an average over as many samples (Busbridge et al. 2023, arXiv 2307.13813, definition 1.2).
+    """Return rho^kappa: it averages as many samples (Busbridge et al. 2023, arXiv 2307.13813, definition 1.2).
 
     >>> round(scale_average_decay(0.99, minibatch_size=512, reference=256), 6)
     0.9801

@@ -1,7 +1,7 @@
 """Which samples make up which minibatch: one shuffle of the data per epoch, divided among the workers.
 
-The paper's fourth precaution (arXiv 1706.02677, section 3). The order is a function of (seed, epoch), the position in
-it is one number, and a process takes the batches of its workers: no rank ever enters.
+The paper's fourth precaution (arXiv 1706.02677, section 3). The order is a function of (seed, epoch), and a worker's
+batch is a slice of it. Each process reads the batches of its own workers, so the order never depends on a rank.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bigbatch.errors import InputError
 
-if TYPE_CHECKING:  # numpy is imported where an order is made: the command line starts without it
+if TYPE_CHECKING:  # numpy is imported only when an order is made, so the command line starts without it
     from typing import TypeAlias
 
     import numpy as np
@@ -20,7 +20,15 @@ if TYPE_CHECKING:  # numpy is imported where an order is made: the command line 
 
 
 def permutation(num_samples: int, *, seed: int, epoch: int) -> "Indices":
-    """Return the order of the epoch: the samples sorted by a random 64-bit word each, ties by their number.
+    """Return the order of the epoch: the samples sorted by one random 64-bit word each; equal words keep their order.
+
+    Args:
+        num_samples: of the training data.
+        seed: of the order.
+        epoch: counted from 0.
+
+    Returns:
+        The samples' numbers, shape (num_samples,).
 
     >>> permutation(5, seed=0, epoch=0).tolist() == permutation(5, seed=0, epoch=0).tolist()
     True
@@ -52,7 +60,7 @@ class BatchIndices:
 class Sampling:
     """Cut the shuffled epochs into minibatches, and each minibatch into one batch a worker.
 
-    The last incomplete minibatch of an epoch is dropped: `num_dropped` samples, others in every epoch.
+    The last incomplete minibatch of an epoch is dropped: `num_dropped` samples, different ones in every epoch.
 
     Raises:
         InputError: the minibatch does not divide into workers, or is larger than the data.

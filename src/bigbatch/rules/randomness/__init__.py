@@ -1,1 +1,1 @@
-"""Randomness by key: words for what we draw ourselves, seeds for everybody's generators."""
+"""Randomness by key: words for bigbatch's own draws, and seeds for the generators of others."""

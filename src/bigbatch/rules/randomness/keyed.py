@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 Words = NDArray[np.uint64]
 
-SCHEME: Final = "splitmix64 by key, 1"  # another number for another way from the seed to the draws
+SCHEME: Final = "splitmix64 by key, 1"  # change the number if the same seed gives other draws
 GOLDEN_GAMMA: Final = 0x9E3779B97F4A7C15
 MASK: Final = 2**64 - 1
 
@@ -40,7 +40,7 @@ def augmentation_key(seed: int, epoch: int) -> int:
 def random_words(key: int, counters: NDArray[np.integer], num_words: int = 1) -> Words:
     """Return uniform 64-bit words (len(counters), num_words): for each counter a SplitMix64 stream of its own.
 
-    A row depends on (key, its counter) alone, so any process can compute any row.
+    A row depends only on the key and its counter, so any process can compute any row.
     """
     gamma = np.uint64(GOLDEN_GAMMA)
     streams = _mix(np.uint64(key) + gamma * (counters.astype(np.uint64) + np.uint64(1)))
