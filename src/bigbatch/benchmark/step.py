@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bigbatch.errors import InputError
+from bigbatch.models.memory_format import sound_memory_format
 from bigbatch.optim.build import build_optimizer
 from bigbatch.processes.join import Machine
 from bigbatch.recipe import Recipe
@@ -131,7 +132,7 @@ def _our_step(recipe: Recipe, machine: Machine, aggregation: AggregationOptions)
         aggregation=aggregation,
         precision=recipe.precision,
     )
-    batches = _random_batches(recipe, machine, len(step.workers))
+    batches = _random_batches(recipe, machine, len(step.workers), sound_memory_format(model))
 
     def take(iteration: int) -> None:
         step(batches, iteration=iteration)
@@ -144,7 +145,7 @@ def _plain_step(recipe: Recipe, machine: Machine) -> TakeStep:
     processes = machine.processes
     replica = DistributedDataParallel(model) if processes.world_size > 1 else model
     num_batches = recipe.worker_count // processes.world_size
-    batches = _random_batches(recipe, machine, num_batches)
+    batches = _random_batches(recipe, machine, num_batches, sound_memory_format(model))
     criterion = nn.CrossEntropyLoss()
 
     def take(iteration: int) -> None:
@@ -168,7 +169,9 @@ def _model_and_optimizer(recipe: Recipe, machine: Machine) -> tuple[nn.Module, t
     return model, build_optimizer(recipe.scaled_optimizer, model, recipe.reference.learning_rate)
 
 
-def _random_batches(recipe: Recipe, machine: Machine, num_batches: int) -> list[Batch]:
+def _random_batches(
+    recipe: Recipe, machine: Machine, num_batches: int, memory_format: torch.memory_format
+) -> list[Batch]:
     shape = find_input(recipe)
     n, size = recipe.worker_minibatch_size, shape.image_size
     generator = torch.Generator().manual_seed(machine.processes.rank)
@@ -176,7 +179,7 @@ def _random_batches(recipe: Recipe, machine: Machine, num_batches: int) -> list[
     for _ in range(num_batches):
         images = torch.randn(n, shape.in_channels, size, size, generator=generator).to(machine.device)
         labels = torch.randint(shape.num_classes, (n,), generator=generator).to(machine.device)
-        batches.append((images.contiguous(memory_format=torch.channels_last), labels))
+        batches.append((images.contiguous(memory_format=memory_format), labels))
     return batches
 
 

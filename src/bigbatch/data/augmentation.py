@@ -34,11 +34,11 @@ def padded_crop(images: Tensor, words: Words) -> Tensor:
     padding = height // CROP_PADDING_OF_SIDE
     padded = torch.nn.functional.pad(images, (padding,) * 4)
     offsets = torch.from_numpy(below(words, 2 * padding + 1))
-    rows = offsets[:, 0, None] + torch.arange(height)
-    columns = offsets[:, 1, None] + torch.arange(width)
-    samples = torch.arange(len(images))[:, None, None]
-    # Advanced indices around the channel slice put the channels last: move them back.
-    return padded[samples, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    rows = (offsets[:, 0, None] + torch.arange(height))[:, None, :, None]
+    columns = (offsets[:, 1, None] + torch.arange(width))[:, None, None, :]
+    samples = torch.arange(len(images))[:, None, None, None]
+    channels = torch.arange(images.shape[1])[:, None, None]
+    return padded[samples, channels, rows, columns]
 
 
 def random_resized_crop(width: int, height: int, words: Words) -> Box:

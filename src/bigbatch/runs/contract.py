@@ -16,6 +16,7 @@ from bigbatch.runs.record import RunRecord, as_table, as_text
 
 PACKAGES: Final = ("torch", "numpy", "python", "bigbatch")
 FOR_PEOPLE: Final = ("name", "reference.largest_matching")  # fields of a recipe that no training reads
+MEMORY_FORMAT_BEFORE: Final = "torch.channels_last"  # of every run that does not record it
 ON_NONFINITE: Final = "launch.on_nonfinite"
 HASH: Final = re.compile(r"[0-9a-f]{40,}")
 HASH_DIGITS: Final = 12
@@ -60,6 +61,7 @@ def facts_of(run: RunRecord) -> dict[str, object]:
         "host.machine": _history(run, "host", "machine"),
         "threads_per_process": _history(run, "threads_per_process"),
         "default_dtype": _history(run, "default_dtype"),
+        "memory_format": _history(run, "memory_format") or MEMORY_FORMAT_BEFORE,
         "reduction": run.summary.get("reduction"),
         "processes": _history(run, "processes"),
         "all_reduce": _all_reduce(run),

@@ -11,9 +11,19 @@ from bigbatch.recipe import Recipe
 from bigbatch.recipe.file import to_toml
 from bigbatch.reduction.options import NATIVE
 from bigbatch.runs.code_version import describe_code
+from bigbatch.runs.contract import MEMORY_FORMAT_BEFORE
 from bigbatch.runs.folder import RunFolder, describe_run
 
-BITS_DEPEND_ON: Final = ("torch", "numpy", "python", "device", "threads_per_process", "default_dtype", "code")
+BITS_DEPEND_ON: Final = (
+    "torch",
+    "numpy",
+    "python",
+    "device",
+    "threads_per_process",
+    "default_dtype",
+    "memory_format",
+    "code",
+)
 
 
 def describe_attempt(
@@ -22,6 +32,7 @@ def describe_attempt(
     machine: Machine,
     *,
     all_reduce: dict[str, Any],
+    memory_format: torch.memory_format,
     fingerprint: str,
     samples_consumed: int,
     after: str | None = None,
@@ -33,6 +44,7 @@ def describe_attempt(
         folder: of the run.
         machine: this process and its device.
         all_reduce: how gradients are summed.
+        memory_format: of the model.
         fingerprint: of the data.
         samples_consumed: the position that it starts from.
         after: why the attempt before ended, if a launcher knows.
@@ -43,6 +55,7 @@ def describe_attempt(
         "threads_per_process": machine.threads,
         "device": device_name(machine.device),
         "default_dtype": str(torch.get_default_dtype()),
+        "memory_format": str(memory_format),
         "code": describe_code(recipe),
         "all_reduce": all_reduce,
         "from_sample": samples_consumed,
@@ -81,6 +94,7 @@ def check_attempts(
             f"device {summary['device']}",
             f"threads_per_process {summary['threads_per_process']}",
             f"default_dtype {summary['default_dtype']}",
+            f"memory_format {summary['memory_format']}",
             f"reduction {summary['reduction']}",
         ],
     }
@@ -103,6 +117,7 @@ def compare_with_before(folder: RunFolder, summary: dict[str, Any]) -> list[str]
         msg = f"{folder.path} was trained with --reduction {before.get('reduction')}; resume it with the same"
         raise InputError(msg)
     versions = before.get("versions")
+    before = {"memory_format": MEMORY_FORMAT_BEFORE, **before}
     old, new = {**before, **(versions if isinstance(versions, dict) else {})}, {**summary, **summary["versions"]}
     return [
         f"warning: {key} was {old.get(key)} and is {new[key]}: the bits can differ from those of an uninterrupted run"

@@ -19,6 +19,7 @@ from bigbatch.data.minibatches import Minibatches
 from bigbatch.errors import InputError, first_line
 from bigbatch.models import build_model
 from bigbatch.models.losses import find_loss
+from bigbatch.models.memory_format import set_memory_format
 from bigbatch.optim.build import build_optimizer
 from bigbatch.optim.weight_average import WeightAverage
 from bigbatch.processes.join import Machine
@@ -197,10 +198,10 @@ def build_minibatches(
 
 
 def build_recipe_model(recipe: Recipe, *, num_classes: int, in_channels: int) -> nn.Module:
-    """Build the recipe's model in channels-last layout, initialised from its seed."""
+    """Build the recipe's model in its sound memory format, initialised from its seed."""
     seed_generators(random_key("initialisation", recipe.seed_of("initialisation")))
     model = recipe.model
-    built: nn.Module = build_model(
+    built = build_model(
         model.name,
         num_classes=num_classes,
         in_channels=in_channels,
@@ -209,8 +210,8 @@ def build_recipe_model(recipe: Recipe, *, num_classes: int, in_channels: int) ->
         zero_gamma=model.zero_gamma,
         dropout=model.dropout,
         arguments=model.arguments,
-    ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return built
+    )
+    return set_memory_format(built)
 
 
 def restore(training: Training, folder: RunFolder) -> list[str]:

@@ -5,6 +5,7 @@ from contextlib import nullcontext, suppress
 from typing import Any
 
 from bigbatch.errors import NonFiniteError, SaveError
+from bigbatch.models.memory_format import sound_memory_format
 from bigbatch.processes.join import Machine
 from bigbatch.processes.outcome import failure_before, is_group_lost
 from bigbatch.processes.stop_signals import StopSignals
@@ -82,6 +83,7 @@ def run(training: Training, folder: RunFolder, signals: StopSignals, limit: Limi
         folder,
         machine,
         all_reduce=training.step.describe_all_reduce(),
+        memory_format=sound_memory_format(training.model),
         fingerprint=training.data.fingerprint,
         samples_consumed=training.course.now.samples_consumed,
         after=failure_before(),

@@ -20,7 +20,7 @@ OF_THE_RUN: Final = (
 )
 OF_AN_ATTEMPT: Final = (
     *("started", "versions", "git", "host", "processes", "threads_per_process", "device"),
-    *("default_dtype", "code", "after"),
+    *("default_dtype", "memory_format", "code", "after"),
 )
 
 
