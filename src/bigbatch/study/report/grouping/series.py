@@ -133,9 +133,10 @@ def _fullness(run: RunRecord) -> tuple[bool, int, int, int]:
 
 
 def _fits_worker(fields: Fields, other: Fields, size: int) -> bool:
-    """Tell whether a minibatch of one worker, whose size its fields do not tell, is what the other has at this size.
+    """Tell whether a run at this size can belong to a recipe with workers of the other's size.
 
-    The reference is cut into the recipe's workers. Only where these do not divide it, it is one smaller worker.
+    A run whose fields do not tell the size of its workers has one worker. The other recipe has one worker at this size
+    if its workers are as large as the minibatch, or do not divide it.
     """
     worker = dict(other).get(WORKER_SIZE, "")
     return WORKER_SIZE in dict(fields) or not worker.isdecimal() or size % int(worker) != 0 or size == int(worker)
