@@ -13,9 +13,9 @@ from functools import partial
 from typing import NoReturn
 
 from bigbatch.cli.explain import Explain, tell_our_launcher, tell_torchrun, tell_user, tell_user_all
-from bigbatch.cli.parse import run
 from bigbatch.processes.outcome import STORE, ExitCode, Outcome, mark_group_lost, report_outcome
 from bigbatch.processes.parent import LAUNCHER, die_with_launcher
+from bigbatch.processes.stop_signals import notice_signals_early
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def start() -> int:
     """Be the process of a command, and return its exit code; one process of several leaves at once instead."""
+    notice_signals_early(sys.argv[1:])
     if "TORCHELASTIC_ERROR_FILE" in os.environ:  # our launcher, or torchrun, has started it
         die_with_launcher()
         _leave_after(_run_recorded)
@@ -41,6 +42,8 @@ def start() -> int:
 
 
 def _run(explain: Explain, arguments: Sequence[str]) -> int:
+    from bigbatch.cli.parse import run  # imports much, so only when signals are noticed
+
     try:
         return run(arguments)
     except (Exception, KeyboardInterrupt) as error:

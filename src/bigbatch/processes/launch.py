@@ -21,6 +21,7 @@ from bigbatch.errors import DisagreementError, PeerLostError, ProcessFailedError
 from bigbatch.processes.join import LOOPBACK
 from bigbatch.processes.outcome import EXIT_CODES, STORE, note_failure, read_outcome
 from bigbatch.processes.parent import LAUNCHER
+from bigbatch.processes.stop_signals import end_at_a_signal
 
 TORCHS_LOG: Final = "torch.distributed.elastic.multiprocessing.api"
 SIGNALS: Final = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
@@ -37,7 +38,9 @@ def launch(arguments: Sequence[str], processes: int, *, max_restarts: int = 0, s
         InputError, NonFiniteError, SaveError: what a process said.
         ProcessFailedError: another failure; its text is the cause, or the traceback of the process that failed first.
         KeyboardInterrupt: the user interrupted before they could end by themselves.
+        SystemExit: a signal came before they were started.
     """
+    end_at_a_signal()
     with tempfile.TemporaryDirectory(prefix="bigbatch-") as name, _environment(name):
         folder = Path(name)
         config = LaunchConfig(
