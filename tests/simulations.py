@@ -21,9 +21,26 @@ def at_least(count, total, rate):
     return stats.binom.cdf(count, total, rate) > 1e-4
 
 
-def simulated(seed, repetitions, num_seeds, differences, *, std=0.1, reference_std=0.1, reference_seeds=None):
+def normal(rng, shape):
+    """Draw with mean 0 and standard deviation 1, as the next two do."""
+    return rng.standard_normal(shape)
+
+
+def log_normal(rng, shape, spread=0.3):
+    """Draw errors that spread by 30 %, as those of digits do, and so are skewed."""
+    sigma = np.sqrt(np.log(1 + spread**2))
+    return (rng.lognormal(-(sigma**2) / 2, sigma, shape) - 1) / spread
+
+
+def student(rng, shape):
+    """Draw with the heavy tails of t(3)."""
+    return rng.standard_t(3, shape) / np.sqrt(3)
+
+
+def simulated(seed, repetitions, num_seeds, differences, *, std=0.1, reference_std=0.1, draw=normal):
     """Draw the errors of a reference and of sizes that differ from it so much, again and again."""
     rng = np.random.default_rng(seed)
-    reference = rng.normal(6.0, reference_std, (repetitions, reference_seeds or num_seeds)).tolist()
-    sizes = rng.normal(6.0 + np.array(differences)[:, None], std, (repetitions, len(differences), num_seeds)).tolist()
+    reference = (6.0 + reference_std * draw(rng, (repetitions, num_seeds))).tolist()
+    noise = std * draw(rng, (repetitions, len(differences), num_seeds))
+    sizes = (6.0 + np.array(differences)[:, None] + noise).tolist()
     return zip((dict(enumerate(runs)) for runs in sizes), reference, strict=True)

@@ -1,8 +1,9 @@
 """Statistics of repeated runs: does a minibatch size lose accuracy, and from which size on?
 
 Everything here takes validation errors in %, one for each seed. `summary` (mean ± std), `welch` (two means compared),
-`equivalence` (the three verdicts over several sizes), `holm` (what comparing several costs), `seeds` (how many runs
-settle it), `elbow` (where the error leaves the reference's), `judgement` (all of it for the points of a study).
+`lowest_seed` (every seed far above), `equivalence` (the three verdicts over several sizes), `holm` (what comparing
+several costs), `seeds` (how many runs settle it), `elbow` (where the error leaves the reference's), `judgement` (all of
+it for the points of a study).
 """
 
 from bigbatch.study.statistics.elbow import Elbow, find_elbow

@@ -32,6 +32,7 @@ def seeds_needed(
     """Return how many seeds a side `compare` needs to say "matches" or "worse" with probability `power`.
 
     It integrates Welch's tests over the two sample variances, which is exact for normal errors up to the quadrature.
+    Where every seed of a size lies far above the reference, `compare` may say "worse" with fewer.
     Fewer seeds than that do not have the power (it rises with the seeds wherever it is above a half).
 
     Args:

@@ -17,16 +17,18 @@ class Verdict:
 
     Attributes:
         kind: MATCHES, WORSE or CANNOT_TELL.
-        difference: the error minus the reference's, with the 1 - 2 alpha interval (90 % for alpha = 0.05): the one that
-            one-sided tests at alpha are read from, so it ends below the margin where the verdict is "matches", and lies
-            above zero where it is "worse". None with fewer than two seeds on a side.
+        difference: the error minus the reference's, with Welch's 1 - 2 alpha interval (90 % for alpha = 0.05), within
+            the errors that are possible, 0 to 100 %. It ends below the margin where the verdict is "matches". It lies
+            above zero where it is "worse", unless the lowest seed decides: then `reason` gives that seed's distance.
+            None with fewer than two seeds on a side.
         margin: the largest difference that still counts as a match, percentage points. None where none was given and
             the reference's single seed shows no noise.
         p_not_worse: of the one-sided test against "higher by the margin or more", Holm-adjusted; small speaks for a
             match. None if not tested.
         p_equivalent: of the two one-sided tests, Holm-adjusted; small speaks for a match that is no better either. None
             if not tested.
-        p_different: of the two-sided test, Holm-adjusted; small speaks for a difference. None if not tested.
+        p_different: of Welch's two-sided test, Holm-adjusted, or twice that of the lowest seed, whichever is smaller;
+            small speaks for a difference. None if not tested.
         more_seeds: about how many more seeds the side with fewer needs, the other side having as many, for a verdict
             to be likely (80 %). None if decided, not tested, or out of reach.
         reason: the verdict's text after its kind.
@@ -55,10 +57,14 @@ def untested(reason: str, margin: float | None) -> Verdict:
 
 
 class Adjusted(NamedTuple):
-    """The Holm-adjusted p-values of one size, as `Verdict` describes them."""
+    """The p-values of one size, adjusted for all sizes, as `Verdict` describes them.
+
+    `welch` is the part of `different` that is Welch's.
+    """
 
     not_worse: float
     equivalent: float
+    welch: float
     different: float
 
 
@@ -69,15 +75,19 @@ def kind_of(mean: float, p: Adjusted, alpha: float) -> str:
     return WORSE if p.different <= alpha else CANNOT_TELL
 
 
-def text_of(kind: str, shown: Difference, margin: float, p: Adjusted, alpha: float) -> str:
-    """Say why a verdict is what it is."""
-    change = f"{abs(shown.mean):.2f} ± {shown.half_width:.2f}"
-    if kind == WORSE:
-        return f"by {change}"
+def text_of_worse(shown: Difference, lowest: float, p: Adjusted, alpha: float) -> str:
+    """Say by how much a size is worse; where Welch's interval does not show it, how far its lowest seed is above."""
+    if p.welch > alpha:
+        return f"by {shown.mean:.2f}: every seed by {lowest:.2f} or more"
+    return f"by {str(shown).replace('+', '')}"
+
+
+def text_of_match(shown: Difference, margin: float, p: Adjusted, alpha: float) -> str:
+    """Say why a size matches."""
     if p.equivalent <= alpha:
         return f"{shown}, within {margin:.2f}"
     is_better = p.different <= alpha and shown.mean < 0
-    return f"better by {change}" if is_better else f"{shown}, below {margin:+.2f}"
+    return f"better by {str(shown).replace('-', '')}" if is_better else f"{shown}, below {margin:+.2f}"
 
 
 def more_text(seeds: int | None) -> str:

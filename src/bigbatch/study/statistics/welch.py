@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from bigbatch.errors import InputError
@@ -25,6 +25,8 @@ class Difference:
 
     >>> print(Difference(0.03, -0.08, 0.14, 0.95))
     +0.03 ± 0.11
+    >>> print(Difference(60.0, -20.0, 140.0, 0.9).within(-8.0, 92.0).interval)
+    -8.00 to +92.00
     """
 
     mean: float
@@ -34,11 +36,22 @@ class Difference:
 
     @property
     def half_width(self) -> float:
-        """Half the interval's width: the interval is mean ± half_width."""
+        """Half the interval's width: mean ± half_width, unless `within` has shortened one side."""
         return (self.high - self.low) / 2
 
+    @property
+    def interval(self) -> str:
+        """The interval's two ends, as text."""
+        return f"{self.low:+z.2f} to {self.high:+z.2f}"
+
+    def within(self, lowest: float, highest: float) -> "Difference":
+        """Leave out of the interval what is not possible; it still holds the mean, and the true difference as often."""
+        low, high = max(self.low, min(lowest, self.mean)), min(self.high, max(highest, self.mean))
+        return replace(self, low=low, high=high)
+
     def __str__(self) -> str:
-        return f"{self.mean:+z.2f} ± {self.half_width:.2f}"
+        is_centred = math.isclose(self.high - self.mean, self.mean - self.low, rel_tol=1e-6, abs_tol=1e-6)
+        return f"{self.mean:+z.2f} ± {self.half_width:.2f}" if is_centred else f"{self.mean:+z.2f} ({self.interval})"
 
 
 def difference(values: Sequence[float], reference: Sequence[float], *, confidence: float = 0.95) -> Difference:
