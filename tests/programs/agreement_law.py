@@ -27,6 +27,7 @@ def complaint(machine, **of_the_last_rank):
         folder,
         replace(machine, threads=values["threads"]),
         all_reduce={"algorithm": values["all_reduce"]},
+        memory_format=torch.channels_last,
         fingerprint=values["fingerprint"],
         samples_consumed=0,
     )

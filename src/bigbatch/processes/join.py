@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -12,6 +12,7 @@ import torch.distributed as dist
 
 from bigbatch.errors import InputError, PeerLostError
 from bigbatch.processes.group import Processes
+from bigbatch.processes.numerics import default_variable, reproducible_numerics
 from bigbatch.processes.outcome import STORE
 from bigbatch.processes.place import Place, find_place
 from bigbatch.processes.rendezvous import agree_on_a_word
@@ -45,7 +46,8 @@ def default_process_count(worker_count: int) -> int:
 def joined(*, threads: int = 1, timeout_seconds: float = Launch.timeout_seconds) -> Iterator[Machine]:
     """Join the processes that torchrun or srun has started for the time of a training, or run alone.
 
-    Sets what the bits depend on: the number of threads, and deterministic algorithms.
+    Sets what the bits depend on: the number of threads, and deterministic algorithms. Puts back what it has set when it
+    is left, also after an error. But after an error the group of processes stays: end the process then.
 
     Args:
         threads: of each process on the CPU; other threads, other bits.
@@ -56,42 +58,51 @@ def joined(*, threads: int = 1, timeout_seconds: float = Launch.timeout_seconds)
         PeerLostError: another process did not come.
     """
     place = find_place(os.environ) or Place()
-    device = _prepare_device(place, threads)
-    if place.world_size == 1:
-        yield Machine(Processes(), device, threads)
+    with reproducible_numerics(threads), _chosen_device(place) as device:
+        if place.world_size == 1:
+            yield Machine(Processes(), device, threads)
+            return
+        with _interface(place):
+            _meet(place, device, timedelta(seconds=timeout_seconds))
+            yield Machine(Processes(place.rank, place.world_size), device, threads)
+            dist.destroy_process_group()  # after an error the process ends instead: its peers must notice
+
+
+@contextmanager
+def _chosen_device(place: Place) -> Iterator[torch.device]:
+    if not torch.cuda.is_available():
+        yield torch.device("cpu")
         return
+    if place.local_rank >= torch.cuda.device_count():
+        msg = f"{place.local_world_size} processes need as many GPUs, but this machine has {torch.cuda.device_count()}"
+        raise InputError(msg)
+    with torch.cuda.device(place.local_rank):
+        yield torch.device("cuda", place.local_rank)
+
+
+def _interface(place: Place) -> AbstractContextManager[None]:
+    """Let Gloo talk over the loopback interface where all processes are on one machine."""
+    is_one_machine = place.world_size == place.local_world_size
+    return default_variable("GLOO_SOCKET_IFNAME", LOOPBACK) if is_one_machine else nullcontext()
+
+
+def _meet(place: Place, device: torch.device, timeout: timedelta) -> None:
+    """Make torch's process group.
+
+    Raises:
+        PeerLostError: another process did not come.
+    """
     backend = "nccl" if device.type == "cuda" else "gloo"
-    if place.world_size == place.local_world_size:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK)
     try:
-        timeout = timedelta(seconds=timeout_seconds)
         store = _store(place, timeout)
         dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world_size, timeout=timeout)
     except RuntimeError as error:
         msg = f"the group of {place.world_size} processes did not come together ({error})"
         raise PeerLostError(msg) from error
-    yield Machine(Processes(place.rank, place.world_size), device, threads)
-    dist.destroy_process_group()  # after an error the process ends instead: its peers must notice
-
-
-def _prepare_device(place: Place, threads: int) -> torch.device:
-    torch.set_num_threads(threads)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(mode=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a debugging aid, slow
-    torch.backends.cudnn.benchmark = False
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    if place.local_rank >= torch.cuda.device_count():
-        msg = f"{place.local_world_size} processes need as many GPUs, but this machine has {torch.cuda.device_count()}"
-        raise InputError(msg)
-    device = torch.device("cuda", place.local_rank)
-    torch.cuda.set_device(device)
-    return device
 
 
 def _store(place: Place, timeout: timedelta) -> dist.Store:
-    """Return the store to meet in, with a prefix of this attempt's own: it must not find the addresses of the dead."""
+    """Return the store to meet in, with a prefix of this attempt's own: an earlier attempt's addresses are useless."""
     if STORE in os.environ:
         store: dist.Store = dist.FileStore(os.environ[STORE])
     elif os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":  # torchrun's own store, which outlives an attempt
