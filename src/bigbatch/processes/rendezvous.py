@@ -13,10 +13,9 @@ SECONDS_BETWEEN_LOOKS: Final = 0.01
 def agree_on_a_word(store: dist.Store, *, rank: int, world_size: int, timeout: timedelta) -> str:
     """Return a new word, the same for all processes that meet now.
 
-    A store may outlive the processes of an attempt, and then holds what the dead have written; and the number of the
-    attempt that torchrun tells is that of a machine, which a new machine does not share. So every process shows a word
-    of its own, and rank 0 answers under that word until all living ones have heard it: nobody waits for an answer to
-    the dead, and nobody takes theirs.
+    A store may outlive the processes of an attempt, and then holds what they have written. torchrun's number of the
+    attempt does not help: each machine counts its own. So every process shows a word of its own. Rank 0 answers under
+    that word until all processes of this attempt have read the answer. An answer to an earlier attempt is read by none.
 
     Raises:
         RuntimeError: not all processes came in time.

@@ -27,8 +27,8 @@ class StopSignals:
     the main thread waits for a message.
 
     Args:
-        is_lost: tells whether there is nothing left to end politely, as when the launcher stops the others of a group
-            after one has died; then a signal ends the process at once.
+        is_lost: tells whether a process of the group has failed; the launcher then stops the others, and a signal ends
+            the process at once.
         what_follows: is said after the first signal; nothing is said if it is empty.
 
     """
@@ -144,7 +144,7 @@ def _end(number: int, _frame: object) -> NoReturn:
 
 
 def outlive_stop_signals() -> None:
-    """Serve on for a while, in a process that reads data for a parent that may be asked to stop together with it."""
+    """Go on for a while after a stop signal, in a process that reads data: its parent still finishes an iteration."""
     signal.set_wakeup_fd(-1)
     for number in POLITE:
         signal.signal(number, signal.SIG_IGN)
@@ -160,4 +160,4 @@ def _say(text: str) -> None:
 
 
 def _leave_it_to_the_thread(_number: int, _frame: object) -> None:
-    """Do nothing: the thread has it."""
+    """Do nothing: the thread reads the signal from the pipe."""
