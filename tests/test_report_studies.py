@@ -11,7 +11,7 @@ from bigbatch.runs.record import KeptMetrics, RunRecord, read_record
 from bigbatch.study.report.figures.curves import epoch_at, mean_curve, noise_curve
 from bigbatch.study.report.grouping.studies import judge, split_into_studies
 from bigbatch.study.report.page.tables import point_rows
-from bigbatch.study.report.page.words import headline, largest_matching, sentences
+from bigbatch.study.report.page.words import headline, largest_matching, notes, sentences
 from bigbatch.study.report.reading.condense import MOST_POINTS, condense
 from bigbatch.study.report.reading.sources import read_runs
 from studies import REFERENCE, recipe_of, write_run, write_study
@@ -38,7 +38,7 @@ def test_what_has_not_finished_is_in_no_mean_and_a_repeated_seed_counts_once(tmp
     point = study.series[0].points[1]
     assert sorted(point.errors) == pytest.approx([1.92, 2.02, 2.12])
     assert len(point.runs) == 5
-    text = " ".join(sentences(study, judge(study), []))
+    text = " ".join(notes(study, judge(study), []))
     assert "2 of 18 runs have not finished (1 interrupted and 1 failed): shown, and in no mean." in text
     assert "1 finished runs repeat a seed" in text
 
@@ -52,7 +52,7 @@ def test_a_point_of_which_a_run_diverged_is_not_judged_for_the_others_are_the_lu
     assert point.configuration not in findings.verdicts
     row = next(row for row in point_rows(study, findings) if row["minibatch"] == "256")
     assert (row["seeds"], row["verdict"]) == ("3 (+1)", "1 of 4 diverged")
-    assert "became NaN or infinite at 256 (1 of 4 runs)" in " ".join(sentences(study, findings, []))
+    assert "became NaN or infinite at 256 (1 of 4 runs)" in " ".join(notes(study, findings, []))
 
 
 def test_names_places_and_seeds_of_parts_make_no_series(tmp_path):
@@ -119,10 +119,16 @@ def test_the_verdict_in_words(tmp_path):
     findings = judge(study, margin=0.5)
     assert headline(study, findings) == f"Minibatch 64 matches the reference of {REFERENCE}."
     assert largest_matching(study, findings).minibatch_size == 64
-    text = " ".join(sentences(study, findings, []))
-    assert "256 is worse by 0.90" in text
-    assert "No warmup: 64 is worse by 1.50" in text
-    assert "Elbow of the error: about" in text
+    told = list(sentences(study, findings))
+    assert told[0].startswith("The reference's error is ")
+    assert told[1].startswith("Of the ")
+    assert "1 matches" in told[1]
+    assert told[2].startswith("Minibatch 64 took ")
+    assert len(told) == 3
+    assert all(len(sentence.split()) <= 25 for sentence in [*told, *notes(study, findings, [])])
+    rows = {(row["recipe"], row["minibatch"]): row["verdict"] for row in point_rows(study, findings)}
+    assert rows["linear", "256"].startswith("worse by 0.90")
+    assert rows["no warmup", "64"].startswith("worse by 1.50")
     with pytest.raises(InputError, match="not above 0"):
         judge(study, margin=-1.0)
 
@@ -172,7 +178,7 @@ def test_one_seed_of_the_reference_is_said_to_be_too_few(tmp_path):
     findings = judge(study)
     assert (findings.margin, findings.elbow) == (None, None)
     assert "cannot tell: at least 2 seeds are needed" in str(findings.verdicts["linear", 64])
-    assert "run more seeds, or state one" in " ".join(sentences(study, findings, []))
+    assert "run more seeds, or state one" in " ".join(notes(study, findings, []))
 
 
 def record(iterations, epochs, **summary):

@@ -11,7 +11,7 @@ from bigbatch.recipe.file import with_settings
 from bigbatch.recipe.presets import digits
 from bigbatch.study.report.grouping.studies import judge, split_into_studies
 from bigbatch.study.report.page.tables import point_rows
-from bigbatch.study.report.page.words import headline, sentences
+from bigbatch.study.report.page.words import headline, notes
 from bigbatch.study.report.reading.runs_file import runs_to_json
 from bigbatch.study.report.reading.sources import read_runs
 from bigbatch.study.sweep.jobs import plan_sweep
@@ -282,7 +282,7 @@ def test_inexact_sums_are_a_series_of_their_own_and_skipped_updates_count_nowher
         (("linear", 64), 2),
         (("native reduction", 64), 1),
     ]
-    assert "1 finished runs skipped updates" in " ".join(sentences(study, judge(study), []))
+    assert "1 finished runs skipped updates" in " ".join(notes(study, judge(study), []))
     states = read_states(sweep.jobs)
     results = gather(sweep, states)
     assert [len(row.errors) for row in results.rows] == [3, 2]

@@ -14,7 +14,7 @@ from bigbatch.study.report.figures.panels import draw_panels, has_curves
 from bigbatch.study.report.grouping.studies import Study
 from bigbatch.study.report.grouping.varying import Varying, find_varying
 from bigbatch.study.report.page.tables import Row, common_folder, page_row, point_rows
-from bigbatch.study.report.page.words import headline, sentences
+from bigbatch.study.report.page.words import headline, notes, sentences
 from bigbatch.study.statistics import Judgement, family_note
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ class Section:
     figures: Sequence[PageFigure]
     points: Sequence[Row]
     elbow: str | None
+    notes: Sequence[str]
     note: str
     varying: Sequence[Varying]
     runs: Sequence[Row]
@@ -99,10 +100,11 @@ def section_of(study: Study, findings: Judgement, *, number: int) -> Section:
     return Section(
         title=study.title,
         headline=headline(study, findings),
-        sentences=list(sentences(study, findings, varying)),
+        sentences=list(sentences(study, findings)),
         figures=list(_figures(study, findings, f"group-{number}-" if number > 1 else "")),
         points=list(point_rows(study, findings)),
         elbow=str(findings.elbow) if findings.elbow else None,
+        notes=list(notes(study, findings, varying)),
         note=family_note(findings.verdicts.values()),
         varying=varying,
         runs=[page_row(run, point, folder) for point in study.points for run in point.runs],

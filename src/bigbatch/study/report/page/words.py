@@ -1,4 +1,4 @@
-"""The verdict in words: what matches, what is worse, what cannot be told, and what was left out."""
+"""The verdict in words: a headline, at most three sentences, and notes to the table."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from bigbatch.study.report.grouping.measures import iterations_of, mean_cost
 from bigbatch.study.report.grouping.series import Point, Series
 from bigbatch.study.report.grouping.studies import Study
 from bigbatch.study.report.grouping.varying import Varying, warnings_of
-from bigbatch.study.statistics import CANNOT_TELL, MATCHES, WORSE, Judgement, Summary, Verdict
+from bigbatch.study.statistics import CANNOT_TELL, MATCHES, WORSE, Judgement, Summary
 
 
 def headline(study: Study, findings: Judgement) -> str:
@@ -74,20 +74,13 @@ def _matching(series: Series, study: Study, findings: Judgement) -> list[int]:
     return [size for size, verdict in verdicts if verdict and verdict.kind == MATCHES]
 
 
-def sentences(study: Study, findings: Judgement, varying: Sequence[Varying]) -> Iterator[str]:
-    """Yield the rest of the paragraph."""
+def sentences(study: Study, findings: Judgement) -> Iterator[str]:
+    """Yield at most three sentences behind the headline; the table has the rest."""
     if findings.reference is not None:
-        yield f"The reference's validation error is {_seeds(findings.reference)}."
+        yield f"The reference's error is {_seeds(findings.reference)}."
     if findings.verdicts:
-        yield _margin(findings)
-        yield from _plain(study, findings)
-    if findings.elbow:
-        yield f"Elbow of the error: {findings.elbow}."
-    yield from _savings(study, findings)
-    yield from _variants(study, findings)
-    yield from _left_out(study)
-    if outside := warnings_of(varying):
-        yield f"Not only the recipe differs between the runs: also {', '.join(outside)}, which can change a result."
+        yield _counts(Counter(verdict.kind for verdict in findings.verdicts.values()))
+        yield from _savings(study, findings) if largest_matching(study, findings) else _elbow(findings)
 
 
 def _seeds(summary: Summary) -> str:
@@ -96,27 +89,15 @@ def _seeds(summary: Summary) -> str:
     return f"{summary} % (mean ± standard deviation of {summary.count} seeds)"
 
 
-def _margin(findings: Judgement) -> str:
-    if findings.margin is None:
-        return (
-            "The reference's seeds show no noise, so there is no margin to match within: run more seeds, or state one."
-        )
-    origin = "as stated" if findings.is_stated else "twice the standard deviation of the reference's seeds"
-    return (
-        f"A size matches if its mean error is shown to be less than {findings.margin:.2f} points above that ({origin})."
-    )
-
-
-def _plain(study: Study, findings: Judgement) -> Iterator[str]:
-    """Yield which sizes of the plain recipe match, which are worse, and of which nothing can be told."""
-    verdicts = [(p.minibatch_size, v) for p in study.series[0].points if (v := findings.verdicts.get(p.configuration))]
-    matching = [f"{size:,}" for size, verdict in verdicts if verdict.kind == MATCHES]
-    if matching:
-        yield f"{_title(study.series[0].label)}: {_and(matching)} {'match' if len(matching) > 1 else 'matches'}."
-    if worse := [_judged(size, verdict) for size, verdict in verdicts if verdict.kind == WORSE]:
-        yield f"{_and(worse)} points."
-    if unclear := [f"{size:,} ({verdict.reason})" for size, verdict in verdicts if verdict.kind == CANNOT_TELL]:
-        yield f"Nothing can be told yet of {_and(unclear)}."
+def _counts(kinds: Counter[str]) -> str:
+    """Say how many rows of the table got each verdict."""
+    parts = [
+        f"{kinds[MATCHES]} {'matches' if kinds[MATCHES] == 1 else 'match'}",
+        f"{kinds[WORSE]} {'is' if kinds[WORSE] == 1 else 'are'} worse",
+        f"{kinds[CANNOT_TELL]} cannot be told yet",
+    ]
+    said = [part for part in parts if not part.startswith("0 ")]
+    return f"Of the {kinds.total()} compared with it, {_and(said)}." if kinds.total() > 1 else f"Compared: {said[0]}."
 
 
 def _savings(study: Study, findings: Judgement) -> Iterator[str]:
@@ -127,19 +108,30 @@ def _savings(study: Study, findings: Judgement) -> Iterator[str]:
             yield f"Minibatch {largest.minibatch_size:,} took {few:,.0f} updates instead of {many:,.0f}."
 
 
-def _variants(study: Study, findings: Judgement) -> Iterator[str]:
-    for series in study.series[1:]:
-        known = [(point.minibatch_size, findings.verdicts.get(point.configuration)) for point in series.points]
-        parts = [_judged(size, verdict) for size, verdict in known if verdict]
-        if parts:
-            yield f"{_title(series.label)}: {_and(parts)}."
+def _elbow(findings: Judgement) -> Iterator[str]:
+    if findings.elbow and findings.elbow.first_beyond is not None:
+        size = findings.elbow.first_beyond
+        yield f"From {size:,} on, the mean error exceeds the reference's by more than the margin."
 
 
-def _judged(size: int, verdict: Verdict) -> str:
-    if verdict.kind == WORSE:
-        return f"{size:,} is worse {verdict.reason}"
-    kind = "matches" if verdict.kind == MATCHES else "cannot be told yet"
-    return f"{size:,} {kind} ({verdict.reason})"
+def notes(study: Study, findings: Judgement, varying: Sequence[Varying]) -> Iterator[str]:
+    """Yield how to read the table, and which runs it leaves out and why; only what applies."""
+    if findings.verdicts:
+        yield _margin(findings)
+    yield from _left_out(study)
+    if outside := warnings_of(varying):
+        yield f"The runs differ in more than the recipe: {', '.join(outside)}. That can change a result."
+
+
+def _margin(findings: Judgement) -> str:
+    if findings.margin is None:
+        return (
+            "The reference's seeds show no noise, so there is no margin to match within: run more seeds, or state one."
+        )
+    origin = "as stated" if findings.is_stated else "twice the standard deviation of its seeds"
+    return (
+        f"A row matches if it is shown to err by less than {findings.margin:.2f} points above the reference ({origin})."
+    )
 
 
 def _left_out(study: Study) -> Iterator[str]:
@@ -148,16 +140,16 @@ def _left_out(study: Study) -> Iterator[str]:
         listed = _and([f"{count} {state}" for state, count in states.items()])
         yield f"{states.total()} of {len(study.runs)} runs have not finished ({listed}): shown, and in no mean."
     if diverged := [_diverged(point) for point in study.series[0].points if point.num_diverged]:
-        yield f"The loss became NaN or infinite at {_and(diverged)}: no mean of the others is judged."
+        yield f"The loss became NaN or infinite at {_and(diverged)}, so the other runs there are not judged."
     plain = [point for point in study.series[0].points if not point.num_diverged]
     if empty := [f"{point.minibatch_size:,}" for point in plain if not point.errors]:
         yield f"No run has finished at {_and(empty)}."
     finished = [run for run in study.runs if run.state == FINISHED]
     if skipped := sum(run.has_skipped_updates for run in finished):
-        yield f"{skipped} finished runs skipped updates that were not finite: they are in no mean either."
+        yield f"{skipped} finished runs skipped updates that were not finite: they are in no mean."
     repeated = len(finished) - skipped - sum(len(point.counted) for point in study.points)
     if repeated:
-        yield f"{repeated} finished runs repeat a seed or have no result: they are in no mean either."
+        yield f"{repeated} finished runs repeat a seed or have no result: they are in no mean."
 
 
 def _diverged(point: Point) -> str:
