@@ -36,9 +36,9 @@ def sound_memory_format(model: nn.Module) -> torch.memory_format:
 def is_sound_in_channels_last(convolution: nn.Conv2d) -> bool:
     """Tell whether a convolution was run in channels_last, forward and backward, and wrote nothing beyond a buffer.
 
-    Measured between guard pages, with every instruction set up to AVX2: groups, depthwise ones too, kernels of 1 to 7,
-    strides of 1 to 4, dilations of 1 and 2, and 1 to 65 channels. Only 1x1 convolutions with stride 2 and up to 5
-    channels failed. The rule leaves out all that read an incomplete vector of channels there.
+    Measured in float32 between guard pages, on one CPU with AVX2: about 4,500 random shapes of up to 64 channels, with
+    groups, depthwise ones too, kernels of 1 to 7, strides of 1 to 4, and dilations of 1 and 2. Only 1x1 convolutions
+    with stride 2 and up to 5 channels failed. The rule leaves out all that read an incomplete vector of channels there.
 
     >>> is_sound_in_channels_last(nn.Conv2d(4, 8, 1, stride=2)), is_sound_in_channels_last(nn.Conv2d(4, 8, 3, stride=2))
     (False, True)
