@@ -87,6 +87,16 @@ def test_a_diverged_run_counts_with_what_it_recorded():
     assert "to beyond 1024" in str(elbow)
 
 
+def test_a_lost_size_is_beyond_in_every_draw_however_its_seeds_spread():
+    """Their spread would let the mean come down to the reference's, and the interval end beyond the largest size."""
+    reference = [8.30, 8.09, 8.28, 8.36, 8.42]
+    elbow = find_elbow({64: reference, 128: reference, 256: [71.61, 24.59, 52.98]}, reference=64, margin=0.25)
+    assert (elbow.last_within, elbow.first_beyond) == (128, 256)
+    assert 128 <= elbow.low <= elbow.high < 256
+    lucky = find_elbow({64: reference, 128: reference, 256: [71.61, 8.3, 52.98]}, reference=64, margin=0.25)
+    assert lucky.high is None
+
+
 @pytest.mark.parametrize("errors", [{}, {256: [6.0, 6.1]}, {512: [6.0], 1024: [6.0]}, {128: [6.0], 256: [6.0]}])
 def test_an_elbow_needs_the_reference_and_a_larger_size(errors):
     with pytest.raises(InputError, match="of the reference, 256, and of a larger minibatch size"):

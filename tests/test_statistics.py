@@ -138,4 +138,5 @@ def test_without_scipy_one_line_says_what_to_install(monkeypatch):
     with pytest.raises(InputError, match=r"^comparing runs needs scipy: pip install 'bigbatch\[stats\]'$"):
         compare({512: [6.0, 6.1]}, [6.0, 6.1])
     assert summarise([6.0, 7.0]).mean == 6.5
-    assert find_elbow({256: [6.0, 6.1], 512: [9.0, 9.1]}, reference=256).last_within == 256
+    with pytest.raises(InputError, match="needs scipy"):
+        find_elbow({256: [6.0, 6.1], 512: [9.0, 9.1]}, reference=256)

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from bigbatch.errors import InputError
 from bigbatch.study.statistics.conditions import check_confidence, check_margin
-from bigbatch.study.statistics.equivalence import noise_band
+from bigbatch.study.statistics.equivalence import NOISE_BAND_STDS, noise_band
+from bigbatch.study.statistics.lowest_seed import p_all_above
 from bigbatch.study.statistics.summary import Summary, summarise
 from bigbatch.study.statistics.welch import FEWEST_SEEDS
 
@@ -113,6 +114,8 @@ def find_elbow(
     10     91 to 92 %       95 to 98 %
     =====  ===============  ==========
 
+    A size whose every seed lies far above the reference (`p_all_above`) is drawn no lower than its lowest seed.
+
     It is about the curve through the measured sizes; what happens between two of them, no interval knows. Between two
     sizes of which one is more than 4 times the other the elbow has no place, and an interval that would end there ends
     at the farther of the two. The margin counts as given, also where it is estimated.
@@ -127,7 +130,7 @@ def find_elbow(
 
     Raises:
         InputError: no errors of the reference or of a larger size, a value that is not finite, a margin that is not
-            positive or cannot be estimated, or a confidence out of range.
+            positive or cannot be estimated, a confidence out of range, or no scipy.
 
     >>> elbow = find_elbow({256: [6.0, 6.2], 512: [6.1, 6.2], 1024: [8.1, 8.2]}, reference=256, margin=1.05)
     >>> round(elbow.minibatch_size), elbow.last_within, elbow.first_beyond
@@ -142,7 +145,8 @@ def find_elbow(
     means = np.array([[run.mean for run in runs]])
     last = int(last_within(means, used)[0])
     is_wide = last + 1 < len(sizes) and sizes[last + 1] > WIDEST * sizes[last] and sizes[last + 1] not in beyond
-    low, high = (math.inf, math.inf) if is_wide else _interval(runs, sizes, used, confidence, seed)
+    floors = _floors(errors, runs, sizes, used, confidence)
+    low, high = (math.inf, math.inf) if is_wide else _interval(runs, floors, sizes, used, confidence, seed)
     low, high = _gap(low, sizes)[0], _gap(high, sizes)[1]
     return Elbow(
         minibatch_size=None if is_wide else _size(crossings(means, sizes, used)[0]),
@@ -187,17 +191,43 @@ def crossings(means: Floats, sizes: Sequence[int], margin: float) -> Floats:
 
 
 def _interval(
-    runs: Sequence[Summary], sizes: Sequence[int], margin: float, confidence: float, seed: int
+    runs: Sequence[Summary], floors: Floats, sizes: Sequence[int], margin: float, confidence: float, seed: int
 ) -> tuple[float, float]:
-    """Draw every mean from its Student's t distribution, and take percentiles of the elbows."""
+    """Draw every mean from its Student's t distribution above its floor, and take percentiles of the elbows."""
     counts = np.array([run.count for run in runs])
     if counts.min() < FEWEST_SEEDS:
         return math.inf, math.inf
     errors = np.array([run.std for run in runs], dtype=float) / np.sqrt(counts)
     noise = np.random.default_rng(seed).standard_t(counts - 1, (DRAWS, len(runs)))
-    elbows = np.sort(crossings(np.array([run.mean for run in runs]) + errors * noise, sizes, margin))
+    means = np.maximum(np.array([run.mean for run in runs]) + errors * noise, floors)
+    elbows = np.sort(crossings(means, sizes, margin))
     tail = (1 - confidence) / 2
     return elbows[math.floor(DRAWS * tail)], elbows[math.ceil(DRAWS * (1 - tail)) - 1]
+
+
+def _floors(
+    errors: Mapping[int, Sequence[float]],
+    runs: Sequence[Summary],
+    sizes: Sequence[int],
+    margin: float,
+    confidence: float,
+) -> Floats:
+    """Return the lowest seed of each size that `compare` calls worse for it, as no mean there is lower; else -infinity.
+
+    A spread that explodes would otherwise let the draws put a lost size within the margin.
+    """
+    floors = np.full(len(runs), -math.inf)
+    reference = runs[0]
+    if reference.std is None:
+        return floors
+    spread = max(reference.std, margin / NOISE_BAND_STDS)
+    counts = [run.count for run in runs[1:]]
+    for place, (run, size) in enumerate(zip(runs, sizes, strict=True)):
+        lowest = math.inf if run is DIVERGED else min(errors[size])
+        distance = (lowest - reference.mean) / spread
+        if place and 2 * p_all_above(distance, counts, reference.count) <= 1 - confidence:
+            floors[place] = lowest
+    return floors
 
 
 def _gap(log2_size: float, sizes: Sequence[int]) -> tuple[float, float]:
