@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bigbatch.data import count_train_samples, load_data
 from bigbatch.data.augmentation import CROP_WORDS, flip, padded_crop, random_resized_crop
 from bigbatch.data.cifar10 import PYTHON_TRAIN
 from bigbatch.data.dataset import MapDataset
 from bigbatch.data.fashion_mnist import DEBIAN_FOLDER, FILES, download, find_folder, read_idx
 from bigbatch.data.image_folder import open_image
+from bigbatch.data.load import count_train_samples, load_data
 from bigbatch.data.loading import load_batches
 from bigbatch.data.minibatches import Minibatches
 from bigbatch.errors import InputError

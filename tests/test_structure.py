@@ -35,6 +35,12 @@ def test_the_step_reads_in_one_pass():
         assert not within(modules, package), package
 
 
+def test_minibatches_are_cut_without_a_recipe():
+    modules = modules_after("Minibatches", "LearningRate", "set_learning_rate")
+    for package in ("recipe", "models", "reduction", "step", "training"):
+        assert not within(modules, package), package
+
+
 @pytest.mark.parametrize("name", ["Step", "Minibatches", "train"])
 def test_the_core_loads_nothing_of_the_rings_outside(name):
     modules = modules_after(name)

@@ -9,23 +9,23 @@ import pytest
 import torch
 
 from bigbatch.cli.commands.verify import choose_processes
-from bigbatch.data import load_data
+from bigbatch.data.load import load_data
 from bigbatch.errors import InputError
 from bigbatch.recipe.file import to_toml, with_settings
 from bigbatch.recipe.presets import digits
 from bigbatch.rules.sampling import Sampling
-from bigbatch.verification import processes as processes_module
-from bigbatch.verification import shuffling
-from bigbatch.verification.coupling import check_coupling
-from bigbatch.verification.loop import check_loop
-from bigbatch.verification.momentum import check_optimizer_momentum
-from bigbatch.verification.normalisation import check_normalisation
-from bigbatch.verification.processes import Run, compare
-from bigbatch.verification.repeatability import check_repeatability
-from bigbatch.verification.shuffling import check_shuffling
+from bigbatch.verification.checks import processes as processes_module
+from bigbatch.verification.checks import shuffling
+from bigbatch.verification.checks.coupling import check_coupling
+from bigbatch.verification.checks.loop import check_loop
+from bigbatch.verification.checks.momentum import check_optimizer_momentum
+from bigbatch.verification.checks.normalisation import check_normalisation
+from bigbatch.verification.checks.processes import Run, compare
+from bigbatch.verification.checks.repeatability import check_repeatability
+from bigbatch.verification.checks.shuffling import check_shuffling
+from bigbatch.verification.checks.weight_decay import check_optimizer_decay, check_weight_decay
 from bigbatch.verification.subject import build_subject
 from bigbatch.verification.verify import check_computation, verify
-from bigbatch.verification.weight_decay import check_optimizer_decay, check_weight_decay
 
 TESTS = str(Path(__file__).parent)
 SIZES = ("minibatch_size=64",)
@@ -156,7 +156,7 @@ def test_a_loss_that_is_no_sum_fails_normalisation(name, words):
 
 
 def test_a_wrong_gradient_fails_normalisation(monkeypatch):
-    from bigbatch.verification import normalisation
+    from bigbatch.verification.checks import normalisation
 
     right = normalisation.exact_gradient
     monkeypatch.setattr(normalisation, "exact_gradient", lambda *arguments: 1.001 * right(*arguments))

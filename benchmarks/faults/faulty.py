@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from bigbatch import step
-from bigbatch.data import load_data
+from bigbatch.data.load import load_data
 from bigbatch.recipe import Data
 from bigbatch.runs import folder
 

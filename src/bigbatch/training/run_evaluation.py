@@ -10,8 +10,8 @@ from bigbatch.checkpoint.loading import Like, RefusedError, load_checkpoint, loa
 from bigbatch.checkpoint.manifest import Manifest, manifest_path
 from bigbatch.checkpoint.saving import best_checkpoint
 from bigbatch.checkpoint.weights import export_weights, weights_sha256
-from bigbatch.data import load_data
 from bigbatch.data.dataset import Splits
+from bigbatch.data.load import load_data
 from bigbatch.errors import InputError
 from bigbatch.processes.join import Machine
 from bigbatch.runs.folder import RunFolder

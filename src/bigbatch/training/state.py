@@ -13,8 +13,8 @@ from bigbatch.checkpoint.loading import load_last_good, set_aside
 from bigbatch.checkpoint.manifest import Position
 from bigbatch.checkpoint.saving import remove_leftovers
 from bigbatch.checkpoint.weights import weights_sha256
-from bigbatch.data import load_data
 from bigbatch.data.dataset import Splits
+from bigbatch.data.load import load_data
 from bigbatch.data.minibatches import Minibatches
 from bigbatch.errors import InputError, first_line
 from bigbatch.models import build_model

@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bigbatch.data import load_data
 from bigbatch.data.dataset import batch_digest
+from bigbatch.data.load import load_data
 from bigbatch.errors import InputError
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.file import read_recipe, to_toml

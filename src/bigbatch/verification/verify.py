@@ -5,29 +5,29 @@ from typing import Final
 
 import torch
 
-from bigbatch.data import load_data
+from bigbatch.data.load import load_data
 from bigbatch.errors import InputError
 from bigbatch.optim.build import build_optimizer
 from bigbatch.recipe import Recipe
 from bigbatch.step.preconditions import check_model
 from bigbatch.user_code import is_user_code, load_callable
 from bigbatch.verification.check import Check, checked, failed
-from bigbatch.verification.coupling import NAME as COUPLING
-from bigbatch.verification.coupling import check_coupling
-from bigbatch.verification.loop import check_loop
-from bigbatch.verification.momentum import NAME as MOMENTUM
-from bigbatch.verification.momentum import check_momentum
-from bigbatch.verification.normalisation import NAME as NORMALISATION
-from bigbatch.verification.normalisation import check_normalisation
-from bigbatch.verification.processes import NAME as SAME_BITS
-from bigbatch.verification.processes import check_processes
-from bigbatch.verification.repeatability import NAME as REPEATABILITY
-from bigbatch.verification.repeatability import check_repeatability
-from bigbatch.verification.shuffling import NAME as SHUFFLING
-from bigbatch.verification.shuffling import check_shuffling
+from bigbatch.verification.checks.coupling import NAME as COUPLING
+from bigbatch.verification.checks.coupling import check_coupling
+from bigbatch.verification.checks.loop import check_loop
+from bigbatch.verification.checks.momentum import NAME as MOMENTUM
+from bigbatch.verification.checks.momentum import check_momentum
+from bigbatch.verification.checks.normalisation import NAME as NORMALISATION
+from bigbatch.verification.checks.normalisation import check_normalisation
+from bigbatch.verification.checks.processes import NAME as SAME_BITS
+from bigbatch.verification.checks.processes import check_processes
+from bigbatch.verification.checks.repeatability import NAME as REPEATABILITY
+from bigbatch.verification.checks.repeatability import check_repeatability
+from bigbatch.verification.checks.shuffling import NAME as SHUFFLING
+from bigbatch.verification.checks.shuffling import check_shuffling
+from bigbatch.verification.checks.weight_decay import NAME as WEIGHT_DECAY
+from bigbatch.verification.checks.weight_decay import check_weight_decay
 from bigbatch.verification.subject import Subject, build_subject
-from bigbatch.verification.weight_decay import NAME as WEIGHT_DECAY
-from bigbatch.verification.weight_decay import check_weight_decay
 
 DATA: Final = "data"
 CHECKS: Final[dict[str, Callable[[Subject], Check]]] = {

@@ -13,7 +13,7 @@ from bigbatch.cli.options.parser import Commands, add_command
 from bigbatch.cli.options.recipe import add_recipe, resolve_recipe
 from bigbatch.cli.output.json import print_json
 from bigbatch.cli.output.tables import cell, print_table
-from bigbatch.data import count_train_samples
+from bigbatch.data.load import count_train_samples
 from bigbatch.errors import InputError
 from bigbatch.planning.cluster import parse_cluster, scales
 from bigbatch.planning.communication_figures import draw_predictions

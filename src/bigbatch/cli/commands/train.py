@@ -11,7 +11,7 @@ from bigbatch.cli.options.machine import add_machine, processes_to_launch
 from bigbatch.cli.options.parser import Commands, add_command
 from bigbatch.cli.options.recipe import add_recipe, resolve_recipe
 from bigbatch.cli.options.reliability import add_reliability
-from bigbatch.data import count_train_samples
+from bigbatch.data.load import count_train_samples
 from bigbatch.printable import printable
 from bigbatch.processes.outcome import ExitCode
 from bigbatch.processes.place import find_place

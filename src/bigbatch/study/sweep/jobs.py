@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from bigbatch.data import count_train_samples, known_train_samples
+from bigbatch.data.load import count_train_samples, known_train_samples
 from bigbatch.errors import InputError
 from bigbatch.planning.plan import at_reference
 from bigbatch.recipe import Data, Recipe, effective_fields, flat_fields

@@ -7,7 +7,7 @@ from typing import Final
 from bigbatch.optim.absorbed_rate import absorbed_state
 from bigbatch.recipe import Optimizer
 from bigbatch.verification.check import Check, failed, passed
-from bigbatch.verification.layerwise_decay import is_layerwise
+from bigbatch.verification.checks.layerwise_decay import is_layerwise
 from bigbatch.verification.scratch import moves, scratch_optimizer
 from bigbatch.verification.subject import Subject
 

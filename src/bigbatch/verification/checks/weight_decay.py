@@ -5,7 +5,7 @@ from typing import Final
 
 from bigbatch.recipe import Optimizer
 from bigbatch.verification.check import Check, failed, passed
-from bigbatch.verification.layerwise_decay import check_layerwise_decay, is_layerwise
+from bigbatch.verification.checks.layerwise_decay import check_layerwise_decay, is_layerwise
 from bigbatch.verification.scratch import moves
 from bigbatch.verification.subject import Subject
 
