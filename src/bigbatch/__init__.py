@@ -1,7 +1,8 @@
 """bigbatch: raise the minibatch size, keep the accuracy.
 
-`Step` takes an exact step, `Minibatches` cuts the data, `LearningRate` and the scaling rules give the rate; `Recipe`
-says it all in one value, and `train` runs it. Importing bigbatch imports no torch; using a name that needs it does.
+In a loop of your own, `Minibatches` cuts the data, `LearningRate.scaled` gives the rate, `Step` takes an exact step,
+and `evaluate` measures the error. A `Recipe` says all of it in one value, and `train` runs it. Importing bigbatch
+imports no torch; using a name that needs torch does.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Files that appear under their name whole or not at all, whatever kills the writer and whenever."""
+"""Files that appear under their name whole or not at all, even if the writer is killed."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ TEMPORARIES: Final = ".*.tmp"
 
 
 def write_atomically(target: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash, finds the old content or the new, never a part.
+    """Write a file so that a reader finds the old content or the new, never a part, even after a crash.
 
     Raises:
         OSError: it could not be written; the old content is still there.
@@ -39,12 +39,12 @@ def put_in_place(temporary: Path, target: Path) -> None:
     try:
         _fsync(target.parent)
     except OSError as error:
-        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # of file systems that have no such thing
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # from file systems that cannot fsync a folder
             raise
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what killed writers have left. Only for who may write there: it would take away others' work."""
+    """Remove the temporary files of killed writers. Call it only as the folder's one writer: it takes any writer's."""
     for path in folder.glob(TEMPORARIES):
         path.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""What the user can put right."""
+"""The errors that a command explains in one line, and the hint of the nearest known word."""
 
 
 class InputError(ValueError):
@@ -6,23 +6,23 @@ class InputError(ValueError):
 
 
 class PeerLostError(RuntimeError):
-    """Another process of the group ended or stopped answering; its own error is the cause."""
+    """Another process of the group has ended or does not answer. That process's own error is the cause."""
 
 
 class DisagreementError(RuntimeError):
-    """Processes that must hold the same weights do not: a fault of a machine."""
+    """Processes that must hold the same weights do not: a machine is faulty."""
 
 
 class NonFiniteError(RuntimeError):
-    """A loss or gradient is NaN or infinite; the same in every repetition, so a restart does not help."""
+    """A loss or gradient is NaN or infinite. Every repetition gives the same, so a restart does not help."""
 
 
 class SaveError(RuntimeError):
-    """Checkpoints cannot be saved; the last good one is whole."""
+    """Checkpoints cannot be saved. The last one that was saved can be used."""
 
 
 class ProcessFailedError(RuntimeError):
-    """A process that we launched failed; the text is its traceback."""
+    """A process that bigbatch has launched failed. The text is its traceback."""
 
 
 def first_line(error: BaseException) -> str:

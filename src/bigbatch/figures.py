@@ -38,7 +38,7 @@ STYLE: Final[Any] = {
 
 
 def series_style(number: int) -> dict[str, Any]:
-    """Return the colour, marker and dashes of the number-th series of a figure: never told apart by colour alone."""
+    """Return the colour, marker and dashes of the number-th series: two series differ by more than their colour."""
     turn = number // len(COLOURS)  # the second time round, a colour comes with another marker and other dashes
     return {
         "color": COLOURS[number % len(COLOURS)],
@@ -51,7 +51,7 @@ def series_style(number: int) -> dict[str, Any]:
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """Let matplotlib draw in our style for a while; nothing of it stays.
+    """Let matplotlib draw in our style within the block.
 
     Raises:
         InputError: matplotlib is not installed.

@@ -1,6 +1,6 @@
-"""Paths that a user gave, and where to keep things: whether there is something, yes or no, never an exception.
+"""Paths that a user gave, and the cache folder. Asking whether a path exists never raises here.
 
-`pathlib` raises for a name that is too long, and for a folder that this user may not look into.
+`pathlib` raises for a name that is too long, and for a folder that this user may not read.
 """
 
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def is_file(path: Path) -> bool:
-    """Tell whether there is a regular file: no folder, pipe or device, and no link to one or to nothing.
+    """Tell whether there is a regular file or a link to one; a folder, a pipe or a device is none.
 
     >>> is_file(Path("x" * 5_000)), is_file(Path("/dev/null"))
     (False, False)

@@ -1,11 +1,11 @@
-"""Text made safe to print: what a file says must not move the cursor, forge a line or turn the text around."""
+"""Text made safe to print: text from a file must not move the cursor, forge a line or reverse the writing."""
 
 
 def printable(text: str) -> str:
-    r"""Return the text with every character spelled out that a terminal would obey, or that nobody would see.
+    r"""Return the text with every character spelled out that a terminal would obey, or that a reader would not see.
 
-    Those are control characters (ESC, newlines, 8-bit controls), marks of direction and of width zero, other spaces
-    than " ", and half characters that cannot be written at all. rich's markup is not touched: print it as plain text.
+    Those are control characters (ESC, newlines, 8-bit controls), marks of direction and of width zero, and spaces other
+    than " ". So are half characters, which cannot be written at all. rich's markup stays: print it as plain text.
 
     >>> printable("digits\n\x1b[2Jfinished")
     'digits\\n\\x1b[2Jfinished'

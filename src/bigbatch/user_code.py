@@ -15,9 +15,9 @@ def is_user_code(name: str) -> bool:
 
 
 def load_callable(name: str) -> Callable[..., Any]:
-    """Import the callable that `package.module:callable` names, looking in the current folder too.
+    """Import the callable that `package.module:callable` names, from the current folder too.
 
-    This runs the user's module: a recipe that names one is code, and is trusted as code.
+    This runs the user's module. A recipe that names one is trusted as code is.
 
     Raises:
         InputError: no such module, or no such callable in it.
@@ -47,7 +47,7 @@ def call_user_code(name: str, /, *positional: object, **named: object) -> Any:  
     """Call the callable that `package.module:callable` names.
 
     Raises:
-        InputError: there is none, or it does not take these arguments; its own errors come through as they are.
+        InputError: there is none, or it does not take these arguments. Its own errors are passed on unchanged.
     """
     function = load_callable(name)
     try:

@@ -42,14 +42,15 @@ def bench_all_reduce(
 ) -> dict[str, Any]:
     """Time every algorithm at every size, in turn within each round.
 
-    A turn is a burst of all-reduces, one behind the other, so that it does not matter that processes start a little
+    A turn is a burst of all-reduces, one behind the other. In a burst it hardly matters that processes start a little
     apart.
 
     Args:
         machine: one of several processes.
         sizes: of the buffers, in bytes.
-        rounds: turns of each algorithm; at least 3 whatever the time.
-        seconds_per_size: about how long the rounds of a size may take; fewer rounds if need be.
+        rounds: turns of each algorithm.
+        seconds_per_size: about how long the rounds of a size may take. There are fewer rounds if need be, but at least
+            3.
 
     Returns:
         For each size and algorithm its `Timing` as a dictionary.

@@ -20,7 +20,7 @@ Box = tuple[int, int, int, int]
 
 
 def flip(images: Tensor, words: Words) -> Tensor:
-    """Mirror every second image or so: images (n, channels, height, width), words (n,)."""
+    """Mirror each image with probability 1/2: images (n, channels, height, width), words (n,)."""
     mirrored = torch.from_numpy(below(words, 2) == 1)
     return torch.where(mirrored[:, None, None, None], images.flip(3), images)
 

@@ -1,4 +1,4 @@
-"""What the trainer asks of a data set: a whole worker's batch at a time, its randomness keyed by sample."""
+"""What a training needs of a data set: it is read one worker's batch at a time, and keys its randomness by sample."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class Splits:
 class MapDataset:
     """A dataset with `__len__` and `__getitem__` whose transforms may draw on torch's, numpy's or Python's generator.
 
-    All three are seeded before every sample from (key, sample): neither the order nor the process that reads matters.
+    All three are seeded before every sample from (key, sample). So neither the order nor the process matters.
     """
 
     def __init__(self, dataset: Sequence[Any]) -> None:
@@ -80,7 +80,7 @@ def sample_fingerprint(*datasets: MapDataset) -> str:
     """Return the SHA-256 over each dataset's length and up to 16 of its samples, evenly spread.
 
     Raises:
-        InputError: a sample is not the same when it is read again: its randomness is beyond torch, numpy and `random`.
+        InputError: a sample differs when it is read again: it draws randomness from outside torch, numpy and `random`.
     """
     digest = sha256()
     for dataset in datasets:

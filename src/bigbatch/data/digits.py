@@ -15,7 +15,7 @@ STD: Final = (0.3754,)
 
 
 def load_digits(recipe: Data) -> Splits:
-    """Train on the first 1,280 digits, validate on the last 517: in that order of the file, so mostly other writers."""
+    """Train on the first 1,280 digits of the file and validate on the last 517, which are mostly by other writers."""
     with files("bigbatch.data").joinpath("digits.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         images, labels = arrays["images"][:, None], arrays["labels"].astype(np.int64)
     split = NUM_TRAIN_SAMPLES["digits"]

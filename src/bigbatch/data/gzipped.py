@@ -1,4 +1,4 @@
-"""Gzip files, read whole and checked, and no further than memory allows: a megabyte can unpack to a gigabyte."""
+"""Gzip files, read whole and checked, up to a limit: a megabyte can unpack to a gigabyte."""
 
 import gzip
 from pathlib import Path

@@ -141,7 +141,7 @@ def open_image(path: Path) -> "Image":
         raise InputError(msg)
     try:
         with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of metadata that nobody asked for
+            warnings.simplefilter("ignore")  # about metadata, which is not read
             return _to_rgb(_checked(file))
     except UnidentifiedImageError as error:
         msg = f"cannot decode the image {path} (it is no JPEG or PNG, or its header is damaged); replace or remove it"

@@ -1,4 +1,4 @@
-"""What a folder of images holds: sorted classes, sorted files; without torch, so that a plan can count."""
+"""What a folder of images holds: sorted classes and sorted files. It needs no torch, so a plan can count them."""
 
 import os
 from collections.abc import Iterator, Sequence

@@ -61,14 +61,14 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
 
 def _prepare_reader(threads: int, _worker: int) -> None:
-    """Compute with as many threads as the process itself, since the bits may depend on it; end with it, not before."""
+    """Compute with as many threads as the process itself, since bits may depend on it. End when it ends, not before."""
     torch.set_num_threads(threads)
     outlive_stop_signals()
     die_with_parent()
 
 
 class _Reader(Dataset[Any]):
-    """Reads a batch; an error of the data travels as a value: torch would wrap it in the traceback of a loader."""
+    """Reads a batch. An error of the data comes back as a value: torch would wrap it in the traceback of a loader."""
 
     def __init__(self, dataset: BatchDataset, seed: int) -> None:
         self.dataset = dataset

@@ -18,7 +18,7 @@ class Minibatches:
 
     Args:
         dataset: anything with `len()` and `[index]`, or a `BatchDataset`. Its transforms may draw from torch's,
-            numpy's or Python's global generator: all are seeded before each sample.
+            numpy's or Python's global generator, which are seeded before each sample.
         minibatch_size: samples per update, over all workers (kn).
         worker_minibatch_size: samples of one worker (n).
         seed: of the order, and of the augmentation too if it has none of its own.
@@ -101,10 +101,10 @@ class Minibatches:
         for _ in range(first, len(self)):
             part = islice(batches, len(self.workers))
             yield part
-            for _ in part:  # what the caller left must not slip into the next minibatch
+            for _ in part:  # batches that the caller has not taken must not come with the next minibatch
                 pass
 
     def close(self) -> None:
-        """End the processes that read ahead for the last epoch; for a loop that an error has left."""
+        """End the processes that read ahead, after a loop that an error has ended."""
         if self.reading:
             self.reading.close()

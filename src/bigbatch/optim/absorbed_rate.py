@@ -23,8 +23,8 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def correct_momentum(optimizer: torch.optim.Optimizer, *, is_requested: bool) -> None:
     """Keep a rate-absorbing optimizer right when the rate changes: v becomes (eta'/eta) * v (arXiv 1706.02677, eq. 10).
 
-    From now on the factor is applied before each of its steps. For torch's own form there is nothing to correct, and
-    adding the factor would be the bug that it removes here.
+    From now on the factor is applied before each of its steps. Torch's own form needs no correction: there the factor
+    would be the bug that it removes here.
 
     Args:
         optimizer: recognised by behaviour (`absorbed_state`).
@@ -46,7 +46,7 @@ def correct_momentum(optimizer: torch.optim.Optimizer, *, is_requested: bool) ->
 
 def _correct(optimizer: torch.optim.Optimizer, keys: frozenset[str]) -> None:
     for group in optimizer.param_groups:
-        # The last rate lies in the group, so that the optimizer's state_dict carries it over a resumption.
+        # The last rate lies in the group: the optimizer's state_dict then carries it over a resumption.
         last = group.get("last_lr", group["lr"])
         factor = group["lr"] / last if last else 1.0  # at rate 0 the momentum is 0 as well
         group["last_lr"] = group["lr"]
@@ -58,9 +58,9 @@ def _correct(optimizer: torch.optim.Optimizer, keys: frozenset[str]) -> None:
 def absorbed_state(optimizer: torch.optim.Optimizer) -> frozenset[str]:
     """Return the names of the state tensors that have absorbed the learning rate; none for torch's own form.
 
-    Recognised by behaviour, on one scratch parameter: after a step with a gradient, a step without one moves the
-    parameter by its momentum alone. If doubling the rate in between does not double that move, the rate was absorbed
-    before; and the state that absorbed it is that which doubles when the first rate is doubled.
+    They are recognised by behaviour, on one scratch parameter. After a step with a gradient, a step without one moves
+    the parameter by its momentum alone. If doubling the rate in between does not double that move, the rate was
+    absorbed before. The state that absorbed it doubles when the first rate is doubled.
     """
     absorbed: set[str] = set()
     for group in range(len(optimizer.param_groups)):

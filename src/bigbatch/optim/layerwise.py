@@ -23,8 +23,8 @@ class LARS(torch.optim.Optimizer):
         u' = momentum * u + local * (g + weight_decay * w)
         w' = w - lr * u'
 
-    The rate stays outside the momentum, as in torch's SGD (arXiv 1706.02677, eq. 9); in the authors' algorithm it is
-    inside, which would need correction while it changes.
+    The rate stays outside the momentum, as in torch's SGD (arXiv 1706.02677, eq. 9). In the authors' algorithm it is
+    inside, which would need a correction while the rate changes.
 
     Args:
         params: parameters or groups; in a group with `is_layerwise=False` local is 1: plain momentum.

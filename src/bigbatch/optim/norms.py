@@ -16,9 +16,9 @@ ALIGNMENT_BYTES: Final = 64
 def squared_norms(tensors: Sequence[Tensor]) -> Tensor:
     """Return the sum of the squares of each tensor's elements, summed in float64.
 
-    The same values in the same memory format give the same bits wherever they lie: gradients are views of one buffer
-    for one process, and of other buckets for several. Each tensor is reduced in the order of its memory, after those
-    that do not start at a multiple of 64 bytes have been copied to one that does. Nothing waits for the device.
+    The same values in the same memory format give the same bits wherever they lie. This matters because gradients are
+    views of one buffer for one process, and of other buckets for several. Each tensor is reduced in the order of its
+    memory; one that does not start at a multiple of 64 bytes is copied first. Nothing waits for the device.
 
     Args:
         tensors: any shapes, real or complex, on one device.
@@ -40,9 +40,9 @@ def squared_norms(tensors: Sequence[Tensor]) -> Tensor:
 def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the norm of each dense tensor, at a fifth of the cost of `squared_norms`: for statistics.
 
-    Sums are in the tensor's own precision, of 16 bits in 32. The bits hold for the same values in the same strides,
-    whatever else is asked for with them. On CPUs the kernels take one order wherever a tensor lies; on GPUs, those that
-    are not aligned are copied.
+    Sums are in the tensor's own precision; 16 bits are summed in 32. The same values in the same strides have the same
+    bits, whichever tensors come with them. On CPUs the kernels take one order wherever a tensor lies. On GPUs, tensors
+    that are not aligned are copied.
     """
     found: dict[int, Tensor] = {}
     for dtype in {tensor.dtype for tensor in tensors}:
@@ -82,7 +82,7 @@ def in_memory_order(tensor: Tensor) -> Tensor:
 
 
 def aligned(rows: Sequence[Tensor]) -> list[Tensor]:
-    """Return the rows, each at a multiple of 64 bytes; those that were not lie side by side in one new buffer."""
+    """Return the rows, each at a multiple of 64 bytes; those that were not are copied into one new buffer."""
     found = list(rows)
     odd = [i for i, row in enumerate(rows) if row.data_ptr() % ALIGNMENT_BYTES]
     for dtype in {rows[i].dtype for i in odd}:

@@ -12,7 +12,8 @@ from bigbatch.errors import InputError
 class WeightAverage:
     """Average the trainable parameters: a' = decay * a + (1 - decay) * w after each update, from the first weights.
 
-    Element by element, so it has the same bits for any number of processes. Running statistics are not averaged.
+    It works element by element, so it has the same bits for any number of processes. Running statistics are not
+    averaged.
 
     Args:
         model: whose parameters they are, on their device.
@@ -39,12 +40,12 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the weights after an update in."""
+        """Take in the weights after an update."""
         torch._foreach_lerp_(self.averages, self.parameters, 1 - self.decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Let the model have the averaged weights, and its own again afterwards, to the bit."""
+        """Give the model the averaged weights for a while, and then its own again, to the bit."""
         own = [parameter.detach().clone() for parameter in self.parameters]
         self._write(self.averages)
         try:

@@ -1,4 +1,4 @@
-"""When a message does not come: who is to blame."""
+"""Which process is to blame when a message does not come."""
 
 import time
 from collections.abc import Iterator
@@ -42,8 +42,8 @@ def lost(error: RuntimeError, peer: int | None = None) -> PeerLostError:
 def find_culprits(peer: int | None, grace_seconds: float) -> list[int]:
     """Return the processes that are gone or late.
 
-    A process that gives up writes for whom it waited. A silent peer may only have waited for another one itself: then
-    that one is to blame, and so on. Where nobody in particular was waited for, those are that write nothing.
+    A process that gives up writes for whom it waited. A silent peer may only have waited for another one, which is then
+    to blame, and so on. Where no peer in particular was waited for, the processes that write nothing are to blame.
     """
     store = dist.distributed_c10d._get_default_store()  # noqa: SLF001 - torch has no public way to it
     rank, deadline = dist.get_rank(), time.monotonic() + grace_seconds

@@ -21,8 +21,8 @@ class Aggregation:
     """Evaluate the canonical tree over the leaves of all workers of all processes.
 
     A leaf is a worker's gradients and its statistics. The leaves of this process's workers join its local tree as
-    they come. Those of its last worker complete the process's partial sums, which leave for the other processes bucket
-    by bucket while the rest of backpropagation goes on.
+    they come. The leaf of its last worker completes the process's partial sums. These leave for the other processes
+    bucket by bucket, while the rest of backpropagation goes on.
 
     Args:
         model: whose parameters' gradients are summed.

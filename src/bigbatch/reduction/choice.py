@@ -92,7 +92,7 @@ def measure(algorithms: Mapping[str, AllReduce], run: Sequence[Node[None]], grou
 
 
 def _kept_table(key: str, algorithms: Mapping[str, AllReduce], otherwise: Tensor) -> Tensor:
-    """Return what was kept, or `otherwise` if there is none or somebody has spoilt the file."""
+    """Return what was kept, or `otherwise` if there is none or the file is damaged."""
     with suppress(KeyError, TypeError, ValueError, RuntimeError):
         table = torch.tensor(_read()[key], dtype=torch.float64)
         if table.shape == (len(SIZES), len(algorithms)):
@@ -101,7 +101,7 @@ def _kept_table(key: str, algorithms: Mapping[str, AllReduce], otherwise: Tensor
 
 
 def _keep(key: str, table: Tensor) -> None:
-    """Write the file anew; where that is not allowed, the next run measures again."""
+    """Write the file anew. Where that is not allowed, the next run measures again."""
     with suppress(OSError, RuntimeError):  # RuntimeError: a user without a home
         path = kept_file()
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ class Communication(Protocol):
     """Where exchanges run."""
 
     def submit(self, job: Job, result: Tensor) -> Future[Tensor]:
-        """Run the job after those before it; the future holds `result`, also if the job fails."""
+        """Run the job after those before it. The future holds `result`, also if the job fails."""
         ...
 
     def finish(self) -> None:
@@ -36,7 +36,7 @@ class Communication(Protocol):
 class ThreadCommunication:
     """A thread that runs the jobs: for messages that block, as Gloo's.
 
-    It is a daemon: a process that fails ends at once, so that its peers notice, whatever the thread waits for.
+    It is a daemon: a process that fails ends at once, although the thread may wait, and its peers notice.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class ThreadCommunication:
         self.errors: list[BaseException] = []
         self.thread = Thread(target=_run_jobs, args=(self.jobs,), name="bigbatch-communication", daemon=True)
         self.thread.start()
-        weakref.finalize(self, self.jobs.put, None)  # one that was not closed ends its thread, too
+        weakref.finalize(self, self.jobs.put, None)  # the thread ends also if this is never closed
 
     def submit(self, job: Job, result: Tensor) -> Future[Tensor]:
         """Queue the job."""

@@ -50,8 +50,8 @@ class Lane:
 class Communicator:
     """All-reduces of partial sums, beside the computation.
 
-    All processes make it together, and submit the same sums in the same order. Sums take the lanes in turn, so that
-    one has the wire while another waits for a message or adds up.
+    All processes make it together, and submit the same sums in the same order. Sums take the lanes in turn: one has the
+    wire while another waits for a message or adds up.
 
     Args:
         processes: who takes part; more than one.
@@ -94,7 +94,7 @@ class Communicator:
             out: where the total goes; it may be one of those buffers.
 
         Returns:
-            What holds `out` when it is done, or when it failed: `finish` tells.
+            A future that holds `out` when the sum is done or has failed; `finish` tells which.
         """
         lane = self.lanes[self.turn]
         self.turn = (self.turn + 1) % len(self.lanes)
@@ -177,7 +177,7 @@ def cluster_nodes(local_ranks: Sequence[int]) -> list[range] | None:
 
 
 def _local_ranks(group: dist.ProcessGroup) -> list[int]:
-    """Return the local rank of every process; one that nobody has numbered is alone on its machine."""
+    """Return the local rank of every process. A process without one is taken to be alone on its machine."""
     place = find_place(os.environ)
     ranks = torch.zeros(group.size(), dtype=torch.int64)
     ranks[group.rank()] = place.local_rank if place else 0
@@ -187,16 +187,15 @@ def _local_ranks(group: dist.ProcessGroup) -> list[int]:
 
 
 def _new_group(processes: Processes, device: torch.device) -> dist.ProcessGroup:
-    """Return a group of the same processes, with the same timeout, that nobody else uses.
+    """Return a group of the same processes, with the same timeout, for this use alone.
 
-    A group that the user has given is used itself: torch makes no second one of the same processes without asking all
-    others.
+    A group that the user has given is used itself: for a second one torch would need the processes outside it, too.
     """
     if processes.group is not None:
         return processes.group
     world = dist.group.WORLD
     assert world is not None
-    # torch.distributed.new_group would take 30 minutes, whatever the timeout of the others.
+    # torch.distributed.new_group would take its default of 30 minutes instead.
     timeout = world._get_backend(torch.device(device.type)).options._timeout  # noqa: SLF001 - no public way
     with communicating():
         own: dist.ProcessGroup = dist.new_group(timeout=timeout)

@@ -1,8 +1,8 @@
 """Carry out a schedule: send, receive and add partial sums in the order of the canonical tree, and spread the totals.
 
-A large buffer is cut into chunks that run through the rounds one behind the other, so that the wire is busy while a
-chunk is added up. All receives are posted before the first message is sent: then a message costs one latency, for its
-receiver need not ask for it.
+A large buffer is cut into chunks that run through the rounds one behind the other. So the wire is busy while a chunk is
+added up. All receives are posted before the first message is sent. Then a message costs one latency: its receiver need
+not ask for it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,8 +27,8 @@ AllReduce = Callable[[Sequence[Node[Tensor]], Tensor], None]
 class Exchange:
     """An exact all-reduce: any schedule, any transport, the bits of the canonical tree.
 
-    It holds one buffer of its own, for what it receives: as large as the largest buffer to sum, times the nodes of a
-    neighbour's run where the workers do not divide into aligned blocks.
+    It holds one buffer of its own for what it receives, as large as the largest buffer to sum. Where the workers do not
+    divide into aligned blocks, it is that times the nodes of a neighbour's run.
 
     Args:
         make_schedule: the algorithm.
@@ -78,7 +78,7 @@ class Exchange:
             chunk.wait_until_sent()
 
     def _plans(self, numel: int, itemsize: int) -> list["ChunkPlan"]:
-        """Return how the chunks of such a buffer run; worked out once."""
+        """Return how the chunks of a buffer of this size run; it is worked out once."""
         if (numel, itemsize) not in self.plans:
             num_chunks = max(1, -(-numel * itemsize // self.chunk_bytes))
             edges = [numel * i // num_chunks for i in range(num_chunks + 1)]
@@ -97,8 +97,8 @@ class Exchange:
 def order_of_turns(num_chunks: int, num_rounds: int) -> list[tuple[int, int]]:
     """Return the order in which the chunks take their turns, as (chunk, turn), the same on every process.
 
-    In turn 0 a chunk sends its first messages, in turn t it waits for those of round t - 1 and sends those of round t.
-    All chunks begin at once; then the first go ahead of the later ones, so that there is always something on the wire.
+    In turn 0 a chunk sends its first messages. In turn t it waits for those of round t - 1 and sends those of round t.
+    All chunks begin at once. Then the first go ahead of the later ones, and the wire is always busy.
 
     >>> order_of_turns(2, 2)
     [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (1, 2)]
@@ -226,7 +226,7 @@ class Chunk:
         self.sent += [self.transport.send(tensor, message.peer) for tensor in stretches]
 
     def _merge(self, kept: Message, received: list[Node[Tensor]]) -> None:
-        """Keep the stretch that has come, and add what belongs together."""
+        """Keep the stretch that has come, and merge the nodes that are siblings."""
         stretch = slice(kept.start - self.start, kept.stop - self.start)
         own = [Node(node.start, node.stop, node.value[stretch]) for node in self.run]
         nodes = sorted([*own, *received], key=lambda node: node.start)

@@ -1,4 +1,4 @@
-"""A transport between the threads of one process: many world sizes in little time, for tests and for reading."""
+"""A transport between the threads of one process: it lets tests try many world sizes in little time."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from bigbatch.errors import PeerLostError
 
 @dataclass
 class Receive:
-    """A posted receive; it waits for the message that is its turn."""
+    """A posted receive, which waits for its message."""
 
     link: "Link"
     into: Tensor
@@ -42,7 +42,7 @@ class Link:
     changed: Condition = field(default_factory=Condition)
 
     def match(self) -> None:
-        """Hand over what has come to those who wait for it."""
+        """Hand the messages that have come to the receives that wait for them."""
         while self.messages and self.receives:
             receive = self.receives.popleft()
             message = self.messages.popleft()

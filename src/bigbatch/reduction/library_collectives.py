@@ -1,7 +1,7 @@
-"""All-reduces made of the library's own collectives: the direct one, exact, for NCCL, and the native one, which is not.
+"""All-reduces made of the library's own collectives: the direct one, which is exact, and the native one, which is not.
 
-NCCL's collectives are queued on a stream and cannot be pre-posted one by one, so that the direct algorithm is an
-all-to-all, an ordered sum and an all-gather there.
+NCCL's collectives are queued on a stream and cannot be posted ahead one by one. There the direct algorithm is an
+all-to-all, an ordered sum and an all-gather.
 """
 
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ class DirectCollectives:
 
 
 class NativeAllReduce:
-    """The backend's own all-reduce: same mathematics, but bits that depend on the processes. Control and baseline.
+    """The backend's own all-reduce: the control and the baseline. Its bits depend on the processes.
 
     Args:
         group: of the processes.
@@ -75,7 +75,7 @@ class NativeAllReduce:
         self.group = group
 
     def __call__(self, nodes: Sequence[Node[Tensor]], out: Tensor) -> None:
-        """Write the sum over all processes into `out`, in whatever order the backend likes.
+        """Write the sum over all processes into `out`, in the backend's own order.
 
         Raises:
             PeerLostError: a process ended, or did not answer within the group's timeout.

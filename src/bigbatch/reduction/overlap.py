@@ -25,8 +25,8 @@ NO_BUFFER_SYNC: Final[dict[str, Any]] = {
 class Overlap:
     """A DistributedDataParallel replica of the model that hands its buckets over during the backward pass.
 
-    The replica sums nothing itself: its comm hook calls `on_bucket`, whose future holds the bucket's buffer when the
-    sum is in it. Two trial passes let torch arrange its buckets, in the order in which gradients become ready; after
+    The replica sums nothing itself. Its comm hook calls `on_bucket`, whose future holds the bucket's buffer when the
+    sum is in it. Two trial passes let torch arrange its buckets in the order in which gradients become ready. After
     that they stay as they are.
 
     Args:
@@ -68,7 +68,7 @@ class Overlap:
             parameter.grad = None
 
     def mark_all(self, loss: Tensor) -> Tensor:
-        """Return the loss, made to depend on every parameter: one that it did not use has a gradient of zeros."""
+        """Return the loss, made to depend on every parameter. A parameter that it did not use gets zeros."""
         marked: Tensor = MarkAll.apply(loss, *self.parameters)  # type: ignore[no-untyped-call]
         return marked
 
@@ -103,8 +103,8 @@ class Overlap:
 class MarkAll(torch.autograd.Function):
     """The identity on a loss, which also leads to every parameter and brings it no gradient.
 
-    The reducer waits for every parameter of a bucket. What the loss does not use would never come: so it comes without
-    a gradient, which the reducer takes for zeros.
+    The reducer waits for every parameter of a bucket, and one that the loss does not use would never come. Here it
+    comes without a gradient, which the reducer takes for zeros.
     """
 
     @staticmethod

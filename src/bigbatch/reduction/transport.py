@@ -27,8 +27,8 @@ class Pending(Protocol):
 class Transport(Protocol):
     """Messages between the processes of a group.
 
-    Messages from one process to another arrive in the order in which they were sent, and are received in the order
-    in which the receives were posted.
+    Messages from one process to another arrive in the order in which they were sent. They are received in the order in
+    which the receives were posted.
 
     Attributes:
         rank: of this process.

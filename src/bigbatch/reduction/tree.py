@@ -1,12 +1,12 @@
-"""The canonical binary tree: one order of additions for a sum over k workers, whoever evaluates which part of it.
+"""The canonical binary tree: one order of additions for a sum over k workers, for any division of the work.
 
-Floating-point addition is commutative but not associative, so a sum is a function of its terms only once its tree is
-fixed. Ours is that of a binary counter over the workers 0 to k-1: two neighbouring perfect subtrees of equal size
-merge as soon as both are there, and what is left at the end folds from the smallest to the largest, 13 = 8 + (4 + 1).
+Floating-point addition is commutative but not associative. So a sum is a function of its terms only once its tree is
+fixed. Ours is that of a binary counter over the workers 0 to k-1. Two neighbouring perfect subtrees of equal size merge
+as soon as both are there. What is left at the end folds from the smallest to the largest: 13 = 8 + (4 + 1).
 
-Its nodes are stretches of neighbouring workers. Whoever holds a stretch that is no node holds the fewest nodes that
-make it up, a *run*; when two neighbouring runs meet, the nodes that are children of one node merge, and no others. So
-processes may meet in any order and number, and the sum has the same bits.
+Its nodes are stretches of neighbouring workers. A process whose workers make no node holds a *run*: the fewest nodes
+that make up its stretch. When two neighbouring runs meet, the nodes that are children of one node merge, and no others.
+So processes may meet in any order and number, and the sum has the same bits.
 """
 
 from collections.abc import Callable, Iterable
@@ -61,8 +61,8 @@ class BinaryCounter(Generic[T]):
 def is_node(start: int, stop: int, worker_count: int) -> bool:
     """Tell whether the workers start to stop - 1 make a node of the tree over `worker_count` workers.
 
-    Either a perfect subtree, of a size that is a power of two and divides its start; or all that the largest perfect
-    subtrees leave over.
+    A node is a perfect subtree, whose size is a power of two and divides its start. Or it is all that the largest
+    perfect subtrees leave over.
 
     >>> [(start, stop) for start in range(7) for stop in range(start + 2, 8) if is_node(start, stop, 7)]
     [(0, 2), (0, 4), (0, 7), (2, 4), (4, 6), (4, 7)]

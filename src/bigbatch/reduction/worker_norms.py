@@ -13,9 +13,9 @@ from bigbatch.reduction.tree import Node, run_of
 class WorkerNorms:
     """Collect the norms of the workers' gradients, parameter by parameter, as backpropagation makes them.
 
-    Nothing in them depends on the processes: a norm is taken of one parameter's gradient of one worker; the processes
-    exchange a table with a place for each worker, in which a sum only ever adds zeros; and what follows is added in an
-    order of its own.
+    Nothing in them depends on the processes. A norm is taken of one parameter's gradient of one worker. The processes
+    exchange a table with a place for each worker, in which a sum only adds zeros. What follows is added in an order of
+    its own.
 
     Args:
         parameters: those that train.
@@ -44,7 +44,7 @@ class WorkerNorms:
             self.found[-1][place] = norm
 
     def submit(self) -> None:
-        """Start to exchange the table; when the communication is finished, it is whole."""
+        """Start to exchange the table. It is whole when the communication is finished."""
         run = run_of(self.workers, self.worker_count)
         num_rows = power_of_two(self.worker_count)
         tables = torch.zeros(len(run), num_rows, dtype=torch.float64, device=self.nothing[0].device)

@@ -6,7 +6,7 @@ batch is a slice of it. Each process reads the batches of its own workers, so th
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bigbatch.errors import InputError
 
@@ -119,6 +119,25 @@ def iterations_per_epoch(num_samples: int, minibatch_size: int) -> int:
     2
     """
     return num_samples // minibatch_size
+
+
+class Sizes(Protocol):
+    """What a step needs to know of its minibatches; `bigbatch.Minibatches` has it."""
+
+    @property
+    def minibatch_size(self) -> int:
+        """Samples per update, over all workers (kn)."""
+        ...
+
+    @property
+    def worker_minibatch_size(self) -> int:
+        """Samples of one worker (n)."""
+        ...
+
+    @property
+    def augmentation_seed(self) -> int:
+        """The seed of what is random in a worker."""
+        ...
 
 
 def check_minibatch_size(minibatch_size: int, worker_minibatch_size: int) -> None:

@@ -1,12 +1,13 @@
-"""What a step cannot be exact or right with, and refuses before it starts."""
+"""What a step refuses, because it could not be exact or right with it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from bigbatch.errors import InputError, nearest
+from bigbatch.processes.group import Processes, check_agreement
 from bigbatch.step.worker_pass import PRECISIONS
 
 LossFunction = Callable[[Any, Any], Tensor]
@@ -17,7 +18,7 @@ DEVICES: Final = ("cpu", "cuda")
 
 @torch.no_grad()
 def check_loss(loss_function: LossFunction, outputs: Any, targets: Any) -> None:  # noqa: ANN401 - whatever the loss takes
-    """Refuse a loss that takes the mean: over two halves of a batch a sum adds up, a mean does not.
+    """Refuse a loss that takes the mean. A sum adds up over two halves of a batch; a mean does not.
 
     Raises:
         InputError: says what to return instead.
@@ -42,7 +43,7 @@ def check_loss(loss_function: LossFunction, outputs: Any, targets: Any) -> None:
 
 
 def check_model(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Refuse what couples the workers, and parameters that no sum would reach.
+    """Refuse a model that couples the workers, and an optimizer with parameters that are not the model's.
 
     Raises:
         InputError: names it, and says what to do.
@@ -79,3 +80,17 @@ def check_choices(device: torch.device, precision: str) -> None:
         if value not in known:
             msg = f"{name} '{value}' is unknown; {nearest(value, list(known))}"
             raise InputError(msg)
+
+
+def check_same(given: Mapping[str, str], model: nn.Module, processes: Processes) -> None:
+    """Refuse to go on unless all processes were given the same, and a model of the same parameters and buffers.
+
+    Raises:
+        InputError: names the first rank that differs, and what differs.
+    """
+    tensors = [
+        f"{name}: {tensor.dtype}, {list(tensor.shape)}{'' if tensor.requires_grad else ', frozen'}"
+        for name, tensor in (*model.named_parameters(), *model.named_buffers())
+    ]
+    facts = {name: [value] for name, value in given.items()} | {"its parameters": tensors}
+    check_agreement(facts, processes, next(model.parameters()).device)

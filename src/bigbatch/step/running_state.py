@@ -15,16 +15,16 @@ Norms: Final = nn.modules.batchnorm._NormBase  # noqa: SLF001 - no public base c
 
 
 class RunningState:
-    """The buffers of a model, divided by what a forward pass does to them.
+    """The buffers of a model, sorted by what a forward pass does to them.
 
     Running statistics are the floats of batch normalisation, and any other float that a trial forward pass changes.
-    Every worker starts from the step's values; the step ends with those plus the mean over the workers of what they
-    changed, so that what nobody changes stays as it is, to the bit.
+    Every worker starts from the step's values. The step ends with those values plus the mean of the workers' changes.
+    So a buffer that no worker changes keeps its bits.
 
     Args:
         model: whose buffers they are.
         forward: runs the model once, on the samples of a worker.
-        processes: who takes part; they agree on what changes.
+        processes: who takes part. A buffer changes if it does so on any of them.
 
     Raises:
         InputError: a buffer that is no float and no step counter changes, or one is replaced instead of written to.

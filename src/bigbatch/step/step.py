@@ -5,7 +5,7 @@ import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Self
 
 import torch
 import torch.distributed as dist
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bigbatch.errors import InputError
 from bigbatch.optim.absorbed_rate import correct_momentum
-from bigbatch.processes.group import Processes, broadcast, check_agreement
+from bigbatch.processes.group import Processes, broadcast
 from bigbatch.reduction.aggregation import Aggregation
 from bigbatch.reduction.communicator import Communicator
 from bigbatch.reduction.options import AggregationOptions
@@ -21,8 +21,8 @@ from bigbatch.reduction.overlap import Overlap
 from bigbatch.rules.gradient_noise import GradientNoise, estimate_noise
 from bigbatch.rules.randomness.generators import seed_generators
 from bigbatch.rules.randomness.keyed import random_key
-from bigbatch.rules.sampling import check_minibatch_size, process_workers
-from bigbatch.step.preconditions import LossFunction, check_choices, check_loss, check_model
+from bigbatch.rules.sampling import Sizes, check_minibatch_size, process_workers
+from bigbatch.step.preconditions import LossFunction, check_choices, check_loss, check_model, check_same
 from bigbatch.step.running_state import RunningState
 from bigbatch.step.worker_pass import forward_precision, in_full_precision, seed_worker
 
@@ -44,48 +44,30 @@ class StepOutcome:
     noise: GradientNoise | None = None
 
 
-class Sizes(Protocol):
-    """What a step needs to know of the minibatches that it will be given, such as `bigbatch.Minibatches`."""
-
-    @property
-    def minibatch_size(self) -> int:
-        """Samples per update, over all workers (kn)."""
-        ...
-
-    @property
-    def worker_minibatch_size(self) -> int:
-        """Samples of one worker (n)."""
-        ...
-
-    @property
-    def augmentation_seed(self) -> int:
-        """The seed of what is random in a worker."""
-        ...
-
-
 class Step:
     """Compute the update of a minibatch worker by worker, and sum along the canonical tree.
 
-    For each worker of this process: seed torch's, numpy's and Python's generators from (seed, iteration, worker), put
-    the running statistics back to the step's start, run the model on the worker's samples, divide their summed loss by
-    the minibatch size, go backward. The gradients, running statistics and losses are summed over all workers of all
-    processes; the running statistics then become the mean over the workers (arXiv 1706.02677, sections 2.3 and 3).
+    Each worker of this process takes four steps. It seeds torch's, numpy's and Python's generators from (seed,
+    iteration, worker). It puts the running statistics back to the step's start. It runs the model on its samples, and
+    divides their summed loss by the minibatch size. It goes backward. Then gradients, running statistics and losses are
+    summed over all workers of all processes, and the running statistics become the mean over the workers (arXiv
+    1706.02677, sections 2.3 and 3).
 
     All processes start from the weights of rank 0. Make it within `bigbatch.joined()`, or after a
     `torch.distributed.init_process_group` of your own. `with Step(...) as step:` closes it at the end. After an error
     it is left open: closing waits for the other processes, and those may have failed.
 
     Args:
-        model: on its device, in the mode (`train()`) that you leave it in. A parameter that no worker used has a zero
-            gradient.
+        model: on its device, in the mode that it shall train in (`train()`). A parameter that no worker has used gets
+            a gradient of zeros.
         loss_function: maps (model output, targets) to one loss a sample (reduction="none"; any shape, summed), or to
             their sum. A mean is refused: it cannot be divided by the minibatch size.
         optimizer: any of torch's or your own that does not absorb the rate (see `momentum_correction`).
-        minibatches: what the minibatches come from; it gives both sizes and the seed, unless they are given here.
+        minibatches: where the minibatches come from. Both sizes and the seed are taken from it, unless they are given.
         minibatch_size: samples per update, over all workers (kn).
         worker_minibatch_size: samples of one worker (n).
-        seed: keys the randomness of the workers, such as dropout; 0 without `minibatches`.
-        aggregation: how gradients are summed over the processes; the bits do not depend on it, but for "native".
+        seed: keys the randomness of the workers, such as dropout. It is 0 without `minibatches`.
+        aggregation: how gradients are summed over the processes. Only "native" changes the bits.
         momentum_correction: correct an optimizer that absorbs the rate, instead of refusing it.
         precision: "float32", or "bfloat16" to run the forward pass under autocast.
         group: torch's process group; None for the default one, or this process alone if there is none.
@@ -94,8 +76,8 @@ class Step:
         iteration: the number of the next update, counted from 0. Every step adds 1. To resume, set it to the number
             of updates that were taken before.
         workers: those of this process.
-        compute_seconds: that this process has spent on its workers, reading their samples included.
-        wait_seconds: that it has waited after that for the sums.
+        compute_seconds: time that this process has spent on its workers, with reading their samples.
+        wait_seconds: time that it has then waited for the sums.
 
     Raises:
         InputError: sizes that are missing or do not divide, more processes than workers, an optimizer that absorbs the
@@ -155,7 +137,13 @@ class Step:
         self.state: RunningState | None = None
         check_model(model, optimizer)
         check_choices(self.device, precision)
-        check_agreement(self._facts(), self.processes, self.device)
+        sizes = f"minibatch_size {minibatch_size}, worker_minibatch_size {worker_minibatch_size}"
+        given = {
+            "its sizes": f"{sizes}, seed {self.seed}",
+            "its numbers": f"{self.device.type}, {precision} forward pass",
+            "its way to sum": str(self.options),
+        }
+        check_same(given, model, self.processes)
         broadcast((*model.parameters(), *model.buffers()), self.processes)
         self._divide(minibatch_size)
 
@@ -180,8 +168,8 @@ class Step:
             The mean loss over the whole minibatch, a scalar on the model's device.
 
         Raises:
-            InputError: the minibatch has another number of workers, or the model, the loss or a batch is one that
-                cannot give the same bits for every number of processes; the line says what to change.
+            InputError: the minibatch has another number of workers, or the model, the loss or a batch cannot give the
+                same bits for every number of processes. The line says what to change.
             PeerLostError: another process ended, or did not answer in time.
         """
         loss = self.backward(minibatch, iteration=iteration)
@@ -236,7 +224,7 @@ class Step:
         return self.loss
 
     def look(self) -> StepOutcome:
-        """Return what came of the last `backward`, the same on every process; on a GPU, wait for it."""
+        """Return what came of the last `backward`, the same on every process. A GPU is waited for."""
         assert self.aggregation is not None
         assert self.state is not None
         norms = () if self.aggregation.norms is None else self.aggregation.norms
@@ -250,7 +238,7 @@ class Step:
         return StepOutcome(requests, is_finite, self._noise(*squares) if squares and is_finite else None)
 
     def _noise(self, sum_of_squares: float, square_of_sum: float) -> GradientNoise | None:
-        if not math.isfinite(sum_of_squares + square_of_sum):  # norms of finite gradients may overflow
+        if not math.isfinite(sum_of_squares + square_of_sum):  # the norms of finite gradients may overflow
             return None
         sizes = {"worker_count": self.worker_count, "worker_minibatch_size": self.worker_minibatch_size}
         return estimate_noise(sum_of_squares, square_of_sum, **sizes)
@@ -272,7 +260,7 @@ class Step:
         self.aggregation = None
 
     def undo(self) -> None:
-        """Forget what the last `backward` did to the running statistics: its update will not be taken."""
+        """Put the running statistics back to what they were before the last `backward`, whose update is left out."""
         assert self.state is not None
         self.state.restore()
 
@@ -324,7 +312,7 @@ class Step:
         self.aggregation.backward(worker, loss, [*self.state.changes(), loss.detach(), asked])
 
     def _prepare(self, inputs: Any, targets: Any) -> tuple[RunningState, Aggregation]:  # noqa: ANN401 - any batch
-        """With the first batch, check the loss, find the running statistics, and lay out the leaves."""
+        """Check the loss, find the running statistics and lay out the leaves, once, with the first batch."""
         if self.state is None:
             outputs: list[Any] = []
             self.state = RunningState(self.model, lambda: outputs.append(self._forward(inputs)), self.processes)
@@ -369,19 +357,6 @@ class Step:
         self.is_summing = False
         self.state.finish(changes, self.worker_count)
         self.loss = loss.clone()
-
-    def _facts(self) -> dict[str, list[str]]:
-        """Return what all processes must be given alike."""
-        sizes = f"minibatch_size {self.minibatch_size}, worker_minibatch_size {self.worker_minibatch_size}"
-        return {
-            "its sizes": [f"{sizes}, seed {self.seed}"],
-            "its numbers": [f"{self.device.type}, {self.precision} forward pass"],
-            "its way to sum": [str(self.options)],
-            "its parameters": [
-                f"{name}: {tensor.dtype}, {list(tensor.shape)}{'' if tensor.requires_grad else ', frozen'}"
-                for name, tensor in (*self.model.named_parameters(), *self.model.named_buffers())
-            ],
-        }
 
     def _parameter_versions(self) -> list[int]:
         """Return torch's count of writes to each parameter; refuse if others train than when the step was made."""

@@ -1,4 +1,4 @@
-"""What a worker's pass through the model depends on: for the step, and for all that repeats or checks one."""
+"""What a worker's pass through the model depends on: its seed and its precision. The step and its checks share it."""
 
 from typing import Final
 
@@ -13,7 +13,7 @@ HALF: Final = frozenset({torch.float16, torch.bfloat16})
 
 
 def seed_worker(seed: int, iteration: int, worker: int, device: torch.device) -> None:
-    """Seed every generator that a worker's pass may draw from, by key: the same on whichever process runs it."""
+    """Seed every generator that a worker's pass may draw from. The seed does not depend on the process."""
     seed_generators(random_key("worker", seed, iteration, worker), device)
 
 

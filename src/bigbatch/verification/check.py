@@ -38,7 +38,7 @@ def failed(name: str, text: str) -> Check:
 
 
 def checked(name: str, check: Callable[[], Check]) -> Check:
-    """Run a check; what bigbatch itself refuses to train is a failure that carries its line."""
+    """Run a check. Where bigbatch refuses to train at all, the check fails with that line."""
     try:
         return check()
     except InputError as error:

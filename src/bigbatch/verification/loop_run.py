@@ -39,7 +39,7 @@ class LoopRun:
 
 def run_loop(subject: Subject, loop: Loop, *, decay: float = 0.0, num_iterations: int = MOST_UPDATES) -> LoopRun:
     """Run a loop on a copy of the model, without dropout: its masks are the loop's own affair."""
-    # Without Nesterov's variant, so that a loop that keeps momentum by hand can be simple.
+    # Without Nesterov's variant: a loop that keeps momentum by hand can then be simple.
     recipe = replace(subject.recipe.scaled_optimizer, weight_decay=decay, nesterov=False)
     rates = [subject.recipe.reference.learning_rate * factor for factor in RATE_FACTORS[:num_iterations]]
     model = subject.copy()

@@ -23,9 +23,9 @@ ERROR: Final = "error"
 
 
 def read_as_rank(recipe: Recipe, rank: int, world_size: int) -> dict[str, Any]:
-    """Return what `describe_samples` says in a process that believes to be of this rank.
+    """Return what `describe_samples` says in a process that has this rank.
 
-    In a process of its own: a module may look at its rank when it is imported.
+    It is another process, because a module may read its rank when it is imported.
 
     Raises:
         InputError: the data cannot be loaded there.

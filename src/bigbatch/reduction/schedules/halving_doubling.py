@@ -7,13 +7,13 @@ Every member sends 2(p-1)/p of the buffer, as in a ring, but waits 2 log2(p) tim
 2004; arXiv 1706.02677, section 4).
 
 **Any other number** makes binary blocks: 13 members make blocks of 8, 4 and 1. Each block halves by itself. Then the
-smallest block hands its sums to the next larger one, each member to those that hold parts of its stretch, and so on up
-to the largest, which then has the total. The totals come back the same way, and each block doubles (Thakur,
-Rabenseifner and Gropp 2005; arXiv 1706.02677, section 4: "two additional steps").
+smallest block hands its sums to the next larger one; each member sends to those that hold parts of its stretch. This
+goes on up to the largest block, which then has the total. The totals come back the same way, and each block doubles
+(Thakur, Rabenseifner and Gropp 2005; arXiv 1706.02677, section 4: "two additional steps").
 
-Both keep the canonical tree. Neighbours meet first, so step j adds the sums of two neighbouring groups of 2^j members,
-a level of the tree. The sums of the later blocks join one by one from the right, as the tree folds what is left over:
-13 = 8 + (4 + 1).
+Both keep the canonical tree. Neighbours meet first, so step j adds the sums of two neighbouring groups of 2^j members:
+a level of the tree. The sums of the later blocks join one by one from the right. The tree folds what is left over in
+that order: 13 = 8 + (4 + 1).
 """
 
 from collections.abc import Sequence

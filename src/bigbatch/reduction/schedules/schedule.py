@@ -1,7 +1,8 @@
-"""A schedule: who sends which stretch of the buffer to whom, in which round. Pure; it knows neither torch nor a wire.
+"""A schedule: who sends which stretch of the buffer to whom, in which round. It is pure: without torch or a wire.
 
-An exact all-reduce has two parts. In the *partial* rounds processes hand each other partial sums, runs of nodes of
-the canonical tree, until each element's total is with one process; in the *total* rounds the totals spread.
+An exact all-reduce has two parts. In the *partial* rounds processes hand each other partial sums, which are runs of
+nodes of the canonical tree. They end when each element's total is with one process. In the *total* rounds the totals
+spread.
 """
 
 from collections.abc import Callable
@@ -27,7 +28,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Round:
-    """What one process sends and receives at once; all that it receives in a partial round is the same stretch."""
+    """What one process sends and receives at once. In a partial round all that it receives is the same stretch."""
 
     sends: tuple[Message, ...] = ()
     receives: tuple[Message, ...] = ()
@@ -37,8 +38,8 @@ class Round:
 class Schedule:
     """The rounds of one process for one stretch of the buffer.
 
-    All processes have equally many rounds, some of them empty, and messages between two processes are sent and
-    received in the order of the rounds.
+    All processes have equally many rounds, some of them empty. Messages between two processes are sent and received in
+    the order of the rounds.
     """
 
     partial: tuple[Round, ...]

@@ -1,7 +1,7 @@
 """Three phases: sum inside each node of the cluster, all-reduce between the nodes, hand the total out inside.
 
-The first process of a node, its leader, takes the partial sums of the others, the leaders run binary blocks, and each
-hands the total to its node: only one buffer a node crosses the network, instead of one a process (arXiv 1706.02677,
+The first process of a node is its leader, and takes the partial sums of the others. The leaders run binary blocks, and
+each hands the total to its node. So one buffer a node crosses the network, instead of one a process (arXiv 1706.02677,
 section 4). Neighbouring ranks share a node, so the phases are levels of the canonical tree.
 """
 

@@ -1,4 +1,4 @@
-"""No sample of a worker's batch looks at another, but through batch normalisation."""
+"""No sample of a worker's batch influences another, except through batch normalisation."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -22,8 +22,8 @@ BatchNorms: Final = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - no public 
 def check_coupling(subject: Subject) -> Check:
     """Change one sample, and see whether the outputs or losses of the others change.
 
-    Batch normalisation over a worker's batch is right (arXiv 1706.02677, section 2.3): here it runs on its running
-    statistics, so that only other couplings are seen. What couples the samples makes n a part of the loss.
+    Batch normalisation over a worker's batch is right (arXiv 1706.02677, section 2.3). Here it runs on its running
+    statistics, so only other couplings are seen. What couples the samples makes n a part of the loss.
     """
     count = subject.recipe.worker_minibatch_size
     norms = sum(isinstance(module, BatchNorms) for module in subject.model.modules())

@@ -1,4 +1,4 @@
-"""Precaution 1 for layer-wise optimizers (LARS, LAMB): lambda * w is added before the layer's own rate, and right."""
+"""Precaution 1 for layer-wise optimizers (LARS, LAMB): the right lambda * w is added, before the layer's own rate."""
 
 from typing import Final
 
@@ -18,10 +18,10 @@ def is_layerwise(recipe: Optimizer) -> bool:
 
 
 def check_layerwise_decay(name: str, recipe: Optimizer) -> Check:
-    """Measure what an update takes off along the weights, beside what it takes off along a gradient across them.
+    """Compare what an update takes off along the weights with what it takes off along a gradient across them.
 
-    The layer's own rate is in both, and drops out. It follows the gradient's length, and decay with it: that is what
-    such an optimizer is for, and nothing of which this check could say whether it is right.
+    The layer's own rate is in both, and cancels. It follows the gradient's length, and decay follows it. Such an
+    optimizer is made for that, so this check does not judge it.
     """
     expected = recipe.weight_decay
     for beside in ("the gradient", "Adam's direction"):

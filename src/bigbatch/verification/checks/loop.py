@@ -1,4 +1,4 @@
-"""A training loop of the user's own, held against a plain one that is right."""
+"""A training loop of the user's own, compared with a plain one that is right."""
 
 from typing import Any, Final
 
@@ -19,10 +19,10 @@ def check_loop(subject: Subject, name: str) -> list[Check]:
 
     It is called several times as `loop(model, loss_function, optimizer, minibatches, learning_rates)`, and trains the
     model with the optimizer, one update a minibatch. `minibatches` has one item an iteration: a list of the k workers'
-    batches, each (inputs, targets) of n samples, what each process of a plain DDP loop would have read.
+    batches. Each batch is (inputs, targets) of n samples, as a process of a plain DDP loop would have read it.
     `learning_rates` has the rate of each iteration. `loss_function(model(inputs), targets)` is the recipe's loss, one
-    a sample; a loop may have its own instead. Momentum, which is not Nesterov's here, and weight decay are those of
-    the optimizer; what a loop keeps by hand it reads in `optimizer.param_groups`.
+    a sample; a loop may have its own instead. Momentum and weight decay are those of the optimizer, without Nesterov's
+    variant. A loop that keeps them by hand reads them in `optimizer.param_groups`.
 
     A loop is right if it does what this one does:
 

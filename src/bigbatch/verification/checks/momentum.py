@@ -1,4 +1,4 @@
-"""Precaution 2: an update is its own rate times momentum, whatever the rates before (arXiv 1706.02677, eq. 9, 10)."""
+"""Precaution 2: an update is its own rate times momentum, free of earlier rates (arXiv 1706.02677, eq. 9, 10)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -28,11 +28,12 @@ def check_momentum(subject: Subject) -> Check:
 def check_optimizer_momentum(recipe: Optimizer) -> Check:
     """Step through a changing rate, and compare each update over its rate with that of a steady rate.
 
-    With momentum of form (9), torch's, the two are the same; so are they with form (10) if it is corrected.
+    The two are the same with momentum of form (9), which is torch's. They are the same with form (10) if it is
+    corrected.
     """
     recipe = replace(recipe, weight_decay=0.0)
     steady = [RATES[0]] * len(RATES)
-    # A layer-wise update follows the weights, and they the rates: it is looked at where they stand still.
+    # A layer-wise update follows the weights, which follow the rates: so the weights are held still.
     held = is_layerwise(recipe)
     changing, expected = (_over_rates(recipe, rates, is_held=held) for rates in (RATES, steady))
     difference = distance(changing, expected)
@@ -64,7 +65,7 @@ def _over_rates(recipe: Optimizer, rates: Sequence[float], *, is_held: bool) -> 
 
 
 def distance(moves_over_rates: Sequence[float], expected: Sequence[float]) -> float:
-    """Return the largest difference, beside the largest of what is expected."""
+    """Return the largest difference, divided by the largest expected value."""
     scale = max(map(abs, expected)) or 1.0
     return max(abs(a - b) for a, b in zip(moves_over_rates, expected, strict=True)) / scale
 
@@ -81,7 +82,7 @@ def _name(moves_over_rates: Sequence[float], m: float | None) -> str | None:
 
 
 def _recursion(factor: Factor, m: float, *, is_nesterov: bool) -> list[float]:
-    """Return the updates over their rates of u' = m * factor * u + g, w' = w - rate * u', or its Nesterov variant."""
+    """Return the updates, over their rates, of u' = m * factor * u + g, w' = w - rate * u', or of Nesterov's."""
     u, last, found = 0.0, RATES[0], []
     for rate, gradient in zip(RATES, GRADIENTS, strict=True):
         u, last = m * factor(rate, last) * u + gradient, rate

@@ -1,4 +1,4 @@
-"""A worker's pass is a function of the model's state and the seed: no hidden state, no randomness that escapes them."""
+"""A worker's pass is a function of the model's state and the seed: it has no hidden state and no other randomness."""
 
 from dataclasses import dataclass
 from itertools import chain
@@ -26,8 +26,8 @@ NUM_OTHERS: Final = 4
 def check_repeatability(subject: Subject) -> Check:
     """Run a batch on two copies of the model, then again on one of them that has seen other batches in between.
 
-    Two fresh copies that differ draw randomness that no seed reaches. A copy that differs after other batches, its
-    buffers put back, remembers something that is no buffer.
+    Two fresh copies that differ draw randomness that no seed reaches. A copy that differs after other batches, although
+    its buffers were put back, remembers something outside its buffers.
     """
     if name := _unseeded_initialisation(subject):
         return failed(NAME, f"'{name}' is initialised otherwise when the model is built again: unseeded randomness")

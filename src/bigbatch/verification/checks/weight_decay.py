@@ -1,4 +1,4 @@
-"""Precaution 1: weight decay takes rate * lambda * w off a weight, whatever the loss (arXiv 1706.02677, eq. 8)."""
+"""Precaution 1: weight decay takes rate * lambda * w off a weight, for any loss (arXiv 1706.02677, eq. 8)."""
 
 import math
 from typing import Final
