@@ -6,21 +6,21 @@ from bigbatch.errors import InputError
 
 
 def check_margin(margin: float) -> None:
-    """Refuse what is no margin."""
+    """Raise InputError unless the margin is finite and above 0."""
     if not (math.isfinite(margin) and margin > 0):
         msg = f"margin {margin} is not above 0; state the largest difference that counts as a match, percentage points"
         raise InputError(msg)
 
 
 def check_alpha(alpha: float) -> None:
-    """Refuse what is no level of a test."""
+    """Raise InputError unless alpha lies between 0 and 0.5."""
     if not 0 < alpha < 0.5:  # noqa: PLR2004 - the 1 - 2 alpha interval must exist
         msg = f"alpha {alpha} is not between 0 and 0.5; 0.05 is usual"
         raise InputError(msg)
 
 
 def check_confidence(confidence: float) -> None:
-    """Refuse what is no confidence."""
+    """Raise InputError unless the confidence lies between 0 and 1."""
     if not 0 < confidence < 1:
         msg = f"confidence {confidence} is not between 0 and 1; 0.95 is usual"
         raise InputError(msg)

@@ -30,17 +30,17 @@ class Outcomes:
 
     @property
     def is_whole(self) -> bool:
-        """Whether there are errors, and none is missing for a divergence: those that are left would be the lucky."""
+        """Whether there are errors, and no run diverged: the errors of the other runs would be too good."""
         return bool(self.errors) and not self.num_diverged
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the runs of a study prove.
+    """What the runs of a study show.
 
     Attributes:
-        reference: the reference's error over seeds; None if it has none that could be compared with.
-        margin: the largest difference that counts as a match, percentage points; None if there is none to be had.
+        reference: the reference's error over seeds; None if it has no error to compare with.
+        margin: the largest difference that counts as a match, percentage points; None if there is none.
         is_stated: whether the margin was stated, and is not the reference's noise band.
         verdicts: on each other point that is whole, Holm-adjusted over all of them.
         elbow: of the reference's own recipe; None where it has no larger size, or there is no margin.
