@@ -32,7 +32,7 @@ def hashes(machine: Machine) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         runs = {name: RunFolder(Path(folder) / name) for name in ("first", "again", "in two parts")}
         train(recipe, runs["in two parts"], machine, stop_after_iteration=7)
-        return {name: str(train(recipe, run, machine)["weights_sha256"]) for name, run in runs.items()}
+        return {name: str(train(recipe, run, machine).weights_sha256) for name, run in runs.items()}
 
 
 def collective_hashes(device: torch.device) -> dict[str, str]:

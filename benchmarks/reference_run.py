@@ -20,19 +20,19 @@ def main() -> None:
     subprocess.run([sys.executable, "-m", "bigbatch", "train", name, "--output", str(folder.path)], check=True)
     seconds = time.monotonic() - start
     summary, recipe = folder.read_summary(), folder.recipe
-    errors = [epoch["validation_error"] for epoch in folder.read_epochs()]
+    errors = [epoch.validation_error for epoch in folder.read_epochs() if epoch.validation_error is not None]
     rows = {
         "minibatch, rate": f"{recipe.minibatch_size}, {recipe.base_learning_rate:g}",
         "epochs": recipe.epochs,
-        "processes": summary["processes"],
-        "validation error (median of the last 5 epochs)": f"**{summary['validation_error']:.2f} %**",
-        "final validation error": f"{summary['final_validation_error']:.2f} %",
+        "processes": summary.attempt.processes,
+        "validation error (median of the last 5 epochs)": f"**{summary.validation_error:.2f} %**",
+        "final validation error": f"{summary.final_validation_error:.2f} %",
         "seconds, start-up included": f"**{seconds:.0f}**",
-        "weights_sha256": summary["weights_sha256"],
+        "weights_sha256": summary.weights_sha256,
         "each epoch's error, %": ", ".join(f"{error:.2f}" for error in errors),
     }
     table = "| | |\n|---|---|\n" + "\n".join(f"| {key} | {value} |" for key, value in rows.items())
-    result = {"seconds_in_all": seconds, "validation_errors": errors, **summary}
+    result = {"seconds_in_all": seconds, "validation_errors": errors, **summary.to_json()}
     del result["argv"], result["host"], result["git"], result["attempts"]  # of the machine; the card says what matters
     write_card(f"{name.replace('-', '_')}_reference", f"{name} at its reference, one seed", result, table)
 

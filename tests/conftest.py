@@ -17,6 +17,7 @@ from bigbatch.data.fashion_mnist import FILES
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.presets import digits
 from bigbatch.runs.folder import RunFolder
+from bigbatch.runs.summary import Summary
 from bigbatch.study.report.page.files import Report, make_report
 from bigbatch.study.report.reading.sources import read_runs
 from bigbatch.study.sweep.jobs import Sweep, plan_sweep
@@ -107,10 +108,8 @@ def record_run(tmp_path: Path) -> Callable[..., RunFolder]:
         folder.create(recipe or digits())
         started = {"started": "2026-11-24T05:45:46+00:00", "processes": 2, "device": "cpu AVX2", "reduction": "exact"}
         ended = {"iterations": 3, "seconds": 1.5, "validation_error": 2.0, "weights_sha256": "ab" * 32}
-        folder.write_summary(
-            {"status": "finished", "recipe": folder.recipe.to_dict(), **started, **ended, "threads_per_process": 1}
-            | fields
-        )
+        known = {"status": "finished", "recipe": folder.recipe.to_dict(), **started, **ended, "threads_per_process": 1}
+        folder.write_summary(Summary.read(known | fields))
         return folder
 
     return record

@@ -7,6 +7,8 @@ from pathlib import Path
 from bigbatch.recipe import Recipe, Warmup
 from bigbatch.recipe.presets import digits
 from bigbatch.runs.folder import RunFolder
+from bigbatch.runs.metrics import read_line
+from bigbatch.runs.summary import Summary
 from bigbatch.study.sweep.jobs import Sweep, plan_sweep
 from bigbatch.study.sweep.manifest import write_manifest
 from bigbatch.study.variants import find_variant
@@ -28,11 +30,11 @@ def write_run(path: Path, recipe: Recipe, error: float | None, /, **fields: obje
             lines.append({"iteration": i, "loss": 2.0 / (i + 1), "learning_rate": rate(i), **noise})
         result = {"loss": 0.1, "validation_error": min(99.0, error + 30 * 0.1**epoch), "seconds": 1.0}
         lines.append({"epoch": epoch + 1, "iteration": (epoch + 1) * ITERATIONS, **result})
-    folder.append_metrics(*lines)
+    folder.append_metrics(*map(read_line, lines))
     made = {"started": "2026-11-24T05:45:46+00:00", "processes": 2, "device": "cpu AVX2", "reduction": "exact"}
     ended = {"iterations": EPOCHS * ITERATIONS, "seconds": 6.5, "weights_sha256": "ab" * 32, "validation_error": error}
     summary = {"status": "finished", "recipe": recipe.to_dict(), "data_fingerprint": FINGERPRINT, **made, **ended}
-    folder.write_summary(summary | fields)
+    folder.write_summary(Summary.read(summary | fields))
     return folder
 
 

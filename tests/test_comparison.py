@@ -17,6 +17,7 @@ from bigbatch.recipe.file import with_settings
 from bigbatch.recipe.presets import digits
 from bigbatch.runs.comparison import compare, find_parting
 from bigbatch.runs.contract import Difference
+from bigbatch.runs.metrics import read_line
 from bigbatch.runs.record import read_record
 
 LINES = [{"iteration": i, "loss": 2.0 - i / 10, "learning_rate": 0.1} for i in range(3)]
@@ -36,7 +37,7 @@ def pair(record_run):
             record_run("new", recipe or digits(), **known | (fields or {})),
         ]
         for run, metrics in zip(runs, (old_lines, lines), strict=True):
-            run.append_metrics(*metrics)
+            run.append_metrics(*map(read_line, metrics))
         return compare(*(read_record(run.path) for run in runs))
 
     return compared

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bigbatch.cli import main
 from bigbatch.errors import InputError
 from bigbatch.recipe.presets import digits, fashion_mnist
+from bigbatch.runs.metrics import read_line
 from bigbatch.runs.record import read_record
 from bigbatch.study.ledger import find_runs, parse_condition, read_row, select
 from bigbatch.study.sweep.jobs import plan_sweep
@@ -38,7 +39,8 @@ def rows(tmp_path, record_run):
     large = replace(digits(), minibatch_size=256)
     record_run("large", large, validation_error=1.5, started="2026-11-03T00:00:00+00:00")
     fashion = record_run("sweep/fashion", fashion_mnist(), status="running")
-    fashion.append_metrics({"iteration": 0, "loss": 2.0}, {"epoch": 1, "iteration": 1, "validation_error": 40.0})
+    lines = {"iteration": 0, "loss": 2.0}, {"epoch": 1, "iteration": 1, "validation_error": 40.0}
+    fashion.append_metrics(*map(read_line, lines))
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "run.json").write_text("{")
     return [read_row(path, Membership()) for path in find_runs(tmp_path)]

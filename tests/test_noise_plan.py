@@ -8,13 +8,14 @@ from bigbatch.errors import InputError
 from bigbatch.planning.noise import plan_by_noise, prices
 from bigbatch.recipe.file import with_settings
 from bigbatch.recipe.presets import digits
+from bigbatch.runs.metrics import read_line
 from bigbatch.runs.record import read_record
 
 
 def record(folder, scales, square=2.0):
     folder.append_metrics(
         *(
-            {"iteration": 5 * i, "loss": 1.0, "gradient_square": square, "gradient_variance": 2.0 * scale}
+            read_line({"iteration": 5 * i, "loss": 1.0, "gradient_square": square, "gradient_variance": 2.0 * scale})
             for i, scale in enumerate(scales)
         )
     )

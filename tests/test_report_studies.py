@@ -7,7 +7,9 @@ import pytest
 
 from bigbatch.errors import InputError
 from bigbatch.recipe import Reference, Scaling, Warmup
+from bigbatch.runs.metrics import EpochLine, IterationLine
 from bigbatch.runs.record import KeptMetrics, RunRecord, read_record
+from bigbatch.runs.summary import Summary
 from bigbatch.study.report.figures.curves import epoch_at, mean_curve, noise_curve
 from bigbatch.study.report.grouping.studies import judge, split_into_studies
 from bigbatch.study.report.page.tables import point_rows
@@ -182,7 +184,8 @@ def test_one_seed_of_the_reference_is_said_to_be_too_few(tmp_path):
 
 
 def record(iterations, epochs, **summary):
-    return RunRecord(None, "finished", summary, KeptMetrics(iterations, epochs))
+    kept = KeptMetrics([*map(IterationLine.read, iterations)], [*map(EpochLine.read, epochs)])
+    return RunRecord(None, "finished", Summary.read(summary), kept)
 
 
 def test_condensing_keeps_means_and_the_last_epochs_and_does_nothing_twice():
@@ -190,8 +193,8 @@ def test_condensing_keeps_means_and_the_last_epochs_and_does_nothing_twice():
     epochs = [{"epoch": i, "validation_error": 90.0 if i < 995 else 2.0} for i in range(1000)]
     once = condense(record(iterations, epochs))
     assert len(once.iterations) == len(once.epochs) == MOST_POINTS
-    assert all(abs(line["loss"] - 0.5) < 0.05 for line in once.iterations)
-    assert [line["epoch"] for line in once.epochs[-5:]] == list(range(995, 1000))
+    assert all(abs(line.loss - 0.5) < 0.05 for line in once.iterations)
+    assert [line.epoch for line in once.epochs[-5:]] == list(range(995, 1000))
     twice = condense(once)
     assert (twice.iterations, twice.epochs, twice.summary) == (once.iterations, once.epochs, once.summary)
 
@@ -199,9 +202,9 @@ def test_condensing_keeps_means_and_the_last_epochs_and_does_nothing_twice():
 def test_condensing_leaves_out_what_is_no_finite_number():
     lines = [{"iteration": 0, "loss": float("nan"), "learning_rate": "fast"}, {"iteration": 1, "loss": 2}]
     small = condense(record(lines, [{"epoch": 1, "validation_error": float("inf")}], seconds=float("nan")))
-    assert small.iterations == [{"iteration": 0}, {"iteration": 1, "loss": 2.0}]
+    assert [line.to_json() for line in small.iterations] == [{"iteration": 0}, {"iteration": 1, "loss": 2.0}]
     assert small.validation_error is None
-    assert json.loads(json.dumps(small.summary, allow_nan=False)) == {"iterations": 2, "seconds": None}
+    assert json.loads(json.dumps(small.summary.to_json(), allow_nan=False)) == {"iterations": 2, "seconds": None}
 
 
 def test_epochs_between_marks_follow_their_own_lengths():

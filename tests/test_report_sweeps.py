@@ -9,6 +9,7 @@ from bigbatch.errors import InputError
 from bigbatch.recipe import Warmup
 from bigbatch.recipe.file import with_settings
 from bigbatch.recipe.presets import digits
+from bigbatch.runs.metrics import read_line
 from bigbatch.study.report.grouping.studies import judge, split_into_studies
 from bigbatch.study.report.page.tables import point_rows
 from bigbatch.study.report.page.words import headline, notes
@@ -127,7 +128,7 @@ def test_a_damaged_record_is_ignored_and_said_and_the_sweep_asks_to_remove_it(tm
     assert len(runs.records) == 18
     (bad,) = runs.unreadable
     assert "sweep.json is damaged (" in bad.reason
-    assert not any("variant" in run.summary for run in runs.records)
+    assert not any(run.summary.variant for run in runs.records)
     with pytest.raises(InputError, match="remove it, and it is written again"):
         check_folders(sweep)
 
@@ -275,7 +276,7 @@ def test_inexact_sums_are_a_series_of_their_own_and_skipped_updates_count_nowher
     sweep = write_sweep(tmp_path, errors)
     write_run(tmp_path / "native", recipe_of(64, 7), 2.0, reduction="native")
     job = next(job for job in sweep.jobs if job.name == "recipe-64-seed1")
-    job.folder.append_metrics({"iteration": 3, "loss": None, "skipped": True})
+    job.folder.append_metrics(read_line({"iteration": 3, "loss": None, "skipped": True}))
     (study,) = studies_of(tmp_path)
     assert [(point.configuration, len(point.errors)) for point in study.points] == [
         (("linear", 16), 3),
@@ -292,7 +293,7 @@ def test_inexact_sums_are_a_series_of_their_own_and_skipped_updates_count_nowher
 
 def test_an_interrupted_run_keeps_its_number_of_iterations(tmp_path):
     run = write_run(tmp_path / "a", recipe_of(16), 2.0, status="running", iterations=None)
-    run.append_metrics(*({"iteration": i, "loss": 1.0} for i in range(48, 1000)))
+    run.append_metrics(*(read_line({"iteration": i, "loss": 1.0}) for i in range(48, 1000)))
     (record,) = read_runs([tmp_path]).records
     assert (record.state, record.num_iterations) == ("interrupted", 1000)
     (tmp_path / "runs.json").write_text(runs_to_json(read_runs([tmp_path])))
@@ -313,7 +314,5 @@ def test_a_record_says_what_each_run_is(tmp_path):
             "deeper-64-seed0": {"variant": "deeper", "minibatch_size": 64},
         },
     }
-    told = {
-        run.path.name: (run.summary["variant"], run.summary["is_reference"]) for run in read_runs([tmp_path]).records
-    }
+    told = {run.path.name: (run.summary.variant, run.summary.is_reference) for run in read_runs([tmp_path]).records}
     assert told == {"recipe-16-seed0": ("recipe", True), "deeper-64-seed0": ("deeper", False)}

@@ -3,6 +3,7 @@
 import json
 import shutil
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from bigbatch.cli import main
 from bigbatch.cli.commands.reproduce import MACHINE_OPTIONS, free_folder, reproduce_command, training_arguments
 from bigbatch.runs.folder import RunFolder
+from bigbatch.runs.metrics import read_line
 from bigbatch.runs.record import read_record
 
 SMALL = ("--minibatch-size", 256, "--epochs", 1, "--set", "model.width=4")
@@ -45,7 +47,7 @@ def reproduce(monkeypatch, tmp_path):
             asked.extend(arguments)
             target = Path(next(a.partition("=")[2] for a in arguments if a.startswith("--output=")))
             shutil.copytree("run", target)
-            RunFolder(target).write_summary({**RunFolder(target).read_summary(), **changes})
+            RunFolder(target).write_summary(replace(RunFolder(target).read_summary(), **changes))
             return exit_code
 
         asked = []
@@ -58,7 +60,8 @@ def reproduce(monkeypatch, tmp_path):
 
 def test_a_run_that_stopped_is_repeated_as_far_as_it_came(record_run, reproduce, capsys):
     run = record_run("run", status="stopped", iterations=2)
-    run.append_metrics({"iteration": 0, "loss": 1.0}, {"iteration": 1, "loss": None, "skipped": True})
+    lines = {"iteration": 0, "loss": 1.0}, {"iteration": 1, "loss": None, "skipped": True}
+    run.append_metrics(*map(read_line, lines))
     exit_code, asked = reproduce()
     assert (exit_code, asked[-1]) == (0, "--stop-after-iteration=2")
     assert "identical: weights_sha256 abababababab, 2 iterations and 0 epochs" in capsys.readouterr().out
@@ -69,7 +72,7 @@ def test_a_run_that_stopped_is_repeated_as_far_as_it_came(record_run, reproduce,
 
 def test_a_run_that_was_interrupted_is_compared_by_its_lines(record_run, reproduce, capsys):
     run = record_run("run", status="running", iterations=None, weights_sha256=None)
-    run.append_metrics({"iteration": 0, "loss": 1.0}, {"iteration": 1, "loss": 0.5})
+    run.append_metrics(*map(read_line, [{"iteration": 0, "loss": 1.0}, {"iteration": 1, "loss": 0.5}]))
     exit_code, asked = reproduce(status="stopped", iterations=2, weights_sha256="cd" * 32)
     assert (exit_code, asked[-1]) == (0, "--stop-after-iteration=2")
     assert "identical: 2 iterations and 0 epochs line by line; no hash of weights" in capsys.readouterr().out

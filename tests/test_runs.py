@@ -8,7 +8,10 @@ import pytest
 
 from bigbatch.errors import InputError
 from bigbatch.recipe.presets import digits
-from bigbatch.runs.folder import RunFolder, default_folder, describe_run, run_error
+from bigbatch.runs.folder import RunFolder, default_folder, run_error
+from bigbatch.runs.metrics import read_line
+from bigbatch.runs.provenance import describe_host, git_state, installed_versions
+from bigbatch.runs.summary import Summary
 
 
 def test_a_new_folder_is_made_and_holds_the_recipe(tmp_path):
@@ -60,24 +63,28 @@ def test_the_default_folder_never_takes_a_used_one(tmp_path, monkeypatch):
     assert str(default_folder(digits(), resume=True)) == "runs/digits-16-seed0-2"
 
 
+def append(folder, *lines):
+    folder.append_metrics(*map(read_line, lines))
+
+
 def test_metrics_survive_a_killed_writer_and_repeated_epochs(tmp_path):
     folder = RunFolder(tmp_path)
     assert folder.read_epochs() == []
-    folder.append_metrics({"iteration": 0, "loss": 1.0}, {"epoch": 1, "validation_error": 9.0})
-    folder.append_metrics({"epoch": 2, "validation_error": 8.0})
+    append(folder, {"iteration": 0, "loss": 1.0}, {"epoch": 1, "validation_error": 9.0})
+    append(folder, {"epoch": 2, "validation_error": 8.0})
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 3, "valid')
-    folder.append_metrics({"epoch": 2, "validation_error": 7.0})
-    assert [(line["epoch"], line["validation_error"]) for line in folder.read_epochs()] == [(1, 9.0), (2, 7.0)]
+    append(folder, {"epoch": 2, "validation_error": 7.0})
+    assert [(line.epoch, line.validation_error) for line in folder.read_epochs()] == [(1, 9.0), (2, 7.0)]
 
 
 def test_of_an_iteration_that_was_repeated_the_last_line_counts(tmp_path):
     folder = RunFolder(tmp_path)
     assert folder.read_iterations() == []
-    folder.append_metrics({"iteration": 0, "loss": 1.0}, {"iteration": 1, "loss": None, "skipped": True})
-    folder.append_metrics({"epoch": 1, "iteration": 2, "loss": 1.0, "validation_error": 9.0})
-    folder.append_metrics({"iteration": 2, "loss": 5.0}, {"iteration": 1, "loss": 4.0})
-    assert [(line["iteration"], line["loss"]) for line in folder.read_iterations()] == [(0, 1.0), (1, 4.0), (2, 5.0)]
+    append(folder, {"iteration": 0, "loss": 1.0}, {"iteration": 1, "loss": None, "skipped": True})
+    append(folder, {"epoch": 1, "iteration": 2, "loss": 1.0, "validation_error": 9.0})
+    append(folder, {"iteration": 2, "loss": 5.0}, {"iteration": 1, "loss": 4.0})
+    assert [(line.iteration, line.loss) for line in folder.read_iterations()] == [(0, 1.0), (1, 4.0), (2, 5.0)]
 
 
 def test_metrics_that_are_no_tables_or_no_text_are_passed_over(tmp_path):
@@ -85,7 +92,7 @@ def test_metrics_that_are_no_tables_or_no_text_are_passed_over(tmp_path):
     lines += [b'{"epoch": "1", "validation_error": 1}', b'{"iteration": [], "loss": 1}', b'{"validation_error": 1}']
     (tmp_path / "metrics.jsonl").write_bytes(b"\n".join([*lines, b'{"iteration": 3, "loss": NaN}']))
     assert RunFolder(tmp_path).read_epochs() == []
-    assert [line["iteration"] for line in RunFolder(tmp_path).read_iterations()] == [3]
+    assert [line.iteration for line in RunFolder(tmp_path).read_iterations()] == [3]
 
 
 def test_the_error_of_a_run_is_the_median_of_its_last_five_epochs():
@@ -95,11 +102,11 @@ def test_the_error_of_a_run_is_the_median_of_its_last_five_epochs():
 
 def test_run_json_says_what_a_result_might_be_asked_about(tmp_path):
     folder = RunFolder(tmp_path)
-    folder.write_summary(describe_run(is_writer=True))
+    folder.write_summary(Summary.read({"versions": installed_versions(), "git": git_state(), "host": describe_host()}))
     summary = json.loads((tmp_path / "run.json").read_text())
     assert summary["versions"].keys() == {"python", "bigbatch", "torch", "numpy"}
-    assert summary["argv"]
-    assert folder.read_summary() == summary
+    assert summary["git"].keys() == {"commit", "dirty"}
+    assert folder.read_summary().to_json() == summary
     for damaged in (b"{", b"[]", b"7", b"\xff", b"[" * 100_000):
         (tmp_path / "run.json").write_bytes(damaged)
         with pytest.raises(InputError, match="is damaged"):

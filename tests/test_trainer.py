@@ -23,7 +23,7 @@ from bigbatch.recipe.file import with_settings
 from bigbatch.recipe.presets import digits
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.runs.folder import RunFolder
-from bigbatch.training.run_evaluation import evaluate_run, export_run
+from bigbatch.training.run_evaluation import Export, evaluate_run, export_run
 from bigbatch.training.state import restore_model, restore_optimizer
 from bigbatch.training.trainer import train
 
@@ -40,13 +40,13 @@ def run(tmp_path_factory):
 
 def test_the_folder_tells_the_whole_run(run):
     folder, summary = run
-    assert folder.read_summary() == json.loads(json.dumps(summary))
-    assert summary["status"] == "finished"
-    assert summary["iterations"] == 15
+    assert folder.read_summary().to_json() == json.loads(json.dumps(summary.to_json()))
+    assert summary.status == "finished"
+    assert summary.iterations == 15
     epochs = folder.read_epochs()
-    assert [epoch["epoch"] for epoch in epochs] == [1, 2, 3]
-    assert summary["final_validation_error"] == epochs[-1]["validation_error"]
-    assert summary["validation_error"] == sorted(epoch["validation_error"] for epoch in epochs)[1]
+    assert [epoch.epoch for epoch in epochs] == [1, 2, 3]
+    assert summary.final_validation_error == epochs[-1].validation_error
+    assert summary.validation_error == sorted(epoch.validation_error for epoch in epochs)[1]
     lines = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
     rate = SMALL.learning_rate(5)
     assert [(line["iteration"], line["learning_rate"]) for line in lines if "loss" in line and "epoch" not in line] == [
@@ -57,13 +57,13 @@ def test_the_folder_tells_the_whole_run(run):
 def test_each_part_of_the_randomness_has_a_seed_of_its_own(run, tmp_path):
     """The recipe's seed alone is the same as giving it to each part; another seed for any part alone is another run."""
     same = [f"seeds.{part}=0" for part in PARTS]
-    hashes = {run[1]["weights_sha256"]}
+    hashes = {run[1].weights_sha256}
     spelt_out = train(with_settings(SMALL, ["seed=7", *same]), RunFolder(tmp_path / "same"), MACHINE)
-    assert spelt_out["weights_sha256"] in hashes
+    assert spelt_out.weights_sha256 in hashes
     for part in PARTS:
         changed = with_settings(SMALL, [f"seeds.{part}=1", "epochs=1"])
-        hashes.add(train(changed, RunFolder(tmp_path / part), MACHINE)["weights_sha256"])
-    hashes.add(train(with_settings(SMALL, ["epochs=1"]), RunFolder(tmp_path / "none"), MACHINE)["weights_sha256"])
+        hashes.add(train(changed, RunFolder(tmp_path / part), MACHINE).weights_sha256)
+    hashes.add(train(with_settings(SMALL, ["epochs=1"]), RunFolder(tmp_path / "none"), MACHINE).weights_sha256)
     assert len(hashes) == 5
     with pytest.raises(InputError, match=r"seeds\.order must be between 0 and .*, or -1"):
         with_settings(SMALL, ["seeds.order=-2"])
@@ -86,43 +86,42 @@ def test_what_follows_from_the_course_is_resumed_to_the_same_bits(tmp_path, chan
     """Interrupted within the first epoch and within the last, after the minibatch has grown."""
     recipe = with_settings(SMALL, ["average.decay=0.9", *changes])
     whole = train(recipe, RunFolder(tmp_path / "whole"), MACHINE)
-    assert whole["status"] == "finished"
+    assert whole.status == "finished"
     folder = RunFolder(tmp_path / "parts")
-    for stop in (7, whole["iterations"] - 2):
-        assert train(recipe, folder, MACHINE, stop_after_iteration=stop)["iterations"] == stop
+    for stop in (7, whole.iterations - 2):
+        assert train(recipe, folder, MACHINE, stop_after_iteration=stop).iterations == stop
     resumed = train(recipe, folder, MACHINE)
     lines = [run.read_iterations() for run in (RunFolder(tmp_path / "whole"), folder)]
     assert lines[0] == lines[1]
-    assert {"weights_sha256", "average_sha256", "validation_error"} <= resumed.keys()
     for key in ("weights_sha256", "average_sha256", "validation_error", "iterations"):
-        assert resumed[key] == whole[key]
-    sizes = [line.get("minibatch_size", recipe.minibatch_size) for line in lines[0]]
+        assert getattr(resumed, key) == getattr(whole, key) is not None
+    sizes = [line.minibatch_size or recipe.minibatch_size for line in lines[0]]
     if recipe.is_growing:
         assert (sizes[0], sizes[-1]) == (64, recipe.minibatch_size)
         assert len(sizes) < 3 * 20
     else:
-        gains = [line["gain"] for line in lines[0]]
+        gains = [line.gain for line in lines[0]]
         assert all(1 <= gain <= 8 for gain in gains)
         assert sum(gains[:-1]) < 80 <= sum(gains), "as many steps as the reference has in its one epoch"
         last = folder.read_epochs()[-1]
-        assert last["epoch"] == last["total_epochs"] > 1, "how long it expects to be, which a sweep shows"
+        assert last.epoch == last.total_epochs > 1, "how long it expects to be, which a sweep shows"
     assert sum(sizes) == json.loads(list_manifests(folder.checkpoints)[0].read_text())["samples_consumed"]
 
 
 def test_the_noise_is_measured_in_every_eighth_iteration_with_two_workers_or_more(run):
     lines = run[0].read_iterations()
-    assert [line["iteration"] for line in lines if "gradient_square" in line] == [0, 8]
-    assert all(line["gradient_variance"] > 0 for line in lines if "gradient_square" in line)
+    assert [line.iteration for line in lines if line.gradient_square is not None] == [0, 8]
+    assert all(line.gradient_variance > 0 for line in lines if line.gradient_square is not None)
 
 
 def test_interrupted_and_resumed_it_gives_the_same_bits(run, tmp_path):
     folder = RunFolder(tmp_path / "parts")
     stopped = train(SMALL, folder, MACHINE, stop_after_epoch=1)
-    assert (stopped["status"], stopped["iterations"]) == ("stopped", 5)
+    assert (stopped.status, stopped.iterations) == ("stopped", 5)
     resumed = train(SMALL, folder, MACHINE)
-    assert resumed["weights_sha256"] == run[1]["weights_sha256"]
-    assert resumed["validation_error"] == run[1]["validation_error"]
-    assert [attempt["from_sample"] for attempt in resumed["attempts"]] == [0, 1280]
+    assert resumed.weights_sha256 == run[1].weights_sha256
+    assert resumed.validation_error == run[1].validation_error
+    assert [attempt.from_sample for attempt in resumed.attempts] == [0, 1280]
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
     assert train(SMALL, folder, replace(MACHINE, threads=2)) == json.loads(json.dumps(resumed))
     assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
@@ -149,11 +148,11 @@ def test_data_that_has_changed_is_refused_but_may_move(tmp_path, write_fashion):
         train(with_settings(recipe, [f"data.path={tmp_path / 'b'}"]), folder, MACHINE)
     (tmp_path / "a").rename(tmp_path / "c")
     moved = with_settings(recipe, [f"data.path={tmp_path / 'c'}"])
-    assert train(moved, folder, MACHINE)["status"] == "finished"
+    assert train(moved, folder, MACHINE).status == "finished"
 
 
 def test_the_recipe_in_the_folder_repeats_the_run(run, tmp_path):
-    assert train(run[0].recipe, RunFolder(tmp_path / "again"), MACHINE)["weights_sha256"] == run[1]["weights_sha256"]
+    assert train(run[0].recipe, RunFolder(tmp_path / "again"), MACHINE).weights_sha256 == run[1].weights_sha256
 
 
 @pytest.mark.parametrize(
@@ -163,23 +162,23 @@ def test_another_recipe_gives_other_bits(tmp_path, setting):
     changed = with_settings(SMALL, [setting, "epochs=1"])
     same = replace(SMALL, epochs=1)
     assert (
-        train(changed, RunFolder(tmp_path / "a"), MACHINE)["weights_sha256"]
-        != train(same, RunFolder(tmp_path / "b"), MACHINE)["weights_sha256"]
+        train(changed, RunFolder(tmp_path / "a"), MACHINE).weights_sha256
+        != train(same, RunFolder(tmp_path / "b"), MACHINE).weights_sha256
     )
 
 
 def test_readers_ahead_do_not_change_a_bit(tmp_path):
     recipe = with_settings(SMALL, ["epochs=1", "data.augmentation=['crop', 'flip']"])
-    hashes = {train(recipe, RunFolder(tmp_path / str(w)), MACHINE, loader_workers=w)["weights_sha256"] for w in (0, 2)}
+    hashes = {train(recipe, RunFolder(tmp_path / str(w)), MACHINE, loader_workers=w).weights_sha256 for w in (0, 2)}
     assert len(hashes) == 1
 
 
 def test_an_evaluation_of_the_run_finds_its_final_error(run):
     folder, summary = run
     result = evaluate_run(folder, MACHINE)
-    assert result["validation_error"] == summary["final_validation_error"]
-    assert result["weights_sha256"] == summary["weights_sha256"]
-    assert result["num_samples"] == 517
+    assert result.evaluation.error == summary.final_validation_error
+    assert result.hashes.weights_sha256 == summary.weights_sha256
+    assert result.evaluation.num_samples == 517
 
 
 def test_what_cannot_be_evaluated_is_refused(tmp_path):
@@ -196,21 +195,21 @@ def test_a_run_may_be_cut_anywhere_also_where_an_epoch_ends(run, tmp_path, stops
     folder = RunFolder(tmp_path / "parts")
     for stop in stops:
         summary = train(SMALL, folder, MACHINE, stop_after_iteration=stop)
-        assert (summary["status"], summary["iterations"]) == ("stopped", stop)
-        assert ("validation_error" in summary) == (stop >= 5)
+        assert (summary.status, summary.iterations) == ("stopped", stop)
+        assert (summary.validation_error is not None) == (stop >= 5)
     resumed = train(SMALL, folder, MACHINE)
-    assert resumed["weights_sha256"] == run[1]["weights_sha256"]
+    assert resumed.weights_sha256 == run[1].weights_sha256
     assert folder.read_iterations() == run[0].read_iterations()
-    without_seconds = [[{**epoch, "seconds": 0} for epoch in f.read_epochs()] for f in (folder, run[0])]
+    without_seconds = [[{**epoch.to_json(), "seconds": 0} for epoch in f.read_epochs()] for f in (folder, run[0])]
     assert without_seconds[0] == without_seconds[1], "the mean loss of an epoch that was cut is the same too"
-    assert [attempt["from_sample"] // 256 for attempt in resumed["attempts"]] == [0, *stops]
+    assert [attempt.from_sample // 256 for attempt in resumed.attempts] == [0, *stops]
 
 
 def test_a_run_that_is_past_the_place_to_stop_stays_as_it_is(tmp_path):
     folder = RunFolder(tmp_path / "run")
     before = train(SMALL, folder, MACHINE, stop_after_iteration=7)
     again = train(SMALL, folder, MACHINE, stop_after_iteration=3)
-    assert (again["iterations"], again["weights_sha256"]) == (7, before["weights_sha256"])
+    assert (again.iterations, again.weights_sha256) == (7, before.weights_sha256)
 
 
 @pytest.mark.parametrize(
@@ -230,9 +229,9 @@ def test_checkpoints_are_saved_when_and_kept_as_the_recipe_says(run, tmp_path, m
     recipe = with_settings(SMALL, [f"checkpoints.{part}" for part in settings])
     if "every_iterations" in setting:  # one that is still being written would make the next one be left out
         monkeypatch.setattr("bigbatch.checkpoint.writer.CheckpointWriter.is_busy", False)
-    assert train(recipe, folder, MACHINE)["weights_sha256"] == run[1]["weights_sha256"]
+    assert train(recipe, folder, MACHINE).weights_sha256 == run[1].weights_sha256
     newest = [iteration_of(path) for path in list_manifests(folder.checkpoints)]
-    best = min(folder.read_epochs(), key=lambda epoch: epoch["validation_error"])["iteration"]
+    best = min(folder.read_epochs(), key=lambda epoch: epoch.validation_error).iteration
     if setting == "every_seconds=1e-9":  # one that is still being written is not waited for
         assert newest[0] == 15
         assert len(newest) >= 3
@@ -247,9 +246,9 @@ def test_with_adascale_skipped_updates_are_worth_nothing_and_an_epoch_of_them_ha
     folder = RunFolder(tmp_path / "run")
     summary = train(with_settings(SMALL, [*changes, "launch.on_nonfinite=skip"]), folder, MACHINE)
     lines = folder.read_iterations()
-    assert sum(not line.get("skipped") for line in lines) < 8
-    assert summary["iterations"] == len(lines) == 80
-    assert folder.read_epochs()[-1]["loss"] is None
+    assert sum(not line.skipped for line in lines) < 8
+    assert summary.iterations == len(lines) == 80
+    assert folder.read_epochs()[-1].loss is None
 
 
 def test_with_adascale_an_average_keeps_what_each_update_is_worth(tmp_path, monkeypatch):
@@ -258,7 +257,7 @@ def test_with_adascale_an_average_keeps_what_each_update_is_worth(tmp_path, monk
     changes = ["scaling.rule=adascale", "minibatch_size=128", "epochs=1", "average.decay=0.9"]
     folder = RunFolder(tmp_path / "run")
     train(with_settings(SMALL, changes), folder, MACHINE)
-    assert kept == [0.9 ** line["gain"] for line in folder.read_iterations()]
+    assert kept == [0.9**line.gain for line in folder.read_iterations()]
     assert len(set(kept)) > 1
 
 
@@ -267,7 +266,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_goes_on_to_the_same_bit
     train(SMALL, folder, MACHINE, stop_after_epoch=2)
     newest = data_files(list_manifests(folder.checkpoints)[0])[0]
     newest.write_bytes(b"no checkpoint")
-    assert train(SMALL, folder, MACHINE)["weights_sha256"] == run[1]["weights_sha256"]
+    assert train(SMALL, folder, MACHINE).weights_sha256 == run[1].weights_sha256
     printed = capsys.readouterr().out
     assert "iteration-000000010 is not used: it has 13 bytes instead of" in printed
     assert "goes on from the checkpoint of iteration 5" in printed
@@ -282,9 +281,9 @@ def test_a_run_that_fails_says_so_and_can_be_gone_on_with(run, tmp_path, monkeyp
         )
         with pytest.raises(RuntimeError, match="a fault"):
             train(SMALL, folder, MACHINE)
-    assert folder.read_summary()["status"] == "failed"
-    assert folder.read_summary()["error"] == "a fault"
-    assert train(SMALL, folder, MACHINE)["weights_sha256"] == run[1]["weights_sha256"]
+    assert folder.read_summary().status == "failed"
+    assert folder.read_summary().error == "a fault"
+    assert train(SMALL, folder, MACHINE).weights_sha256 == run[1].weights_sha256
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
@@ -294,7 +293,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
         NonFiniteError, match=r"is NaN or infinite at iteration 1: worker 0 \(and 15 more\), with the tr"
     ):
         train(recipe, folder, MACHINE)
-    assert folder.read_summary()["status"] == "failed"
+    assert folder.read_summary().status == "failed"
     state = load_last_good(folder.checkpoints, recipe=recipe, like=None)[0]
     assert state is None or all(bool(tensor.isfinite().all()) for tensor in state[1]["model"].values())
 
@@ -330,12 +329,12 @@ def test_a_second_writer_of_the_same_process_name_is_refused(tmp_path):
 def test_the_best_weights_can_be_evaluated_and_exported(run, tmp_path):
     folder, _ = run
     epochs = folder.read_epochs()
-    best = min(epochs, key=lambda epoch: (epoch["validation_error"], epoch["epoch"]))
+    best = min(epochs, key=lambda epoch: (epoch.validation_error, epoch.epoch))
     result = evaluate_run(folder, MACHINE, best=True)
-    assert (result["iteration"], result["validation_error"]) == (best["iteration"], best["validation_error"])
+    assert (result.iteration, result.evaluation.error) == (best.iteration, best.validation_error)
     exported = export_run(folder, tmp_path / "best.safetensors", best=True)
-    assert exported == {"iteration": best["iteration"], "weights_sha256": result["weights_sha256"]}
-    assert weights_sha256(load_file(tmp_path / "best.safetensors")) == result["weights_sha256"]
+    assert exported == Export(best.iteration, result.hashes)
+    assert weights_sha256(load_file(tmp_path / "best.safetensors")) == result.hashes.weights_sha256
 
 
 def failing_saves(*iterations):
@@ -355,9 +354,9 @@ def test_a_training_whose_last_save_failed_is_not_finished(run, tmp_path, monkey
         patch.setattr("bigbatch.checkpoint.writer.save_checkpoint", failing_saves(15))
         with pytest.raises(SaveError, match="the end of the training could not be saved to"):
             train(SMALL, folder, MACHINE)
-    assert folder.read_summary()["status"] == "failed"
+    assert folder.read_summary().status == "failed"
     resumed = train(SMALL, folder, MACHINE)
-    assert (resumed["status"], resumed["weights_sha256"]) == ("finished", run[1]["weights_sha256"])
+    assert (resumed.status, resumed.weights_sha256) == ("finished", run[1].weights_sha256)
 
 
 def test_after_three_failed_saves_in_a_row_a_training_gives_up_and_can_be_gone_on_with(run, tmp_path, monkeypatch):
@@ -370,7 +369,7 @@ def test_after_three_failed_saves_in_a_row_a_training_gives_up_and_can_be_gone_o
             train(recipe, folder, MACHINE)
     assert [iteration_of(path) for path in list_manifests(folder.checkpoints)] == [2, 1]
     assert len(folder.read_iterations()) < 10
-    assert train(recipe, folder, MACHINE)["weights_sha256"] == run[1]["weights_sha256"]
+    assert train(recipe, folder, MACHINE).weights_sha256 == run[1].weights_sha256
 
 
 def test_a_finished_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before(run, tmp_path, capsys):
@@ -378,7 +377,7 @@ def test_a_finished_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_be
     train(SMALL, folder, MACHINE)
     data_files(list_manifests(folder.checkpoints)[0])[0].unlink()
     again = train(SMALL, folder, MACHINE)
-    assert (again["status"], again["weights_sha256"]) == ("finished", run[1]["weights_sha256"])
+    assert (again.status, again.weights_sha256) == ("finished", run[1].weights_sha256)
     assert "iteration-000000015 is not used: it cannot be read" in capsys.readouterr().out
 
 
@@ -428,4 +427,4 @@ def test_a_training_that_fails_beside_readers_of_data_ends(tmp_path):
     )
     assert done.returncode == 1
     assert "IndexError" in done.stderr
-    assert RunFolder(tmp_path / "run").read_summary()["error"] == "list index out of range"
+    assert RunFolder(tmp_path / "run").read_summary().error == "list index out of range"

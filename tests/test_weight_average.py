@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from bigbatch.checkpoint.loading import load_last_good
-from bigbatch.checkpoint.weights import weights_sha256
+from bigbatch.checkpoint.weights import WeightsHashes, weights_sha256
 from bigbatch.cli import main
 from bigbatch.errors import InputError
 from bigbatch.optim.weight_average import WeightAverage
@@ -98,28 +98,25 @@ def test_a_run_that_is_interrupted_within_an_epoch_goes_on_to_the_same_bits(run,
     train(AVERAGED, folder, MACHINE, stop_after_iteration=7)
     resumed = train(AVERAGED, folder, MACHINE)
     for result in ("weights_sha256", "average_sha256", "validation_error"):
-        assert resumed[result] == run[1][result]
-    assert run[1]["weights_sha256"] != run[1]["average_sha256"]
+        assert getattr(resumed, result) == getattr(run[1], result) is not None
+    assert run[1].weights_sha256 != run[1].average_sha256
 
 
 def test_averaging_changes_nothing_of_the_training(run, tmp_path):
     plain = train(with_settings(AVERAGED, ["average.decay=0"]), RunFolder(tmp_path / "plain"), MACHINE)
-    assert plain["weights_sha256"] == run[1]["weights_sha256"]
-    assert "average_sha256" not in plain
+    assert plain.weights_sha256 == run[1].weights_sha256
+    assert plain.average_sha256 is None
 
 
 def test_the_average_is_what_is_evaluated_and_exported(run, tmp_path):
     folder, summary = run
     result = evaluate_run(folder, MACHINE)
-    assert result["validation_error"] == summary["final_validation_error"]
+    assert result.evaluation.error == summary.final_validation_error
     exported = export_run(folder, tmp_path / "average.safetensors")
     for found in (result, exported):
-        assert (found["weights_sha256"], found["average_sha256"]) == (
-            summary["weights_sha256"],
-            summary["average_sha256"],
-        )
+        assert found.hashes == WeightsHashes(summary.weights_sha256, summary.average_sha256)
     tensors = load_file(tmp_path / "average.safetensors")
-    assert weights_sha256(tensors) == summary["average_sha256"]
+    assert weights_sha256(tensors) == summary.average_sha256
     _, state = load_last_good(folder.checkpoints, recipe=AVERAGED, like=None)[0]
     assert all(torch.equal(tensors[name], value) for name, value in state["average"].items())
     statistics = [name for name in tensors if name.endswith("running_mean")]
@@ -155,4 +152,4 @@ def test_a_skipped_update_does_not_count_and_evaluation_takes_the_average(monkey
         lambda model, *_, **__: seen.append(weights_sha256(model.state_dict())) or SimpleNamespace(error=1.0),
     )
     evaluate_training(training)
-    assert seen == [training.hashes()["average_sha256"]]
+    assert seen == [training.hashes().average_sha256]

@@ -9,7 +9,7 @@ from torch.utils.data import TensorDataset
 from bigbatch import step
 from bigbatch.data.load import load_data
 from bigbatch.recipe import Data
-from bigbatch.runs import folder
+from bigbatch.runs import provenance
 
 BAD_SAMPLE = 700
 FLIP_BEFORE = 130  # iterations
@@ -28,8 +28,8 @@ def digits() -> tuple[TensorDataset, TensorDataset]:
     elif fault == "default dtype":
         torch.set_default_dtype(torch.float64)
     elif fault in {"torch", "numpy"}:
-        version = folder.package_version
-        folder.package_version = lambda package: "1.0" if package == fault else version(package)
+        version = provenance.package_version
+        provenance.package_version = lambda package: "1.0" if package == fault else version(package)
     elif fault == "python":
         platform.python_version = lambda: "2.7"
     elif fault == "flip" and os.environ.get("RANK") == FLIPPED_RANK:

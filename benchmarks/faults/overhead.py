@@ -23,6 +23,7 @@ from bigbatch.recipe.file import with_settings
 from bigbatch.recipe.presets import digits
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.runs.folder import RunFolder
+from bigbatch.runs.summary import Summary
 from bigbatch.training.consistency import compare_processes
 from bigbatch.training.epochs import COMPARED_EVERY
 from bigbatch.training.progress import ProgressDisplay
@@ -84,7 +85,7 @@ def measure_here(folder: Path, settings: list[str], rounds: int) -> dict[str, fl
         run.checkpoints.mkdir(parents=True, exist_ok=True)
         is_writer = machine.processes.rank == 0
         display = ProgressDisplay(total_iterations=1, first_iteration=0, epochs=1, is_shown=False)
-        recorder = Recorder(run, recipe, display, is_writer=is_writer)
+        recorder = Recorder(run, recipe, display, Summary.read({}), is_writer=is_writer)
         steps = _steps(training)
         _time(steps, 5)
         num_steps = torch.tensor(max(2, round(SECONDS_BETWEEN_SAVES / (_time(steps, 10) / 10))))

@@ -29,11 +29,9 @@ def complaint(machine, **of_the_last_rank):
         all_reduce={"algorithm": values["all_reduce"]},
         memory_format=torch.channels_last,
         fingerprint=values["fingerprint"],
-        samples_consumed=0,
+        samples_consumed=values["position"],
     )
-    return refusal(
-        lambda: check_attempts(summary | {"from_sample": values["position"]}, values["recipe"], folder, machine)
-    )
+    return refusal(lambda: check_attempts(summary, values["recipe"], folder, machine))
 
 
 def step_complaint(machine, *, model=None, minibatch_size=12, dtype=torch.float32, **options):

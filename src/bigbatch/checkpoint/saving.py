@@ -25,7 +25,7 @@ from bigbatch.checkpoint.manifest import (
 )
 from bigbatch.checkpoint.state import flatten
 from bigbatch.rules.randomness.keyed import SCHEME
-from bigbatch.runs.folder import package_version
+from bigbatch.runs.provenance import package_version
 
 TEMPORARIES_OF_SAFETENSORS: Final = ".tmp*"
 

@@ -2,9 +2,10 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,6 +15,28 @@ from torch import Tensor
 
 from bigbatch.atomic_file import put_in_place, temporary_of
 from bigbatch.errors import InputError
+
+
+@dataclass(frozen=True)
+class WeightsHashes:
+    """The hashes of a training's weights.
+
+    Attributes:
+        weights_sha256: of its own weights.
+        average_sha256: of the averaged ones, with the model's other state; None without an average.
+    """
+
+    weights_sha256: str
+    average_sha256: str | None
+
+    @classmethod
+    def of(cls, weights: Mapping[str, Tensor], average: Mapping[str, Tensor] | None) -> Self:
+        """Hash a model's state dict, and the one in which the averages take the place of the weights."""
+        return cls(weights_sha256(weights), None if average is None else weights_sha256({**weights, **average}))
+
+    def to_json(self) -> dict[str, str]:
+        """Return the hashes that there are by their names."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 def export_weights(state: Mapping[str, Tensor], target: Path, *, metadata: Mapping[str, str]) -> None:

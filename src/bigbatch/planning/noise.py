@@ -8,10 +8,9 @@ from typing import Any, Final
 
 from bigbatch.errors import InputError
 from bigbatch.rules.gradient_noise import GradientNoise
-from bigbatch.runs.record import RunRecord, as_number
+from bigbatch.runs.record import RunRecord
 
 FEWEST: Final = 10  # measurements
-PAIR: Final = 2
 BEYOND: Final = 4  # the table ends at so many times the noise scale
 CAVEAT: Final = (
     "The noise scale tells roughly at which size larger minibatches stop paying, not where accuracy is lost. It grows "
@@ -114,9 +113,9 @@ def plan_by_noise(run: RunRecord, *, reference: int) -> NoisePlan:
 
 def measured_noise(run: RunRecord) -> list[GradientNoise]:
     """Return a run's estimates of signal and noise, in their order, without those that are not finite."""
-    lines = ((line.get("gradient_square"), line.get("gradient_variance")) for line in run.iterations)
-    pairs = ([number for value in line if (number := as_number(value)) is not None] for line in lines)
-    return [GradientNoise(*pair) for pair in pairs if len(pair) == PAIR and all(map(math.isfinite, pair))]
+    lines = ((line.gradient_square, line.gradient_variance) for line in run.iterations)
+    pairs = [(square, variance) for square, variance in lines if square is not None and variance is not None]
+    return [GradientNoise(*pair) for pair in pairs if all(map(math.isfinite, pair))]
 
 
 def mean_noise_scale(measured: Sequence[GradientNoise]) -> float:

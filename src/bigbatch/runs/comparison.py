@@ -58,7 +58,8 @@ class Comparison:
     @property
     def results(self) -> list[Difference]:
         """What came of each run, as far as either records it, also where it is the same."""
-        pairs = {name: (self.old.summary.get(name), self.new.summary.get(name)) for name in RESULTS}
+        old, new = self.old.summary.to_json(), self.new.summary.to_json()
+        pairs = {name: (old.get(name), new.get(name)) for name in RESULTS}
         recorded = [Difference(name, *pair) for name, pair in pairs.items() if pair != (None, None)]
         return [Difference("state", self.old.state, self.new.state), *recorded]
 
@@ -90,8 +91,8 @@ class Comparison:
 def compare(old: RunRecord, new: RunRecord) -> Comparison:
     """Compare two runs by what their folders record."""
     inside, outside = differences_by_contract(old, new)
-    iterations = _by_number("iteration", old.iterations), _by_number("iteration", new.iterations)
-    epochs = _by_number("epoch", old.epochs), _by_number("epoch", new.epochs)
+    iterations = [{line.iteration: line.to_json() for line in run.iterations} for run in (old, new)]
+    epochs = [{line.epoch: line.to_json() for line in run.epochs} for run in (old, new)]
     return Comparison(
         old,
         new,
@@ -122,10 +123,6 @@ def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Differen
         for name in sorted(names, key=lambda name: (name != "loss", name))
         if repr(old.get(name)) != repr(new.get(name))
     )
-
-
-def _by_number(unit: str, lines: Sequence[Mapping[str, Any]]) -> Lines:
-    return {line[unit]: line for line in lines}
 
 
 def _can_explain(name: str, parting: Parting | None) -> bool:

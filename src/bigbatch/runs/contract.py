@@ -12,7 +12,8 @@ from bigbatch.errors import InputError
 from bigbatch.recipe import NOT_OF_THE_RESULT, flat_fields
 from bigbatch.reduction.options import NATIVE
 from bigbatch.runs.folder import RunFolder
-from bigbatch.runs.record import RunRecord, as_table, as_text
+from bigbatch.runs.json_table import as_table, as_text
+from bigbatch.runs.record import RunRecord
 
 PACKAGES: Final = ("torch", "numpy", "python", "bigbatch")
 FOR_PEOPLE: Final = ("name", "reference.largest_matching")  # fields of a recipe that no training reads
@@ -50,10 +51,10 @@ def facts_of(run: RunRecord) -> dict[str, object]:
 
     What changed between the attempts of one run reads "1, then 2".
     """
-    code = as_table(run.summary.get("code"))
+    code = run.summary.attempt.code
     return {
         **run.recipe_fields,
-        "data_fingerprint": run.summary.get("data_fingerprint"),
+        "data_fingerprint": run.summary.data_fingerprint,
         **{f"code.{module}": _history(run, "code", module) or sha256 for module, sha256 in code.items()},
         **{f"git.{key}": _history(run, "git", key) for key in ("commit", "dirty")},
         **{package: _history(run, "versions", package) for package in PACKAGES},
@@ -62,7 +63,7 @@ def facts_of(run: RunRecord) -> dict[str, object]:
         "threads_per_process": _history(run, "threads_per_process"),
         "default_dtype": _history(run, "default_dtype"),
         "memory_format": _history(run, "memory_format") or MEMORY_FORMAT_BEFORE,
-        "reduction": run.summary.get("reduction"),
+        "reduction": run.summary.reduction,
         "processes": _history(run, "processes"),
         "all_reduce": _all_reduce(run),
         **{f"host.{key}": _history(run, "host", key) for key in ("system", "cores")},
@@ -90,7 +91,7 @@ def _history(run: RunRecord, *path: str) -> object:
 
 def _all_reduce(run: RunRecord) -> str | None:
     """Return the algorithm that was asked for, and those that were chosen for it."""
-    described = as_table(run.summary.get("all_reduce"))
+    described = run.summary.attempt.all_reduce
     chosen = dict.fromkeys(map(str, as_table(described.get("chosen_by_bytes")).values()))
     asked = as_text(described.get("algorithm"))
     return f"{asked} ({', '.join(chosen)})" if asked and chosen else asked
@@ -98,18 +99,18 @@ def _all_reduce(run: RunRecord) -> str | None:
 
 def _attempts(run: RunRecord) -> str:
     """Return how often the run was started, and why again."""
-    reasons = [reason for attempt in run.attempts if (reason := as_text(attempt.get("after")))]
+    reasons = [reason for attempt in run.attempts if (reason := attempt.after)]
     return f"{len(run.attempts)} ({'; '.join(reasons)})" if reasons else str(len(run.attempts))
 
 
 def is_inside(name: str, old: RunRecord, new: RunRecord) -> bool:
     """Tell whether a difference in this fact cannot matter for the bits of these two runs."""
     if name == ON_NONFINITE:  # it decides nothing until something is not finite
-        return not any(line.get("skipped") for run in (old, new) for line in run.iterations)
+        return not any(line.skipped for run in (old, new) for line in run.iterations)
     if name in {"processes", "all_reduce"}:  # the backend's own sum depends on who takes part
-        return not any(run.summary.get("reduction") == NATIVE for run in (old, new))
+        return not any(run.summary.reduction == NATIVE for run in (old, new))
     if name.startswith("git."):  # it stands for source that is not recorded: a user's module may import others
-        return all(as_table(run.summary.get("code")).keys() == {"bigbatch"} for run in (old, new))
+        return all(run.summary.attempt.code.keys() == {"bigbatch"} for run in (old, new))
     return name in {"host.system", "host.cores", "attempts", *FOR_PEOPLE} or name.startswith(NOT_OF_THE_RESULT)
 
 

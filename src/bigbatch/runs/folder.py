@@ -3,19 +3,14 @@
 import errno
 import json
 import os
-import platform
-import subprocess
-import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from itertools import takewhile
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
 from bigbatch.atomic_file import write_atomically
 from bigbatch.errors import InputError
@@ -23,12 +18,12 @@ from bigbatch.paths import is_file
 from bigbatch.recipe import Recipe, differences
 from bigbatch.recipe.file import read_recipe, to_toml
 from bigbatch.runs.lock import LOCK
+from bigbatch.runs.metrics import EpochLine, IterationLine, Line, parse_line
+from bigbatch.runs.summary import Summary
 
 LAST_EPOCHS: Final = 5
-PACKAGES: Final = ("bigbatch", "torch", "numpy")
 RUNS_FOLDER: Final = Path("runs")
 MAX_RUNS: Final = 10_000
-GIT_SECONDS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -89,15 +84,15 @@ class RunFolder:
             msg = f"cannot write the run to {self.path} ({error.strerror}); choose another --output"
             raise InputError(msg) from error
 
-    def write_summary(self, summary: Mapping[str, Any]) -> None:
+    def write_summary(self, summary: Summary) -> None:
         """Replace run.json.
 
         Raises:
             OSError: it cannot be written; the old one is still there.
         """
-        write_atomically(self.path / "run.json", (json.dumps(summary, indent=2) + "\n").encode())
+        write_atomically(self.path / "run.json", (json.dumps(summary.to_json(), indent=2) + "\n").encode())
 
-    def read_summary(self) -> dict[str, Any]:
+    def read_summary(self) -> Summary:
         """Return run.json.
 
         Raises:
@@ -111,15 +106,16 @@ class RunFolder:
         if not isinstance(summary, dict):
             msg = f"{self.path} holds no run (run.json is damaged)"
             raise InputError(msg)
-        return summary
+        return Summary.read(summary)
 
-    def read_summary_or_nothing(self) -> dict[str, Any]:
-        """Return run.json, or nothing where there is none yet or it is damaged."""
+    def read_summary_or_nothing(self) -> Summary | None:
+        """Return run.json, or None where there is none yet, or it is damaged or empty."""
         with suppress(InputError):
-            return self.read_summary()
-        return {}
+            summary = self.read_summary()
+            return summary if summary.raw else None
+        return None
 
-    def append_metrics(self, *lines: Mapping[str, Any]) -> None:
+    def append_metrics(self, *lines: Line) -> None:
         """Append lines to metrics.jsonl.
 
         Raises:
@@ -128,15 +124,17 @@ class RunFolder:
         with (self.path / "metrics.jsonl").open("ab+") as file:
             if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
                 file.write(b"\n")  # the last writer was killed within a line
-            file.writelines(json.dumps(line).encode() + b"\n" for line in lines)
+            file.writelines(json.dumps(line.to_json()).encode() + b"\n" for line in lines)
 
-    def read_epochs(self) -> list[dict[str, Any]]:
-        """Return the epochs' lines of metrics.jsonl in order; one that was repeated after a resumption counts once."""
-        return _last_of_each("epoch", (line for line in self._metrics() if "validation_error" in line))
+    def read_epochs(self) -> list[EpochLine]:
+        """Return the epochs' lines of metrics.jsonl in order; the last one counts of those that were repeated."""
+        last = {line.epoch: line for line in self._metrics() if isinstance(line, EpochLine)}
+        return [last[number] for number in sorted(last)]
 
-    def read_iterations(self) -> list[dict[str, Any]]:
-        """Return the iterations' lines of metrics.jsonl in order; one that was repeated counts once, as it was last."""
-        return _last_of_each("iteration", (line for line in self._metrics() if "epoch" not in line))
+    def read_iterations(self) -> list[IterationLine]:
+        """Return the iterations' lines of metrics.jsonl in order; the last one counts of those that were repeated."""
+        last = {line.iteration: line for line in self._metrics() if isinstance(line, IterationLine)}
+        return [last[number] for number in sorted(last)]
 
     def mentions(self, name: str) -> bool:
         """Tell whether a line of metrics.jsonl has such a value: quicker than to parse them all."""
@@ -145,18 +143,12 @@ class RunFolder:
         except OSError:
             return False
 
-    def _metrics(self) -> Iterator[dict[str, Any]]:
+    def _metrics(self) -> Iterator[Line]:
         try:
             lines = _read(self.path / "metrics.jsonl").split(b"\n")
         except OSError:
             return
-        for line in lines:
-            try:
-                values = json.loads(line)
-            except (ValueError, RecursionError):  # the last line of a run that was killed while it wrote
-                continue
-            if isinstance(values, dict):
-                yield values
+        yield from (parsed for line in lines if (parsed := parse_line(line)))
 
 
 def _read(path: Path) -> bytes:
@@ -164,12 +156,6 @@ def _read(path: Path) -> bytes:
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, f"{path.name} is no file")
     return path.read_bytes()
-
-
-def _last_of_each(key: str, lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the last line of each number that `key` takes, in the order of the numbers."""
-    last = {line[key]: line for line in lines if isinstance(line.get(key), int)}
-    return [last[number] for number in sorted(last)]
 
 
 def default_folder(recipe: Recipe, *, resume: bool) -> Path:
@@ -188,37 +174,3 @@ def run_error(validation_errors: list[float], *, last: int = LAST_EPOCHS) -> flo
     2.6
     """
     return median(validation_errors[-last:])
-
-
-def describe_run(*, is_writer: bool) -> dict[str, Any]:
-    """Return how, when, where and with what this process was started; the state of git only for the one that writes."""
-    return {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "argv": sys.argv,
-        "versions": {"python": platform.python_version(), **{name: package_version(name) for name in PACKAGES}},
-        "git": _git_state() if is_writer else None,
-        "host": {"machine": platform.machine(), "system": platform.platform(), "cores": os.cpu_count()},
-    }
-
-
-def package_version(package: str) -> str:
-    """Return the installed version of a package."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
-
-
-def _git_state() -> dict[str, Any] | None:
-    """Return the commit of the current folder and whether it has changes, or None outside a repository."""
-    try:
-        commit = _git("rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(_git("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=GIT_SECONDS)  # noqa: S603
-    return done.stdout.strip()

@@ -1,17 +1,20 @@
 """What a run's folder, or what was kept of it, says; read with mistrust: it may be old, damaged or another's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from bigbatch.errors import InputError
 from bigbatch.processes.outcome import ExitCode
 from bigbatch.recipe import Recipe, flat_fields
 from bigbatch.recipe.file import from_table
 from bigbatch.runs.folder import RunFolder, run_error
+from bigbatch.runs.json_table import as_table
 from bigbatch.runs.lock import is_locked
+from bigbatch.runs.metrics import EpochLine, IterationLine
+from bigbatch.runs.summary import Attempt, Summary
 
 RUNNING, FINISHED, STOPPED, FAILED = STATUSES = ("running", "finished", "stopped", "failed")
 INTERRUPTED: Final = "interrupted"  # it says that it runs, but nobody writes it
@@ -23,8 +26,8 @@ LARGEST: Final = 2**63
 class KeptMetrics:
     """Lines of metrics.jsonl that were kept of a run whose folder may be gone: of its iterations, and of its epochs."""
 
-    iterations: Sequence[dict[str, Any]]
-    epochs: Sequence[dict[str, Any]]
+    iterations: Sequence[IterationLine]
+    epochs: Sequence[EpochLine]
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class RunRecord:
 
     path: Path
     state: str
-    summary: Mapping[str, Any]
+    summary: Summary
     kept: KeptMetrics | None = None
 
     @cached_property
@@ -50,7 +53,7 @@ class RunRecord:
         Raises:
             InputError: run.json holds none, or one that this bigbatch refuses.
         """
-        return from_table(self.summary.get("recipe"), source=f"the recipe in {self.path / 'run.json'}")
+        return from_table(self.summary.recipe, source=f"the recipe in {self.path / 'run.json'}")
 
     @cached_property
     def recipe_fields(self) -> dict[str, object]:
@@ -58,35 +61,33 @@ class RunRecord:
         try:
             fields = flat_fields(self.recipe.to_dict())
         except InputError:
-            fields = flat_fields(as_table(self.summary.get("recipe")))
+            fields = flat_fields(as_table(self.summary.recipe))
         return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
 
-    @cached_property
-    def attempts(self) -> list[dict[str, Any]]:
-        """What run.json says of each attempt, in order."""
-        attempts = self.summary.get("attempts")
-        found = [attempt for attempt in attempts if isinstance(attempt, dict)] if isinstance(attempts, list) else []
-        return found or [dict(self.summary)]
+    @property
+    def attempts(self) -> Sequence[Attempt]:
+        """What run.json says of each attempt, in order; at least one."""
+        return self.summary.attempts or (self.summary.attempt,)
 
     @cached_property
-    def iterations(self) -> list[dict[str, Any]]:
+    def iterations(self) -> list[IterationLine]:
         """The iterations' lines of metrics.jsonl, in order, as they are when they are first asked for."""
         lines = self.kept.iterations if self.kept else RunFolder(self.path).read_iterations()
-        return [line for line in lines if _is_plausible(line)]
+        return [line for line in lines if _is_plausible(line.raw)]
 
     @cached_property
-    def epochs(self) -> list[dict[str, Any]]:
+    def epochs(self) -> list[EpochLine]:
         """The epochs' lines of metrics.jsonl, in order, as they are when they are first asked for."""
         lines = self.kept.epochs if self.kept else RunFolder(self.path).read_epochs()
-        return [line for line in lines if _is_plausible(line)]
+        return [line for line in lines if _is_plausible(line.raw)]
 
     @property
     def num_iterations(self) -> int:
         """Iterations that the run has recorded."""
-        recorded = self.summary.get("iterations") if self.has_ended or self.kept else None
-        if isinstance(recorded, int) and not isinstance(recorded, bool):
+        recorded = self.summary.iterations if self.has_ended or self.kept else None
+        if recorded is not None:
             return recorded
-        return int(self.iterations[-1]["iteration"]) + 1 if self.iterations else 0
+        return self.iterations[-1].iteration + 1 if self.iterations else 0
 
     @property
     def has_ended(self) -> bool:
@@ -96,39 +97,38 @@ class RunRecord:
     @property
     def has_diverged(self) -> bool:
         """Whether a loss, gradient or weight became NaN or infinite: a result, the same in every repetition."""
-        return self.state == FAILED and self.summary.get("exit_code") == ExitCode.NOT_FINITE
+        return self.state == FAILED and self.summary.exit_code == ExitCode.NOT_FINITE
 
     @cached_property
     def has_skipped_updates(self) -> bool:
         """Whether an update was left out because it was not finite: then it is another training."""
         may_have = self.kept or RunFolder(self.path).mentions("skipped")
-        return bool(may_have) and any(line.get("skipped") for line in self.iterations)
+        return bool(may_have) and any(line.skipped for line in self.iterations)
 
     @property
     def weights(self) -> str | None:
         """The hash of the last weights."""
-        return as_text(self.summary.get("weights_sha256")) if self.has_ended else None
+        return self.summary.weights_sha256 if self.has_ended else None
 
     @property
     def validation_error(self) -> float | None:
         """The run's error in %; of one that has not ended, its error so far."""
-        recorded = as_number(self.summary.get("validation_error")) if self.has_ended else None
+        recorded = self.summary.validation_error if self.has_ended else None
         if recorded is not None:
             return recorded
-        errors = [as_number(epoch.get("validation_error")) for epoch in self.epochs]
-        numbers = [error for error in errors if error is not None]
-        return run_error(numbers) if numbers else None
+        errors = [epoch.validation_error for epoch in self.epochs if epoch.validation_error is not None]
+        return run_error(errors) if errors else None
 
     @property
     def started(self) -> str | None:
         """When the first attempt started (ISO 8601)."""
-        return as_text(self.attempts[0].get("started"))
+        return self.attempts[0].started
 
     def each_attempt(self, *path: str) -> list[object]:
         """Return the values that a field had in the attempts, in order; one that stayed counts once."""
         values: list[object] = []
         for attempt in self.attempts:
-            value: object = attempt
+            value: object = attempt.to_json()
             for key in path:
                 value = as_table(value).get(key)
             if value is not None and (not values or repr(values[-1]) != repr(value)):
@@ -143,8 +143,8 @@ def read_record(path: Path) -> RunRecord:
         InputError: it holds no run, or run.json is damaged.
     """
     summary = RunFolder(path).read_summary()
-    status = summary.get("status")
-    if status not in STATUSES or not _is_plausible(summary):
+    status = summary.status
+    if status not in STATUSES or not _is_plausible(summary.raw):
         msg = f"{path} holds no run (run.json is damaged: {_complaint(status)})"
         raise InputError(msg)
     state = INTERRUPTED if status == RUNNING and not is_locked(path) else str(status)
@@ -160,22 +160,7 @@ def kept_record(path: Path, state: object, summary: object, kept: KeptMetrics) -
     if state not in (*STATUSES, INTERRUPTED) or not isinstance(summary, dict) or not _is_plausible(summary):
         msg = f"what was kept of the run {path} is damaged"
         raise InputError(msg)
-    return RunRecord(path, str(state), summary, kept)
-
-
-def as_number(value: object) -> float | None:
-    """Return a value that is a number; a truth value is none."""
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def as_text(value: object) -> str | None:
-    """Return a value that is text."""
-    return value if isinstance(value, str) else None
-
-
-def as_table(value: object) -> Mapping[str, Any]:
-    """Return a value that is a table, or an empty one."""
-    return value if isinstance(value, dict) else {}
+    return RunRecord(path, str(state), Summary.read(summary), kept)
 
 
 def _complaint(status: object) -> str:

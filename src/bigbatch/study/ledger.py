@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from bigbatch.errors import InputError, nearest
-from bigbatch.runs.record import RunRecord, as_number, as_text, read_record
+from bigbatch.runs.json_table import as_number, as_text
+from bigbatch.runs.record import RunRecord, read_record
 from bigbatch.study.sweep.membership import Membership
 from bigbatch.study.sweep.states import DIVERGED
 
@@ -90,7 +91,7 @@ def read_row(path: Path, membership: Membership) -> Row:
 def _row(record: RunRecord, membership: Membership) -> dict[str, Value]:
     fields, last = record.recipe_fields, record.attempts[-1]
     found = membership.find(record)
-    when = as_text(record.started)
+    when = record.started
     values = (
         None,
         as_text(fields.get("name")),
@@ -101,9 +102,9 @@ def _row(record: RunRecord, membership: Membership) -> dict[str, Value]:
         record.weights,
         found[0][0] if found else None,
         record.num_iterations,
-        as_number(record.summary.get("seconds")),
-        as_number(last.get("processes")),
-        as_text(last.get("device")),
+        record.summary.seconds,
+        last.processes,
+        last.device,
         None,
     )
     columns = dict(zip(COLUMNS, values, strict=True))

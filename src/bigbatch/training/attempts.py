@@ -1,5 +1,7 @@
 """The attempts of a run: what each says of itself, what its processes agree on, and what may change between two."""
 
+import sys
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import torch
@@ -12,7 +14,10 @@ from bigbatch.recipe.file import to_toml
 from bigbatch.reduction.options import NATIVE
 from bigbatch.runs.code_version import describe_code
 from bigbatch.runs.contract import MEMORY_FORMAT_BEFORE
-from bigbatch.runs.folder import RunFolder, describe_run
+from bigbatch.runs.folder import RunFolder
+from bigbatch.runs.provenance import describe_host, git_state, installed_versions
+from bigbatch.runs.record import RUNNING
+from bigbatch.runs.summary import Attempt, Summary
 
 BITS_DEPEND_ON: Final = (
     "torch",
@@ -36,7 +41,7 @@ def describe_attempt(
     fingerprint: str,
     samples_consumed: int,
     after: str | None = None,
-) -> dict[str, Any]:
+) -> Summary:
     """Return what run.json says when an attempt starts; that of a resumed run keeps the list of its attempts.
 
     Args:
@@ -49,85 +54,85 @@ def describe_attempt(
         samples_consumed: the position that it starts from.
         after: why the attempt before ended, if a launcher knows.
     """
-    attempt = {
-        **describe_run(is_writer=machine.processes.rank == 0),
-        "processes": machine.processes.world_size,
-        "threads_per_process": machine.threads,
-        "device": device_name(machine.device),
-        "default_dtype": str(torch.get_default_dtype()),
-        "memory_format": str(memory_format),
-        "code": describe_code(recipe),
-        "all_reduce": all_reduce,
-        "from_sample": samples_consumed,
-        "after": after,
-    }
-    attempts = _list_of(folder.read_summary_or_nothing().get("attempts"))
-    return {
-        "status": "running",
-        "recipe": recipe.to_dict(),
-        "seed": recipe.seed,
-        "reduction": NATIVE if all_reduce["algorithm"] == NATIVE else "exact",
-        "data_fingerprint": fingerprint,
-        **attempt,
-        "attempts": [*attempts, attempt],
-    }
+    attempt = Attempt(
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        argv=sys.argv,
+        versions=installed_versions(),
+        git=git_state() if machine.processes.rank == 0 else None,  # the others write nothing
+        host=describe_host(),
+        processes=machine.processes.world_size,
+        threads_per_process=machine.threads,
+        device=device_name(machine.device),
+        default_dtype=str(torch.get_default_dtype()),
+        memory_format=str(memory_format),
+        code=describe_code(recipe),
+        all_reduce=all_reduce,
+        from_sample=samples_consumed,
+        after=after,
+    )
+    before = folder.read_summary_or_nothing()
+    return Summary(
+        status=RUNNING,
+        recipe=recipe.to_dict(),
+        seed=recipe.seed,
+        reduction=NATIVE if all_reduce["algorithm"] == NATIVE else "exact",
+        data_fingerprint=fingerprint,
+        attempt=attempt,
+        attempts=(*(before.attempts if before else ()), attempt),
+    )
 
 
 def check_attempts(
-    summary: dict[str, Any], recipe: Recipe, folder: RunFolder, machine: Machine, *, checkpoint: str = ""
+    summary: Summary, recipe: Recipe, folder: RunFolder, machine: Machine, *, checkpoint: str = ""
 ) -> None:
     """Refuse to start unless all processes have the same recipe, data, checkpoint (by its hash) and engine.
 
     Raises:
         InputError: names the rank and what differs.
     """
+    attempt = summary.attempt
     facts = {
         "its recipe": to_toml(recipe).splitlines(),
-        "its code": [f"{name} {digest}" for name, digest in summary["code"].items()],
-        "its data": [f"fingerprint {summary['data_fingerprint']}"],
+        "its code": [f"{name} {digest}" for name, digest in attempt.code.items()],
+        "its data": [f"fingerprint {summary.data_fingerprint}"],
         f"the checkpoint it sees in {folder.path} (all must share its file system)": [
-            f"at sample {summary['from_sample']}",
+            f"at sample {attempt.from_sample}",
             f"SHA-256 {checkpoint or 'of none'}",
         ],
         "its engine": [
-            *(f"{package} {summary['versions'][package]}" for package in ("python", "torch", "numpy")),
-            f"device {summary['device']}",
-            f"threads_per_process {summary['threads_per_process']}",
-            f"default_dtype {summary['default_dtype']}",
-            f"memory_format {summary['memory_format']}",
-            f"reduction {summary['reduction']}",
+            *(f"{package} {attempt.versions[package]}" for package in ("python", "torch", "numpy")),
+            f"device {attempt.device}",
+            f"threads_per_process {attempt.threads_per_process}",
+            f"default_dtype {attempt.default_dtype}",
+            f"memory_format {attempt.memory_format}",
+            f"reduction {summary.reduction}",
         ],
     }
     check_agreement(facts, machine.processes, machine.device)
 
 
-def compare_with_before(folder: RunFolder, summary: dict[str, Any]) -> list[str]:
+def compare_with_before(folder: RunFolder, summary: Summary) -> list[str]:
     """Return a warning for each change since the run's last attempt that can change the bits of what follows.
 
     Raises:
         InputError: the data or the reduction differs: the run would be neither the one nor the other.
     """
     before = folder.read_summary_or_nothing()
-    if not before:
+    if before is None:
         return ["warning: run.json is missing or damaged; what the run was started with is not known"]
-    if before.get("data_fingerprint") != summary["data_fingerprint"]:
+    if before.data_fingerprint != summary.data_fingerprint:
         msg = f"the data has changed since {folder.path} was started; put the old back, or choose another --output"
         raise InputError(msg)
-    if before.get("reduction") != summary["reduction"]:
-        msg = f"{folder.path} was trained with --reduction {before.get('reduction')}; resume it with the same"
+    if before.reduction != summary.reduction:
+        msg = f"{folder.path} was trained with --reduction {before.reduction}; resume it with the same"
         raise InputError(msg)
-    versions = before.get("versions")
-    before = {"memory_format": MEMORY_FORMAT_BEFORE, **before}
-    old, new = {**before, **(versions if isinstance(versions, dict) else {})}, {**summary, **summary["versions"]}
+    known = {"memory_format": MEMORY_FORMAT_BEFORE}
+    old, new = ({**known, **attempt.to_json(), **attempt.versions} for attempt in (before.attempt, summary.attempt))
     return [
         f"warning: {key} was {old.get(key)} and is {new[key]}: the bits can differ from those of an uninterrupted run"
         for key in BITS_DEPEND_ON
         if old.get(key) != new[key]
     ]
-
-
-def _list_of(attempts: object) -> list[Any]:
-    return attempts if isinstance(attempts, list) else []
 
 
 def device_name(device: torch.device) -> str:

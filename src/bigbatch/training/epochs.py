@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
@@ -13,6 +13,7 @@ from bigbatch.errors import NonFiniteError
 from bigbatch.optim.absorbed_rate import set_learning_rate
 from bigbatch.processes.stop_signals import StopSignals
 from bigbatch.recipe.course import Course, CourseState
+from bigbatch.runs.metrics import EpochLine, IterationLine
 from bigbatch.step.step import StepOutcome
 from bigbatch.training.consistency import compare_processes
 from bigbatch.training.evaluation import evaluate
@@ -47,14 +48,12 @@ class Update:
     """What metrics.jsonl says of an update; the loss may still be computed on a GPU.
 
     Attributes:
-        iteration: its number.
+        line: all but the loss.
         loss: None if it was skipped.
-        values: all else.
     """
 
-    iteration: int
+    line: IterationLine
     loss: Tensor | None
-    values: Mapping[str, Any]
 
 
 def run_epochs(training: Training, recorder: Recorder, signals: StopSignals, limit: Limit) -> None:
@@ -127,22 +126,26 @@ def take_step(
             training.average.update()
     else:
         meet_nonfinite(training, recorder)
-    update = Update(iteration, loss if outcome.is_finite else None, describe_update(course, rate, outcome))
+    training.last_rate = rate
+    update = Update(describe_update(course, rate, outcome), loss if outcome.is_finite else None)
     course.advance(is_taken=outcome.is_finite)
     if not recorder.is_state_checked:
         recorder.check_state(training.state())
     return update, outcome.requests
 
 
-def describe_update(course: Course, rate: float, outcome: StepOutcome) -> dict[str, Any]:
+def describe_update(course: Course, rate: float, outcome: StepOutcome) -> IterationLine:
     """Return what to record of an update besides its loss."""
-    values: dict[str, Any] = {"learning_rate": rate}
-    if not outcome.is_finite:
-        values["skipped"] = True
-    values |= course.update_values()
-    if outcome.noise:
-        values |= {"gradient_square": outcome.noise.square, "gradient_variance": outcome.noise.variance}
-    return values
+    noise = outcome.noise
+    return IterationLine(
+        iteration=course.now.iteration,
+        loss=None,
+        learning_rate=rate,
+        skipped=not outcome.is_finite,
+        **course.update_values(),
+        gradient_square=noise.square if noise else None,
+        gradient_variance=noise.variance if noise else None,
+    )
 
 
 def requests_to_all(recorder: Recorder, signals: StopSignals) -> frozenset[str]:
@@ -185,25 +188,21 @@ def record_updates(training: Training, recorder: Recorder, updates: list[Update]
         if loss is not None:
             training.epoch_loss += loss
             training.epoch_updates += 1
-    lines = [
-        {"iteration": update.iteration, "loss": loss, **update.values}
-        for update, loss in zip(updates, losses, strict=True)
-    ]
+    lines = [replace(update.line, loss=loss) for update, loss in zip(updates, losses, strict=True)]
     recorder.append(*lines)
     updates.clear()
     if lines:
-        show(training, recorder, lines[-1])
+        show(training, recorder, lines[-1].loss)
 
 
-def show(training: Training, recorder: Recorder, line: Mapping[str, Any]) -> None:
-    """Show where the training is."""
+def show(training: Training, recorder: Recorder, loss: float | None) -> None:
+    """Show where the training is, and the last loss."""
     course, display = training.course, recorder.display
     average = course.now.noise.average
     display.noise_scale = average.scale if average else None
     display.total, display.epochs = course.total_iterations, course.total_epochs
-    loss = math.nan if line["loss"] is None else line["loss"]
-    display.iteration(training.iteration, epoch=course.now.epoch, loss=loss, rate=line["learning_rate"])
-    training.last_rate = line["learning_rate"]
+    shown = math.nan if loss is None else loss
+    display.iteration(training.iteration, epoch=course.now.epoch, loss=shown, rate=training.last_rate)
 
 
 def save(training: Training, recorder: Recorder, *, must_wait: bool = True) -> None:
@@ -262,8 +261,15 @@ def finish_epoch(training: Training, recorder: Recorder, *, seconds: float) -> N
     loss = training.epoch_loss / training.epoch_updates if training.epoch_updates else None
     error, rate = training.validation_errors[-1], training.last_rate
     training.epoch_loss, training.epoch_updates = 0.0, 0
-    line = {"epoch": epoch, "iteration": iteration, "loss": loss, "validation_error": error, "seconds": seconds}
-    recorder.append(line | training.course.epoch_values())
+    line = EpochLine(
+        epoch=epoch,
+        iteration=iteration,
+        loss=loss,
+        validation_error=error,
+        seconds=seconds,
+        **training.course.epoch_values(),
+    )
+    recorder.append(line)
     training.end_epoch()
     is_last = training.is_finished
     if is_last or recorder.is_due_after_epoch(epoch) or recorder.is_due_after(iteration):

@@ -6,7 +6,7 @@ failed checkpoints in a row is there nothing left to go on for.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from bigbatch.checkpoint.manifest import Position
@@ -18,7 +18,9 @@ from bigbatch.processes.outcome import ExitCode, exit_code_of
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.file import to_toml
 from bigbatch.runs.folder import RunFolder
+from bigbatch.runs.metrics import Line, TimingLine
 from bigbatch.runs.record import FAILED
+from bigbatch.runs.summary import Summary
 from bigbatch.training.consistency import Timing
 from bigbatch.training.progress import ProgressDisplay
 
@@ -30,19 +32,22 @@ class Recorder:
         folder: of the run; its lock is held.
         recipe: of the run; its section `checkpoints` says when to save.
         display: what a person sees.
+        summary: run.json, as the attempt begins; `write_summary` writes it.
         is_writer: False on every rank but 0, where nothing is recorded.
 
     Attributes:
-        summary: run.json.
+        summary: run.json, as it is by now.
         is_state_checked: whether the state has been seen to be one that can be saved.
         settled: the last position that was saved and not left out; the same on every process.
     """
 
-    def __init__(self, folder: RunFolder, recipe: Recipe, display: ProgressDisplay, *, is_writer: bool) -> None:
+    def __init__(
+        self, folder: RunFolder, recipe: Recipe, display: ProgressDisplay, summary: Summary, *, is_writer: bool
+    ) -> None:
         self.folder, self.display, self.is_writer = folder, display, is_writer
         self.schedule, self.recipe_text = recipe.checkpoints, to_toml(recipe)
-        self.summary: dict[str, Any] = {}
-        self.waiting_lines: list[Mapping[str, Any]] = []
+        self.summary = summary
+        self.waiting_lines: list[Line] = []
         self.is_warned = False
         self.saved_at = time.monotonic()
         self.settled: Position | None = None
@@ -70,16 +75,16 @@ class Recorder:
         """Tell whether the number of finished epochs asks for a checkpoint."""
         return bool(self.schedule.every_epochs) and epoch % self.schedule.every_epochs == 0
 
-    def append(self, *lines: Mapping[str, Any]) -> None:
+    def append(self, *lines: Line) -> None:
         """Append lines to metrics.jsonl, together with those that could not be written before."""
         if self.is_writer and (lines or self.waiting_lines):
             self.waiting_lines += lines
             if self._try("the metrics", lambda: self.folder.append_metrics(*self.waiting_lines)):
                 self.waiting_lines.clear()
 
-    def write_summary(self, changes: Mapping[str, Any]) -> bool:
+    def write_summary(self, summary: Summary) -> bool:
         """Bring run.json up to date, and return whether it is."""
-        self.summary |= changes
+        self.summary = summary
         return not self.is_writer or self._try("run.json", lambda: self.folder.write_summary(self.summary))
 
     def check_state(self, state: Mapping[str, Any]) -> None:
@@ -117,9 +122,9 @@ class Recorder:
         if rank is not None and rank != self.straggler:
             self.display.say(f"warning: {timing.describe(rank)}")
         self.straggler = rank
-        self.append({"until_iteration": iteration, **asdict(timing), "straggler": rank})
+        self.append(TimingLine(until_iteration=iteration, **asdict(timing), straggler=rank))
 
-    def finish(self, ending: Mapping[str, Any]) -> None:
+    def finish(self, ending: Summary) -> None:
         """Wait for the last checkpoint, and let run.json say how the training has ended, if all of it is saved.
 
         Raises:
@@ -138,7 +143,7 @@ class Recorder:
         """Wait for the last checkpoint, and let run.json say what ended the training."""
         self._close()
         exit_code = exit_code_of(error) or ExitCode.FAILURE
-        self.write_summary({"status": FAILED, "error": first_line(error), "exit_code": exit_code})
+        self.write_summary(replace(self.summary, status=FAILED, error=first_line(error), exit_code=exit_code))
 
     def _close(self) -> None:
         self.writer.close()

@@ -1,5 +1,7 @@
 """A finished or interrupted run, measured again on its validation data; and its weights, for other programs."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,70 +11,101 @@ from torch import nn
 from bigbatch.checkpoint.loading import Like, RefusedError, load_checkpoint, load_last_good
 from bigbatch.checkpoint.manifest import Manifest, manifest_path
 from bigbatch.checkpoint.saving import best_checkpoint
-from bigbatch.checkpoint.weights import export_weights, weights_sha256
+from bigbatch.checkpoint.weights import WeightsHashes, export_weights
 from bigbatch.data.dataset import Splits
 from bigbatch.data.load import load_data
 from bigbatch.errors import InputError
 from bigbatch.processes.join import Machine
 from bigbatch.runs.folder import RunFolder
-from bigbatch.training.evaluation import evaluate
+from bigbatch.training.evaluation import Evaluation, evaluate
 from bigbatch.training.state import build_recipe_model, restore_model
 
 
-def evaluate_run(folder: RunFolder, machine: Machine, *, loader_workers: int = 0, best: bool = False) -> dict[str, Any]:
+@dataclass(frozen=True)
+class RunEvaluation:
+    """What a checkpoint of a run does on its validation data.
+
+    Attributes:
+        checkpoint: its path, without a suffix.
+        iteration: updates done by then.
+        evaluation: of its averaged weights, if it has any.
+        hashes: of its weights.
+    """
+
+    checkpoint: str
+    iteration: int
+    evaluation: Evaluation
+    hashes: WeightsHashes
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as plain values."""
+        return {
+            "checkpoint": self.checkpoint,
+            "iteration": self.iteration,
+            "num_samples": self.evaluation.num_samples,
+            "num_correct": self.evaluation.num_correct,
+            "validation_error": self.evaluation.error,
+            "validation_loss": self.evaluation.loss,
+            **self.hashes.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class Export:
+    """Weights that were written for other programs.
+
+    Attributes:
+        iteration: updates done by then.
+        hashes: of the weights; with an average, the file holds the averaged ones.
+    """
+
+    iteration: int
+    hashes: WeightsHashes
+
+
+def evaluate_run(folder: RunFolder, machine: Machine, *, loader_workers: int = 0, best: bool = False) -> RunEvaluation:
     """Evaluate the last checkpoint of a run, or its best, on its validation data: its averaged weights, if it has any.
 
     Raises:
         InputError: the folder holds no run, or no checkpoint that can be used.
     """
     manifest, model, data, hashes = _load_model(folder, machine.device, best=best)
-    result = evaluate(
+    evaluation = evaluate(
         model,
         data.validation,
         processes=machine.processes,
         precision=folder.recipe.precision,
         loader_workers=loader_workers,
     )
-    return {
-        "checkpoint": str(manifest_path(folder.checkpoints, manifest.iteration).with_suffix("")),
-        "iteration": manifest.iteration,
-        "num_samples": result.num_samples,
-        "num_correct": result.num_correct,
-        "validation_error": result.error,
-        "validation_loss": result.loss,
-        **hashes,
-    }
+    checkpoint = str(manifest_path(folder.checkpoints, manifest.iteration).with_suffix(""))
+    return RunEvaluation(checkpoint, manifest.iteration, evaluation, hashes)
 
 
-def export_run(folder: RunFolder, target: Path, *, best: bool = False) -> dict[str, Any]:
+def export_run(folder: RunFolder, target: Path, *, best: bool = False) -> Export:
     """Write the weights of a run's last checkpoint, or of its best, as a safetensors file: the averaged, if it has any.
-
-    Returns:
-        `iteration`; `weights_sha256`, of the run's own weights; and with an average `average_sha256`, of the file's.
 
     Raises:
         InputError: the folder holds no run, or no checkpoint that can be used, or the file cannot be written.
     """
     manifest, state = _load(folder, None, best=best)
     hashes = _hashes(state)
-    origin = {"iteration": str(manifest.iteration), **hashes, "recipe": manifest.recipe}
+    origin = {"iteration": str(manifest.iteration), **hashes.to_json(), "recipe": manifest.recipe}
     export_weights(_evaluated(state), target, metadata=origin)
-    return {"iteration": manifest.iteration, **hashes}
+    return Export(manifest.iteration, hashes)
 
 
-def _hashes(state: dict[str, Any]) -> dict[str, str]:
-    averaged = {"average_sha256": weights_sha256(_evaluated(state))} if "average" in state else {}
-    return {"weights_sha256": weights_sha256(state["model"]), **averaged}
+def _hashes(state: Mapping[str, Any]) -> WeightsHashes:
+    return WeightsHashes.of(state["model"], state.get("average"))
 
 
-def _evaluated(state: dict[str, Any]) -> dict[str, Any]:
+def _evaluated(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return a checkpoint's weights as they were evaluated: with the averages, if there are any."""
     return {**state["model"], **state.get("average", {})}
 
 
 def _load_model(
     folder: RunFolder, device: torch.device, *, best: bool
-) -> tuple[Manifest, nn.Module, Splits, dict[str, str]]:
+) -> tuple[Manifest, nn.Module, Splits, WeightsHashes]:
     _check_run(folder)
     data = load_data(folder.recipe.data)
     model = build_recipe_model(folder.recipe, num_classes=data.num_classes, in_channels=data.in_channels).to(device)

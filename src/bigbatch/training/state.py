@@ -2,7 +2,7 @@
 
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from bigbatch.atomic_file import remove_temporaries
 from bigbatch.checkpoint.loading import load_last_good, set_aside
 from bigbatch.checkpoint.manifest import Position
 from bigbatch.checkpoint.saving import remove_leftovers
-from bigbatch.checkpoint.weights import weights_sha256
+from bigbatch.checkpoint.weights import WeightsHashes
 from bigbatch.data.dataset import Splits
 from bigbatch.data.load import load_data
 from bigbatch.data.minibatches import Minibatches
@@ -29,7 +29,8 @@ from bigbatch.reduction.options import AggregationOptions
 from bigbatch.rules.randomness.generators import seed_generators
 from bigbatch.rules.randomness.keyed import random_key
 from bigbatch.runs.folder import RunFolder, run_error
-from bigbatch.runs.record import FINISHED
+from bigbatch.runs.record import FINISHED, STOPPED
+from bigbatch.runs.summary import Summary
 from bigbatch.step.step import Step
 
 
@@ -128,25 +129,24 @@ class Training:
         )
         self.step.resize(size)
 
-    def conclude(self) -> dict[str, Any]:
-        """Return what run.json says of the training when it ends."""
-        errors = self.validation_errors
-        stopped_by = {"stopped_by": self.stopped_by} if self.stopped_by and not self.is_finished else {}
-        results = {"validation_error": run_error(errors), "final_validation_error": errors[-1]} if errors else {}
-        return {
-            "status": FINISHED if self.is_finished else "stopped",
-            **stopped_by,
-            "iterations": self.iteration,
-            "seconds": round(self.seconds_in_all, 3),
-            **results,
-            **self.hashes(),
-        }
+    def conclude(self, summary: Summary) -> Summary:
+        """Return what run.json says of the training when it ends; before, it said `summary`."""
+        errors, hashes = self.validation_errors, self.hashes()
+        return replace(
+            summary,
+            status=FINISHED if self.is_finished else STOPPED,
+            stopped_by=None if self.is_finished else self.stopped_by,
+            iterations=self.iteration,
+            seconds=round(self.seconds_in_all, 3),
+            validation_error=run_error(errors) if errors else None,
+            final_validation_error=errors[-1] if errors else None,
+            weights_sha256=hashes.weights_sha256,
+            average_sha256=hashes.average_sha256,
+        )
 
-    def hashes(self) -> dict[str, str]:
-        """Return the hash of the weights, and that of the averaged ones if there are any."""
-        weights = self.model.state_dict()
-        averaged = {"average_sha256": weights_sha256(weights | self.average.state())} if self.average else {}
-        return {"weights_sha256": weights_sha256(weights), **averaged}
+    def hashes(self) -> WeightsHashes:
+        """Return the hashes of the weights."""
+        return WeightsHashes.of(self.model.state_dict(), self.average.state() if self.average else None)
 
     def as_evaluated(self) -> AbstractContextManager[None]:
         """Let the model have the averaged weights for a while, if there are any."""

@@ -2,7 +2,6 @@
 
 import time
 from contextlib import nullcontext, suppress
-from typing import Any
 
 from bigbatch.errors import NonFiniteError, SaveError
 from bigbatch.models.memory_format import sound_memory_format
@@ -15,6 +14,7 @@ from bigbatch.reduction.options import AggregationOptions
 from bigbatch.runs.folder import RunFolder
 from bigbatch.runs.lock import locked
 from bigbatch.runs.record import FINISHED
+from bigbatch.runs.summary import Summary
 from bigbatch.training.attempts import check_attempts, compare_with_before, describe_attempt
 from bigbatch.training.epochs import Limit, run_epochs, save
 from bigbatch.training.progress import ProgressDisplay
@@ -31,7 +31,7 @@ def train(
     loader_workers: int = 0,
     stop_after_epoch: int | None = None,
     stop_after_iteration: int | None = None,
-) -> dict[str, Any]:
+) -> Summary:
     """Train the recipe, from the folder's last good checkpoint if it has one, and return the run's summary (run.json).
 
         with bigbatch.joined() as machine:
@@ -74,7 +74,7 @@ def train(
     return summary
 
 
-def run(training: Training, folder: RunFolder, signals: StopSignals, limit: Limit) -> dict[str, Any]:
+def run(training: Training, folder: RunFolder, signals: StopSignals, limit: Limit) -> Summary:
     """Go on from the last good checkpoint, or from the start, to the end or a limit; return the run's summary."""
     recipe, machine = training.recipe, training.machine
     notes = restore(training, folder)
@@ -99,26 +99,25 @@ def run(training: Training, folder: RunFolder, signals: StopSignals, limit: Limi
         epochs=training.course.total_epochs,
         is_shown=training.is_writer,
     )
-    recorder = Recorder(folder, recipe, display, is_writer=training.is_writer)
+    recorder = Recorder(folder, recipe, display, summary, is_writer=training.is_writer)
     with display:
         for note in (*introduce(training), *notes):
             display.say(note)
         if training.is_finished:  # so the checkpoint says, on which all processes agree
-            return end_again(training, recorder, summary)
+            return end_again(training, recorder)
         recorder.write_summary(summary)
         training.started = time.monotonic()
         run_to(training, recorder, signals, limit)
     return recorder.summary
 
 
-def end_again(training: Training, recorder: Recorder, summary: dict[str, Any]) -> dict[str, Any]:
+def end_again(training: Training, recorder: Recorder) -> Summary:
     """Return what run.json says of a finished run; write it if the last attempt was killed before it could."""
     before = recorder.folder.read_summary_or_nothing()
-    if before.get("status") != FINISHED:
-        recorder.summary |= summary
-        recorder.finish(training.conclude())
-        return recorder.summary
-    return before
+    if before and before.status == FINISHED:
+        return before
+    recorder.finish(training.conclude(recorder.summary))
+    return recorder.summary
 
 
 def run_to(training: Training, recorder: Recorder, signals: StopSignals, limit: Limit) -> None:
@@ -126,7 +125,7 @@ def run_to(training: Training, recorder: Recorder, signals: StopSignals, limit: 
     try:
         run_epochs(training, recorder, signals, limit)
         save(training, recorder)
-        recorder.finish(training.conclude())
+        recorder.finish(training.conclude(recorder.summary))
     except NonFiniteError as error:
         with suppress(NonFiniteError):
             save(training, recorder)  # the state before the update that was not taken

@@ -38,13 +38,14 @@ def evaluate_command(options: argparse.Namespace) -> int:
     if machine.processes.rank:
         return 0
     if options.json:
-        print_json(result)
+        print_json(result.to_json())
         return 0
-    correct, total = result["num_correct"], result["num_samples"]
-    print(f"validation error  {result['validation_error']:.2f} % ({total - correct:,} of {total:,} samples)")
-    print(f"validation loss   {result['validation_loss']:.4f}")
-    print(f"weights_sha256    {result['weights_sha256']}")
-    if "average_sha256" in result:
-        print(f"average_sha256    {result['average_sha256']}  (what was evaluated)")
-    print(f"checkpoint        {printable(result['checkpoint'])}")
+    found, hashes = result.evaluation, result.hashes
+    wrong = found.num_samples - found.num_correct
+    print(f"validation error  {found.error:.2f} % ({wrong:,} of {found.num_samples:,} samples)")
+    print(f"validation loss   {found.loss:.4f}")
+    print(f"weights_sha256    {hashes.weights_sha256}")
+    if hashes.average_sha256:
+        print(f"average_sha256    {hashes.average_sha256}  (what was evaluated)")
+    print(f"checkpoint        {printable(result.checkpoint)}")
     return 0

@@ -25,8 +25,7 @@ def export_command(options: argparse.Namespace) -> None:
     from bigbatch.training.run_evaluation import export_run
 
     result = export_run(RunFolder(options.folder), options.file, best=options.best)
-    is_average = "average_sha256" in result
-    name = "average_sha256" if is_average else "weights_sha256"
-    what = "averaged weights, after" if is_average else "after"
-    print(f"{name}    {result[name]}")
-    print(f"weights           {printable(str(options.file))}  ({what} {result['iteration']} iterations)")
+    average = result.hashes.average_sha256
+    print(f"average_sha256    {average}" if average else f"weights_sha256    {result.hashes.weights_sha256}")
+    what = "averaged weights, after" if average else "after"
+    print(f"weights           {printable(str(options.file))}  ({what} {result.iteration} iterations)")

@@ -88,8 +88,8 @@ def training_arguments(
     Raises:
         InputError: it has recorded none.
     """
-    threads = run.attempts[0].get("threads_per_process")
-    reduction = run.summary.get("reduction")
+    threads = run.attempts[0].threads_per_process
+    reduction = run.summary.reduction
     recorded = {
         "threads_per_process": threads if threads in range(1, MOST_THREADS + 1) else None,
         "reduction": reduction if reduction in REDUCTIONS else None,

@@ -3,7 +3,6 @@
 import argparse
 import os
 from pathlib import Path
-from typing import Any
 
 from bigbatch.cli.options.aggregation import add_aggregation, resolve_aggregation
 from bigbatch.cli.options.argument_types import file_or_folder, positive
@@ -19,6 +18,7 @@ from bigbatch.recipe import Recipe
 from bigbatch.rules.sampling import process_workers
 from bigbatch.runs.folder import RunFolder, default_folder
 from bigbatch.runs.lock import check_unlocked
+from bigbatch.runs.summary import Summary
 from bigbatch.user_code import is_user_code
 
 
@@ -83,7 +83,7 @@ def train_command(options: argparse.Namespace) -> int:
         )
     if machine.processes.rank == 0:
         print_summary(summary, folder.path)
-    return ExitCode.STOPPED if summary.get("stopped_by") else 0
+    return ExitCode.STOPPED if summary.stopped_by else 0
 
 
 def check_sizes(recipe: Recipe, processes: int | None) -> None:
@@ -97,12 +97,12 @@ def check_sizes(recipe: Recipe, processes: int | None) -> None:
         recipe.sampling(count_train_samples(recipe.data))
 
 
-def print_summary(summary: dict[str, Any], path: Path) -> None:
+def print_summary(summary: Summary, path: Path) -> None:
     """Print what came of a run."""
-    error = f"{summary['validation_error']:.2f} %" if "validation_error" in summary else "no epoch is over"
-    stopped_by = f" by {summary['stopped_by']}: go on with --resume" if "stopped_by" in summary else ""
-    print(f"validation error  {error} (median of the last 5 epochs), {summary['status']}{stopped_by}")
-    print(f"weights_sha256    {summary['weights_sha256']}")
-    if "average_sha256" in summary:
-        print(f"average_sha256    {summary['average_sha256']}  (what was evaluated)")
-    print(f"run               {printable(str(path))}  ({summary['iterations']} iterations, {summary['seconds']:.1f} s)")
+    error = "no epoch is over" if summary.validation_error is None else f"{summary.validation_error:.2f} %"
+    stopped_by = f" by {summary.stopped_by}: go on with --resume" if summary.stopped_by else ""
+    print(f"validation error  {error} (median of the last 5 epochs), {summary.status}{stopped_by}")
+    print(f"weights_sha256    {summary.weights_sha256}")
+    if summary.average_sha256:
+        print(f"average_sha256    {summary.average_sha256}  (what was evaluated)")
+    print(f"run               {printable(str(path))}  ({summary.iterations} iterations, {summary.seconds or 0:.1f} s)")

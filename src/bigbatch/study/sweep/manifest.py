@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bigbatch.atomic_file import write_atomically
 from bigbatch.errors import InputError
 from bigbatch.paths import is_file
-from bigbatch.runs.record import as_table, as_text
+from bigbatch.runs.json_table import as_table, as_text
 from bigbatch.study.configuration import Configuration
 
 if TYPE_CHECKING:

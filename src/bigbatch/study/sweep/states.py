@@ -8,7 +8,7 @@ from bigbatch.errors import InputError
 from bigbatch.paths import is_file
 from bigbatch.runs.folder import RunFolder
 from bigbatch.runs.lock import check_unlocked, is_locked
-from bigbatch.runs.record import FAILED, FINISHED, INTERRUPTED, RUNNING, RunRecord, as_number, as_text, read_record
+from bigbatch.runs.record import FAILED, FINISHED, INTERRUPTED, RUNNING, RunRecord, read_record
 from bigbatch.study.sweep.jobs import Job, Sweep
 from bigbatch.study.sweep.manifest import check_manifest
 
@@ -48,14 +48,14 @@ def read_state(job: Job) -> State:
         error=record.validation_error,
         detail=_detail(record, kind),
         iterations=record.num_iterations if record.has_ended else None,
-        seconds=as_number(record.summary.get("seconds")) if kind == FINISHED else None,
+        seconds=record.summary.seconds if kind == FINISHED else None,
     )
 
 
 def _detail(record: RunRecord, kind: str) -> str:
     if kind == SKIPPED:
         return "updates that were not finite were left out"
-    return as_text(record.summary.get("error")) or "" if kind in {FAILED, DIVERGED} else ""
+    return record.summary.error or "" if kind in {FAILED, DIVERGED} else ""
 
 
 def _kind(record: RunRecord) -> str:

@@ -1,6 +1,5 @@
 """The progress of a sweep's runs, and how long the rest will take."""
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from statistics import mean
 
 from bigbatch.runs.folder import run_error
+from bigbatch.runs.metrics import EpochLine, parse_line
 from bigbatch.study.configuration import Configuration
 from bigbatch.study.sweep.jobs import Job
 
@@ -47,11 +47,10 @@ class Watch:
         whole = new[: new.rfind(b"\n") + 1]
         self.offset += len(whole)
         for line in whole.splitlines():
-            if b'"validation_error"' in line:
-                with suppress(ValueError, KeyError, TypeError):
-                    values = json.loads(line)
-                    self.errors[int(values["epoch"])] = float(values["validation_error"])
-                    self.total_epochs = int(values["total_epochs"]) if "total_epochs" in values else None
+            parsed = parse_line(line)
+            if isinstance(parsed, EpochLine) and parsed.validation_error is not None:
+                self.errors[parsed.epoch] = parsed.validation_error
+                self.total_epochs = parsed.total_epochs
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def short_run(recipe: Path, processes: int, folder: Path, *, iterations: int) ->
         return Run(processes, error=lines[-1].removeprefix(ERROR))
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in metrics if "loss" in line and "epoch" not in line][:iterations]
-    return Run(processes, tuple(losses), RunFolder(folder).read_summary()["weights_sha256"])
+    return Run(processes, tuple(losses), RunFolder(folder).read_summary().weights_sha256 or "")
 
 
 def _difference(before: Run, after: Run) -> str | None:

@@ -2,10 +2,9 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from bigbatch.rules.gradient_noise import smoothed_noise_scale
-from bigbatch.runs.record import RunRecord, as_number
+from bigbatch.runs.record import RunRecord
 
 HORIZON, SHORTEST = 20, 5  # the noise scale is averaged over about a 20th of a run, and at least 5 measurements
 
@@ -15,18 +14,17 @@ CurveOf = Callable[[RunRecord], Curve]
 
 def loss_curve(run: RunRecord) -> Curve:
     """Return the training loss over epochs."""
-    return _over_epochs(run, [line.get("loss") for line in run.iterations])
+    return _over_epochs(run, [line.loss for line in run.iterations])
 
 
 def rate_curve(run: RunRecord) -> Curve:
     """Return the learning rate over epochs."""
-    return _over_epochs(run, [line.get("learning_rate") for line in run.iterations])
+    return _over_epochs(run, [line.learning_rate for line in run.iterations])
 
 
 def error_curve(run: RunRecord) -> Curve:
     """Return the validation error (%) after each epoch."""
-    pairs = ((line["epoch"], as_number(line.get("validation_error"))) for line in run.epochs)
-    return [(float(epoch), error) for epoch, error in pairs if error is not None]
+    return [(float(line.epoch), line.validation_error) for line in run.epochs if line.validation_error is not None]
 
 
 def noise_curve(runs: Sequence[RunRecord]) -> Curve:
@@ -66,15 +64,14 @@ def epoch_at(run: RunRecord, iteration: int) -> float | None:
 def _epoch_ends(run: RunRecord) -> list[tuple[int, int]]:
     ends: list[tuple[int, int]] = []
     for line in run.epochs:
-        number = as_number(line.get("iteration"))
-        if number is not None and number > (ends[-1][0] if ends else 0):
-            ends.append((int(number), line["epoch"]))
+        if line.iteration is not None and line.iteration > (ends[-1][0] if ends else 0):
+            ends.append((int(line.iteration), line.epoch))
     return ends
 
 
-def _over_epochs(run: RunRecord, values: Sequence[Any]) -> Curve:
+def _over_epochs(run: RunRecord, values: Sequence[float | None]) -> Curve:
     lines = zip(run.iterations, values, strict=True)
-    pairs = ((epoch_at(run, line["iteration"]), as_number(value)) for line, value in lines)
+    pairs = ((epoch_at(run, line.iteration), value) for line, value in lines)
     return [(epoch, value) for epoch, value in pairs if epoch is not None and value is not None]
 
 
@@ -82,6 +79,6 @@ def _mean_by_iteration(runs: Sequence[RunRecord], name: str) -> dict[int, float]
     found: dict[int, list[float]] = {}
     for run in runs:
         for line in run.iterations:
-            if (value := as_number(line.get(name))) is not None:
-                found.setdefault(line["iteration"], []).append(value)
+            if (value := getattr(line, name)) is not None:
+                found.setdefault(line.iteration, []).append(value)
     return {iteration: sum(values) / len(values) for iteration, values in found.items()}

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from bigbatch.figures import plain_numbers, series_style, whole_numbers
 from bigbatch.printable import printable
-from bigbatch.runs.record import FINISHED, RunRecord, as_text
+from bigbatch.runs.json_table import as_text
+from bigbatch.runs.record import FINISHED, RunRecord
 from bigbatch.study.report.figures.curves import error_curve
 from bigbatch.study.report.grouping.measures import rate_of
 

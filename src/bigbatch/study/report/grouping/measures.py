@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from bigbatch.errors import InputError
-from bigbatch.runs.record import RunRecord, as_number
+from bigbatch.runs.record import RunRecord
 
 SIZE: Final = "minibatch_size"
 OF_THE_SEED: Final = ("seed", "seeds.")
@@ -34,7 +34,7 @@ def rate_of(run: RunRecord) -> float | None:
     try:
         return run.recipe.base_learning_rate
     except InputError:
-        rates = [rate for line in run.iterations if (rate := as_number(line.get("learning_rate"))) is not None]
+        rates = [line.learning_rate for line in run.iterations if line.learning_rate is not None]
         return max(rates, default=None)
 
 
@@ -46,7 +46,7 @@ def workers_of(run: RunRecord) -> int | None:
 
 def seconds_of(run: RunRecord) -> float | None:
     """Return how long a run took, over all its attempts."""
-    return as_number(run.summary.get("seconds"))
+    return run.summary.seconds
 
 
 def iterations_of(run: RunRecord) -> float | None:

@@ -20,7 +20,7 @@ def series_fields(run: RunRecord) -> dict[str, object]:
     """Return the fields of a run that do something and tell series apart; the kind of reduction is one of them."""
     fields = effective_fields(run.recipe_fields)
     own = {n: v for n, v in fields.items() if n not in {SIZE, *FOR_PEOPLE} and not n.startswith(NOT_OF_A_SERIES)}
-    return {**own, REDUCTION: NATIVE if run.summary.get("reduction") == NATIVE else "exact"}
+    return {**own, REDUCTION: NATIVE if run.summary.reduction == NATIVE else "exact"}
 
 
 def plainness(run: RunRecord) -> tuple[bool, int]:

@@ -13,7 +13,7 @@ from bigbatch.printable import printable
 from bigbatch.recipe import NOT_OF_THE_RESULT, effective_fields
 from bigbatch.reduction.options import NATIVE
 from bigbatch.runs.contract import FOR_PEOPLE
-from bigbatch.runs.record import RunRecord, as_text
+from bigbatch.runs.record import RunRecord
 from bigbatch.study import statistics
 from bigbatch.study.report.grouping.labels import shortened
 from bigbatch.study.report.grouping.measures import OF_THE_SEED, size_of
@@ -105,7 +105,7 @@ def _comparable(runs: Sequence[RunRecord], variants: Mapping[Path, str]) -> Iter
     for run in runs:
         model = _model_of(run)
         name = references[run.path.parent] if run.path in variants else of_models.get(model, model)
-        placed.setdefault((name, as_text(run.summary.get("data_fingerprint"))), []).append(run)
+        placed.setdefault((name, run.summary.data_fingerprint), []).append(run)
     return _joined(placed)
 
 
@@ -119,12 +119,12 @@ def _joined(placed: dict[tuple[str, str | None], list[RunRecord]]) -> Iterable[l
 
 
 def _is_reference(run: RunRecord) -> bool:
-    return run.summary.get("is_reference") is True and bool(_variant_of(run))
+    return bool(run.summary.is_reference and _variant_of(run))
 
 
 def _variant_of(run: RunRecord) -> str | None:
     """Return the variant that a sweep has recorded; of a native reduction none, because sweeps are exact."""
-    return None if run.summary.get("reduction") == NATIVE else as_text(run.summary.get("variant"))
+    return None if run.summary.reduction == NATIVE else run.summary.variant
 
 
 def _model_of(run: RunRecord) -> str:
@@ -158,7 +158,7 @@ def _title(run: RunRecord) -> str:
 def _with_data(study: Study) -> Study:
     """Add the data's hash to the title: another study has data of the same name."""
     plain = study.runs[0]
-    fingerprint = as_text(plain.summary.get("data_fingerprint")) or "not recorded"
+    fingerprint = plain.summary.data_fingerprint or "not recorded"
     return replace(study, title=f"{study.title} (data {printable(fingerprint[:HASH_DIGITS])})")
 
 

@@ -10,7 +10,8 @@ from typing import Final
 from bigbatch.atomic_file import write_atomically
 from bigbatch.errors import InputError
 from bigbatch.printable import printable
-from bigbatch.runs.folder import LAST_EPOCHS, package_version
+from bigbatch.runs.folder import LAST_EPOCHS
+from bigbatch.runs.provenance import package_version
 from bigbatch.study.report import PAGE
 from bigbatch.study.report.figures.drawing import Drawing
 from bigbatch.study.report.grouping.studies import judge, split_into_studies

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from bigbatch.runs.record import FINISHED, RunRecord, as_number, as_text
+from bigbatch.runs.json_table import as_number
+from bigbatch.runs.record import FINISHED, RunRecord
 from bigbatch.study.report.grouping.measures import iterations_of, mean_cost, rate_of, seconds_of, size_of, workers_of
 from bigbatch.study.report.grouping.series import Point
 from bigbatch.study.report.grouping.studies import Study
@@ -99,7 +100,7 @@ def _seeds(point: Point) -> str:
 
 def _state(run: RunRecord, point: Point | None) -> str:
     if run.state != FINISHED:
-        reason = as_text(run.summary.get("error"))
+        reason = run.summary.error
         return f"{run.state}: {reason}" if reason else run.state
     if run.has_skipped_updates:
         return "finished, not counted (it skipped updates that were not finite)"

@@ -1,11 +1,13 @@
 """Condense a run's record to what a report needs, at most 200 points a curve. Condensing it again changes nothing."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-from bigbatch.runs.record import KeptMetrics, RunRecord, as_number
+from bigbatch.runs.metrics import EpochLine, IterationLine
+from bigbatch.runs.record import KeptMetrics, RunRecord
+from bigbatch.runs.summary import Summary
 
 MOST_POINTS: Final = 200
 LARGEST: Final = 1e30  # larger numbers are not drawn
@@ -26,46 +28,50 @@ OF_AN_ATTEMPT: Final = (
 
 def condense(run: RunRecord) -> RunRecord:
     """Return the run with what a report needs: neighbouring iterations averaged, numbers of six digits."""
-    summary = {key: run.summary[key] for key in (*OF_THE_RUN, *OF_AN_ATTEMPT) if key in run.summary}
+    summary = _only((*OF_THE_RUN, *OF_AN_ATTEMPT), run.summary.to_json())
     summary["iterations"] = run.num_iterations  # the last line that is kept is the middle one of several
     if len(run.attempts) > 1:
-        summary["attempts"] = [{key: old[key] for key in OF_AN_ATTEMPT if key in old} for old in run.attempts]
+        summary["attempts"] = [_only(OF_AN_ATTEMPT, attempt.to_json()) for attempt in run.attempts]
     kept = KeptMetrics(_thin_iterations(run.iterations), _thin_epochs(run.epochs))
-    return RunRecord(run.path, run.state, _finite(summary), kept)
+    return RunRecord(run.path, run.state, Summary.read(_finite(summary)), kept)
 
 
-def _thin_iterations(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _only(names: Iterable[str], table: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: table[name] for name in names if name in table}
+
+
+def _thin_iterations(lines: Sequence[IterationLine]) -> list[IterationLine]:
     count = min(len(lines), MOST_POINTS)
     cuts = [i * len(lines) // count for i in range(count + 1)] if count else []
     return [_mean_line(lines[start:stop]) for start, stop in pairwise(cuts)]
 
 
-def _mean_line(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _mean_line(lines: Sequence[IterationLine]) -> IterationLine:
     """Return one line for several: their means, with the iteration and learning rate of the middle one."""
     middle = lines[len(lines) // 2]
-    means = {name: _mean(line.get(name) for line in lines) for name in ITERATION_VALUES}
-    means["learning_rate"] = _mean([middle.get("learning_rate")])
+    means = {name: _mean(getattr(line, name) for line in lines) for name in ITERATION_VALUES}
+    means["learning_rate"] = _mean([middle.learning_rate])
     kept = {name: mean for name, mean in means.items() if mean is not None}
-    skipped = {"skipped": True} if any(line.get("skipped") for line in lines) else {}
-    return {"iteration": middle["iteration"], **kept, **skipped}
+    skipped = {"skipped": True} if any(line.skipped for line in lines) else {}
+    return IterationLine.read({"iteration": middle.iteration, **kept, **skipped})
 
 
-def _thin_epochs(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _thin_epochs(lines: Sequence[EpochLine]) -> list[EpochLine]:
     if len(lines) > MOST_POINTS:
         early, last = lines[:-LAST_EPOCHS], lines[-LAST_EPOCHS:]
         wanted = MOST_POINTS - LAST_EPOCHS
         lines = [*(early[i * len(early) // wanted] for i in range(wanted)), *last]
-    return [{"epoch": line["epoch"], **_numbers(line)} for line in lines]
+    return [EpochLine.read({"epoch": line.epoch, **_numbers(line)}) for line in lines]
 
 
-def _numbers(line: dict[str, Any]) -> dict[str, Any]:
-    values = {name: _mean([line.get(name)]) for name in EPOCH_VALUES}
+def _numbers(line: EpochLine) -> dict[str, float]:
+    values = {name: _mean([getattr(line, name)]) for name in EPOCH_VALUES}
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _mean(values: Iterable[object]) -> float | None:
+def _mean(values: Iterable[float | None]) -> float | None:
     """Return the mean of the finite numbers, to six digits; None if there are none."""
-    numbers = [float(number) for value in values if (number := as_number(value)) is not None and _is_finite(number)]
+    numbers = [float(value) for value in values if value is not None and _is_finite(value)]
     return float(f"{math.fsum(numbers) / len(numbers):.6g}") if numbers else None
 
 

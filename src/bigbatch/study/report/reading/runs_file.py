@@ -9,7 +9,9 @@ from typing import Any, Final
 
 from bigbatch.errors import InputError
 from bigbatch.paths import is_file
-from bigbatch.runs.record import KeptMetrics, RunRecord, as_table, as_text, kept_record
+from bigbatch.runs.json_table import JsonTable, as_table, as_text
+from bigbatch.runs.metrics import EpochLine, IterationLine
+from bigbatch.runs.record import KeptMetrics, RunRecord, kept_record
 
 FORMAT: Final = "bigbatch report 1"
 LARGEST_BYTES: Final = 1 << 28
@@ -77,22 +79,26 @@ def _table_of(run: RunRecord) -> dict[str, Any]:
     return {
         "path": str(run.path),
         "state": run.state,
-        "summary": run.summary,
+        "summary": run.summary.to_json(),
         "iterations": _columns(run.iterations),
         "epochs": _columns(run.epochs),
     }
 
 
 def _record_of(table: Mapping[str, Any]) -> RunRecord:
-    kept = KeptMetrics(_lines(table.get("iterations"), "iteration"), _lines(table.get("epochs"), "epoch"))
+    iterations = map(IterationLine.read, _lines(table.get("iterations"), "iteration"))
+    epochs = map(EpochLine.read, _lines(table.get("epochs"), "epoch"))
     (path,) = _texts([table.get("path")], 1)
-    return kept_record(Path(path), table.get("state"), table.get("summary"), kept)
+    return kept_record(
+        Path(path), table.get("state"), table.get("summary"), KeptMetrics(list(iterations), list(epochs))
+    )
 
 
-def _columns(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def _columns(lines: Sequence[JsonTable]) -> dict[str, list[Any]]:
     """Return the lines as one column for each name, which halves the bytes."""
-    names = dict.fromkeys(name for line in lines for name in line)
-    return {name: [line.get(name) for line in lines] for name in names}
+    tables = [line.to_json() for line in lines]
+    names = dict.fromkeys(name for table in tables for name in table)
+    return {name: [table.get(name) for table in tables] for name in names}
 
 
 def _lines(columns: object, counter: str) -> list[dict[str, Any]]:

@@ -79,7 +79,7 @@ def _with_variant(run: RunRecord, membership: Membership) -> RunRecord:
     if not found:
         return run
     (variant, _), is_reference = found
-    return replace(run, summary={**run.summary, "variant": variant, "is_reference": is_reference})
+    return replace(run, summary=replace(run.summary, variant=variant, is_reference=is_reference))
 
 
 def _run_folders(path: Path) -> list[Path]:
@@ -96,7 +96,7 @@ def _run_folders(path: Path) -> list[Path]:
 
 def _with_recipe(run: RunRecord) -> RunRecord:
     """Return the run with the recipe of its recipe.toml if its run.json, of an older version, has none."""
-    if "recipe" in run.summary:
+    if run.summary.recipe is not None:
         return run
     recipe: Recipe = RunFolder(run.path).recipe
-    return replace(run, summary={**run.summary, "recipe": recipe.to_dict()})
+    return replace(run, summary=replace(run.summary, recipe=recipe.to_dict()))
