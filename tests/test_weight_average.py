@@ -127,7 +127,7 @@ def test_the_average_is_what_is_evaluated_and_exported(run, tmp_path):
 def test_the_command_says_that_it_is_the_average(run, capsys, tmp_path):
     assert not main(["export", str(run[0].path), str(tmp_path / "average.safetensors")])
     printed = capsys.readouterr().out
-    assert f"average_sha256    {run[1]['average_sha256']}" in printed
+    assert f"average_sha256    {run[1].average_sha256}" in printed
     assert "averaged weights, after 10 iterations" in printed
     assert (tmp_path / "average.safetensors").exists()
 
