@@ -18,7 +18,8 @@ from bigbatch.recipe.course import NOISE_EVERY
 from bigbatch.recipe.file import with_settings
 from bigbatch.recipe.presets import find_recipe
 from bigbatch.reduction.options import AggregationOptions
-from bigbatch.training.state import Training, build
+from bigbatch.training.build import build
+from bigbatch.training.state import TrainingState
 from card import write_card
 
 WARM = 4  # steps before any is timed
@@ -56,7 +57,7 @@ def measure(case: tuple[str, ...], machine: Machine, *, pairs: int) -> dict[str,
     return {"measured_step": share, "low": low, "high": high, "training": share / NOISE_EVERY, "seconds": median(plain)}
 
 
-def _steps(training: Training, *, is_measuring: bool) -> Iterator[None]:
+def _steps(training: TrainingState, *, is_measuring: bool) -> Iterator[None]:
     for epoch in count():
         for minibatch in training.minibatches.epoch(epoch):
             training.step.backward(minibatch, measures_noise=is_measuring)

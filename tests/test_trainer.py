@@ -23,8 +23,8 @@ from bigbatch.recipe.file import with_settings
 from bigbatch.recipe.presets import digits
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.runs.folder import RunFolder
+from bigbatch.training.restore import restore_model, restore_optimizer
 from bigbatch.training.run_evaluation import Export, evaluate_run, export_run
-from bigbatch.training.state import restore_model, restore_optimizer
 from bigbatch.training.trainer import train
 
 PARTS = ("initialisation", "order", "augmentation")
@@ -278,7 +278,7 @@ def test_a_run_that_fails_says_so_and_can_be_gone_on_with(run, tmp_path, monkeyp
     folder = RunFolder(tmp_path / "run")
     with monkeypatch.context() as patch:
         patch.setattr(
-            "bigbatch.training.epochs.evaluate_training", lambda _: (_ for _ in ()).throw(RuntimeError("a fault\nx"))
+            "bigbatch.training.loop.Loop.evaluate", lambda _: (_ for _ in ()).throw(RuntimeError("a fault\nx"))
         )
         with pytest.raises(RuntimeError, match="a fault"):
             train(SMALL, folder, MACHINE)
@@ -305,7 +305,7 @@ def test_after_a_nan_nothing_is_saved_that_the_processes_do_not_hold_alike(tmp_p
     def differ(*_):
         raise DisagreementError
 
-    monkeypatch.setattr("bigbatch.training.epochs.compare", differ)
+    monkeypatch.setattr("bigbatch.training.loop.Loop.compare", differ)
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(DisagreementError):
         train(recipe, folder, MACHINE)
@@ -404,7 +404,7 @@ def test_an_optimizers_state_keeps_its_dtypes_and_one_of_another_optimizer_is_re
 
 
 def test_state_that_cannot_be_saved_is_refused_at_the_first_iteration(tmp_path, monkeypatch):
-    monkeypatch.setattr("bigbatch.training.state.Training.state", lambda _: {"optimizer": {1, 2}})
+    monkeypatch.setattr("bigbatch.training.state.TrainingState.state", lambda _: {"optimizer": {1, 2}})
     with pytest.raises(InputError, match="cannot be saved safely"):
         train(SMALL, RunFolder(tmp_path / "run"), MACHINE)
     assert RunFolder(tmp_path / "run").read_iterations() == []
@@ -414,8 +414,8 @@ def test_a_training_that_fails_beside_readers_of_data_ends(tmp_path):
     """Forked readers hold copies of pipes, and ignore signals for a while: neither may keep the process."""
     program = (
         "from test_trainer import *\n"
-        "import bigbatch.training.epochs\n"
-        "bigbatch.training.epochs.set_learning_rate = lambda *_: [][0]\n"
+        "import bigbatch.training.loop\n"
+        "bigbatch.training.loop.set_learning_rate = lambda *_: [][0]\n"
         f"train(SMALL, RunFolder(Path({str(tmp_path / 'run')!r})), MACHINE, loader_workers=2)\n"
     )
     done = subprocess.run(

@@ -19,9 +19,9 @@ from bigbatch.recipe.presets import digits
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.runs.folder import RunFolder
 from bigbatch.step.step import StepOutcome
-from bigbatch.training.epochs import evaluate_training, take_step
+from bigbatch.training.build import build
+from bigbatch.training.loop import Limit, Loop
 from bigbatch.training.run_evaluation import evaluate_run, export_run
-from bigbatch.training.state import build
 from bigbatch.training.trainer import train
 
 MACHINE = Machine(Processes(), torch.device("cpu"), threads=1)
@@ -135,21 +135,24 @@ def test_the_command_says_that_it_is_the_average(run, capsys, tmp_path):
 def test_a_skipped_update_does_not_count_and_evaluation_takes_the_average(monkeypatch):
     recipe = with_settings(AVERAGED, ["launch.on_nonfinite=skip"])
     training = build(recipe, MACHINE, aggregation=AggregationOptions(), loader_workers=0)
-    recorder = SimpleNamespace(is_state_checked=True, display=SimpleNamespace(say=lambda _: None))
+    recorder = SimpleNamespace(
+        is_state_checked=True, display=SimpleNamespace(say=lambda _: None), requests=lambda **_: frozenset()
+    )
+    loop = Loop(training, recorder, SimpleNamespace(received=None), Limit())
     minibatches = training.minibatches.epoch(0)
-    take_step(training, recorder, next(minibatches))
+    loop.step(next(minibatches))
     before = [average.clone() for average in training.average.averages]
     look = training.step.look
     monkeypatch.setattr(training.step, "look", lambda: StepOutcome(frozenset(), is_finite=False))
-    take_step(training, recorder, next(minibatches))
+    loop.step(next(minibatches))
     assert all(torch.equal(a, b) for a, b in zip(before, training.average.averages, strict=True))
     monkeypatch.setattr(training.step, "look", look)
-    take_step(training, recorder, next(minibatches))
+    loop.step(next(minibatches))
     assert not all(torch.equal(a, b) for a, b in zip(before, training.average.averages, strict=True))
     seen = []
     monkeypatch.setattr(
-        "bigbatch.training.epochs.evaluate",
+        "bigbatch.training.loop.evaluate",
         lambda model, *_, **__: seen.append(weights_sha256(model.state_dict())) or SimpleNamespace(error=1.0),
     )
-    evaluate_training(training)
+    loop.evaluate()
     assert seen == [training.hashes().average_sha256]

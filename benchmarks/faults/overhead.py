@@ -24,11 +24,12 @@ from bigbatch.recipe.presets import digits
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.runs.folder import RunFolder
 from bigbatch.runs.summary import Summary
+from bigbatch.training.build import build
 from bigbatch.training.consistency import compare_processes
-from bigbatch.training.epochs import COMPARED_EVERY
+from bigbatch.training.loop import COMPARED_EVERY
 from bigbatch.training.progress import ProgressDisplay
 from bigbatch.training.recorder import Recorder
-from bigbatch.training.state import Training, build
+from bigbatch.training.state import TrainingState
 
 SECONDS_BETWEEN_SAVES = 10
 MODELS = {
@@ -119,7 +120,7 @@ def measure_here(folder: Path, settings: list[str], rounds: int) -> dict[str, fl
     }
 
 
-def _steps(training: Training) -> Iterator[None]:
+def _steps(training: TrainingState) -> Iterator[None]:
     """Take a step for each that is asked for."""
     iteration = 0
     for epoch in count():
@@ -140,7 +141,7 @@ def _time(steps: Iterator[None], number: int) -> float:
     return time.perf_counter() - start
 
 
-def _compare(training: Training) -> float:
+def _compare(training: TrainingState) -> float:
     dist.barrier()
     start = time.perf_counter()
     compare_processes(training.model, training.machine.processes, iteration=0, compute_seconds=1.0, wait_seconds=1.0)

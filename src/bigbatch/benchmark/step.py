@@ -20,7 +20,7 @@ from bigbatch.recipe import Recipe
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.step.step import Step
 from bigbatch.step.worker_pass import forward_precision
-from bigbatch.training.state import build_recipe_model
+from bigbatch.training.parts import build_recipe_model
 
 Batch = tuple[Tensor, Tensor]
 TakeStep = Callable[[int], None]

@@ -1,4 +1,4 @@
-"""A loss or gradient that is NaN or infinite: which worker, and which samples, it came from."""
+"""NaN and infinity: which worker and which samples they came from, and what to do about them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,9 +6,50 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from bigbatch.errors import NonFiniteError
 from bigbatch.processes.lost_peer import communicating
 from bigbatch.step.step import Step
 from bigbatch.step.worker_pass import seed_worker
+from bigbatch.training.state import TrainingState
+
+
+def meet_nonfinite(training: TrainingState) -> str:
+    """Undo a step whose loss or gradients are not finite; return a warning if the recipe skips such an update.
+
+    All processes call it together, and do the same.
+
+    Raises:
+        NonFiniteError: the recipe says to stop; the text names iteration, worker and samples.
+    """
+    training.step.undo()
+    what = f"the loss or a gradient is NaN or infinite at iteration {training.iteration}: {_culprit(training)}"
+    if training.recipe.launch.on_nonfinite == "stop":
+        msg = f"{what}; lower the rate, lengthen the warmup or look at the samples; or resume with --on-nonfinite skip"
+        raise NonFiniteError(msg)
+    return f"warning: {what}; this update is skipped"
+
+
+def check_weights(training: TrainingState) -> None:
+    """Refuse weights that must not be saved.
+
+    Raises:
+        NonFiniteError: a parameter or a running statistic is NaN or infinite.
+    """
+    if not training.is_finite():
+        msg = f"the weights are NaN or infinite after iteration {training.iteration - 1}; the last checkpoint is sound"
+        raise NonFiniteError(msg)
+
+
+def _culprit(training: TrainingState) -> str:
+    """Say which worker the NaN came from, and which samples it has read."""
+    workers = find_nonfinite_workers(training.step, next(training.rest_of_epoch()), iteration=training.iteration)
+    if not workers:
+        return "the sum over the workers, each of which is finite"
+    first, now = workers[0], training.course.now
+    batches = training.minibatches.sampling.epoch(now.epoch, range(first, first + 1), first=now.epoch_iteration)
+    samples = ", ".join(map(str, next(batches).indices.tolist()))
+    others = f" (and {len(workers) - 1} more)" if workers[1:] else ""
+    return f"worker {first}{others}, with the training samples {samples}"
 
 
 def find_nonfinite_workers(step: Step, minibatch: Iterable[tuple[Any, Any]], *, iteration: int) -> list[int]:

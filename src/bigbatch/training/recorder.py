@@ -75,6 +75,11 @@ class Recorder:
         """Tell whether the number of finished epochs asks for a checkpoint."""
         return bool(self.schedule.every_epochs) and epoch % self.schedule.every_epochs == 0
 
+    def requests(self, *, is_stopping: bool) -> frozenset[str]:
+        """Return what this process asks of all processes with the next step, of `REQUESTS`."""
+        wanted = {"stop": is_stopping or self.has_given_up, "save": self.is_late, "give up": self.has_given_up}
+        return frozenset(name for name, is_wanted in wanted.items() if is_wanted)
+
     def append(self, *lines: Line) -> None:
         """Append lines to metrics.jsonl, together with those that could not be written before."""
         if self.is_writer and (lines or self.waiting_lines):

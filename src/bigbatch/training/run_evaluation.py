@@ -18,7 +18,8 @@ from bigbatch.errors import InputError
 from bigbatch.processes.join import Machine
 from bigbatch.runs.folder import RunFolder
 from bigbatch.training.evaluation import Evaluation, evaluate
-from bigbatch.training.state import build_recipe_model, restore_model
+from bigbatch.training.parts import build_recipe_model
+from bigbatch.training.restore import restore_model
 
 
 @dataclass(frozen=True)

@@ -1,42 +1,33 @@
-"""The state of a training: built from the recipe, restored from a checkpoint, taken apart for the next."""
+"""The state of a training: what a checkpoint holds of it, and what changes it."""
 
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from bigbatch.atomic_file import remove_temporaries
-from bigbatch.checkpoint.loading import load_last_good, set_aside
 from bigbatch.checkpoint.manifest import Position
-from bigbatch.checkpoint.saving import remove_leftovers
 from bigbatch.checkpoint.weights import WeightsHashes
-from bigbatch.data.dataset import Splits
-from bigbatch.data.load import load_data
+from bigbatch.data.dataset import Batch, Splits
 from bigbatch.data.minibatches import Minibatches
-from bigbatch.errors import InputError, first_line
-from bigbatch.models import build_model
-from bigbatch.models.losses import find_loss
-from bigbatch.models.memory_format import set_memory_format
-from bigbatch.optim.build import build_optimizer
 from bigbatch.optim.weight_average import WeightAverage
 from bigbatch.processes.join import Machine
 from bigbatch.recipe import Recipe
-from bigbatch.recipe.course import Course, course_of
-from bigbatch.reduction.options import AggregationOptions
-from bigbatch.rules.randomness.generators import seed_generators
-from bigbatch.rules.randomness.keyed import random_key
-from bigbatch.runs.folder import RunFolder, run_error
+from bigbatch.recipe.course import Course
+from bigbatch.runs.folder import run_error
+from bigbatch.runs.metrics import IterationLine
 from bigbatch.runs.record import FINISHED, STOPPED
 from bigbatch.runs.summary import Summary
 from bigbatch.step.step import Step
+from bigbatch.training.parts import build_minibatches
 
 
 @dataclass
-class Training:
-    """The state of a training: what is built once, and what changes.
+class TrainingState:
+    """What is built once for a training, and what changes while it runs.
 
     Attributes:
         course: where it is, and with the recipe what comes next.
@@ -114,8 +105,32 @@ class Training:
         """Whether all epochs are over."""
         return self.course.is_over
 
+    def rest_of_epoch(self) -> Iterator[Iterator[Batch]]:
+        """Yield this process's part of each minibatch that is left of the epoch."""
+        now = self.course.now
+        return self.minibatches.epoch(now.epoch, first=now.epoch_iteration)
+
+    def update(self) -> None:
+        """Let the optimizer update the weights, and the average follow."""
+        self.optimizer.step()
+        if self.average:
+            self.average.decay = self.course.average_decay
+            self.average.update()
+
+    def count(self, line: IterationLine) -> None:
+        """Add the loss of an update to those of its epoch, if it was taken."""
+        if line.loss is not None:
+            self.epoch_loss += line.loss
+            self.epoch_updates += 1
+
+    @property
+    def mean_loss(self) -> float | None:
+        """The mean loss of this epoch's updates so far; None if none was taken."""
+        return self.epoch_loss / self.epoch_updates if self.epoch_updates else None
+
     def end_epoch(self) -> None:
         """Go on to the next epoch, at the minibatch size that the course has chosen for it."""
+        self.epoch_loss, self.epoch_updates = 0.0, 0
         before = self.course.now.minibatch_size
         self.course.end_epoch()
         if self.course.now.minibatch_size != before:
@@ -128,6 +143,12 @@ class Training:
             self.recipe, self.data, self.machine.device, minibatch_size=size, loader_workers=self.loader_workers
         )
         self.step.resize(size)
+
+    def stop(self, signal: str | None, *, has_given_up: bool) -> None:
+        """Remember what ends this attempt: checkpoints that fail, this process's signal, or another process."""
+        self.has_given_up = has_given_up
+        reason = "checkpoints that could not be saved" if has_given_up else signal
+        self.stopped_by = reason or "another process"
 
     def conclude(self, summary: Summary) -> Summary:
         """Return what run.json says of the training when it ends; before, it said `summary`."""
@@ -156,122 +177,3 @@ class Training:
         """Tell whether the parameters and running statistics are."""
         parameters = all(bool(parameter.isfinite().all()) for parameter in self.model.parameters())
         return parameters and (self.step.state is None or self.step.state.is_finite())
-
-
-def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, loader_workers: int) -> Training:
-    """Build everything from the recipe; the same bits on every process, for its seed alone decides."""
-    data = load_data(recipe.data)
-    course = course_of(recipe, len(data.train))
-    size = course.now.minibatch_size
-    minibatches = build_minibatches(recipe, data, machine.device, minibatch_size=size, loader_workers=loader_workers)
-    model = build_recipe_model(recipe, num_classes=data.num_classes, in_channels=data.in_channels).to(machine.device)
-    optimizer = build_optimizer(recipe.scaled_optimizer, model, recipe.reference.learning_rate)
-    step = Step(
-        model,
-        find_loss(recipe.loss),
-        optimizer,
-        minibatch_size=size,
-        worker_minibatch_size=recipe.worker_minibatch_size,
-        seed=recipe.seed_of("augmentation"),
-        aggregation=aggregation,
-        momentum_correction=recipe.optimizer.momentum_correction,
-        precision=recipe.precision,
-    )
-    # After the step, which gives all processes the weights of rank 0.
-    average = WeightAverage(model, course.average_decay) if recipe.average.decay else None
-    return Training(recipe, machine, data, minibatches, model, optimizer, step, course, loader_workers, average)
-
-
-def build_minibatches(
-    recipe: Recipe, data: Splits, device: torch.device, *, minibatch_size: int, loader_workers: int = 0
-) -> Minibatches:
-    """Cut the training data into minibatches of a size, in the recipe's order."""
-    return Minibatches(
-        data.train,
-        minibatch_size=minibatch_size,
-        worker_minibatch_size=recipe.worker_minibatch_size,
-        seed=recipe.seed_of("order"),
-        augmentation_seed=recipe.seed_of("augmentation"),
-        device=device,
-        loader_workers=loader_workers,
-    )
-
-
-def build_recipe_model(recipe: Recipe, *, num_classes: int, in_channels: int) -> nn.Module:
-    """Build the recipe's model in its sound memory format, initialised from its seed."""
-    seed_generators(random_key("initialisation", recipe.seed_of("initialisation")))
-    model = recipe.model
-    built = build_model(
-        model.name,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        width=model.width,
-        stem_pool=model.stem_pool,
-        zero_gamma=model.zero_gamma,
-        dropout=model.dropout,
-        arguments=model.arguments,
-    )
-    return set_memory_format(built)
-
-
-def restore(training: Training, folder: RunFolder) -> list[str]:
-    """Continue from the last good checkpoint, if there is one; return what a person should know of it."""
-    if training.is_writer and folder.checkpoints.is_dir():
-        remove_leftovers(folder.checkpoints)
-        remove_temporaries(folder.path)
-    like = training.model.state_dict()
-    found, refused = load_last_good(folder.checkpoints, recipe=training.recipe, like=like)
-    if training.is_writer:
-        set_aside(folder.checkpoints, refused)
-    notes = [f"warning: {reason}" for reason in refused.values()]
-    if found is None:
-        return notes
-    manifest, state = found
-    restore_model(training.model, state)
-    restore_optimizer(training.optimizer, state["optimizer"])
-    if training.average:
-        training.average.restore(state.get("average", {}))
-    training.course.restore(state["course"])
-    if training.course.now.minibatch_size != training.step.minibatch_size:
-        training.resize()
-    training.validation_errors = state["validation_errors"]
-    training.epoch_loss, training.epoch_updates = state["epoch_loss"], state["epoch_updates"]
-    training.seconds = state["seconds"]
-    training.checkpoint_sha256 = manifest.sha256
-    return [*notes, f"goes on from the checkpoint of iteration {manifest.iteration}"]
-
-
-def restore_model(model: nn.Module, state: dict[str, Any]) -> None:
-    """Put back the parameters and buffers, also those that a state dict leaves out.
-
-    Raises:
-        InputError: they are of another model.
-    """
-    buffers = dict(model.named_buffers())
-    try:
-        model.load_state_dict(state["model"])
-        with torch.no_grad():
-            for name, value in state["buffers"].items():
-                buffers[name].copy_(value)
-    except (KeyError, RuntimeError) as error:
-        msg = f"the checkpoint is of another model ({first_line(error)}); put that one back, or choose another --output"
-        raise InputError(msg) from error
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
-    """Put back the optimizer's state, in its own dtypes: torch would cast all of it to those of the parameters.
-
-    Raises:
-        InputError: it is of another optimizer.
-    """
-    try:
-        optimizer.load_state_dict(saved)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        msg = f"the checkpoint is of another optimizer ({first_line(error)}); use that one, or another --output"
-        raise InputError(msg) from error
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for place, values in saved["state"].items():
-        state = optimizer.state[parameters[place]]
-        for key, value in values.items():
-            if isinstance(value, Tensor) and state[key].dtype != value.dtype:
-                state[key] = value.to(state[key].device)

@@ -1,9 +1,9 @@
-"""A training as a story: build, restore, epochs, minibatches, evaluate, save; and what ends it before its end."""
+"""A training: built, restored, run by its loop; and a true run.json whatever ends it."""
 
 import time
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 
-from bigbatch.errors import NonFiniteError, SaveError
+from bigbatch.errors import SaveError
 from bigbatch.models.memory_format import sound_memory_format
 from bigbatch.processes.join import Machine
 from bigbatch.processes.outcome import failure_before, is_group_lost
@@ -16,10 +16,12 @@ from bigbatch.runs.lock import locked
 from bigbatch.runs.record import FINISHED
 from bigbatch.runs.summary import Summary
 from bigbatch.training.attempts import check_attempts, compare_with_before, describe_attempt
-from bigbatch.training.epochs import Limit, run_epochs, save
+from bigbatch.training.build import build
+from bigbatch.training.loop import Limit, Loop
 from bigbatch.training.progress import ProgressDisplay
 from bigbatch.training.recorder import Recorder
-from bigbatch.training.state import Training, build, restore
+from bigbatch.training.restore import restore
+from bigbatch.training.state import TrainingState
 
 
 def train(
@@ -62,22 +64,27 @@ def train(
     ):
         if folder.exists():
             folder.check(recipe, resume=True)
-        training = build(
-            recipe, machine, aggregation=aggregation or AggregationOptions(), loader_workers=loader_workers
-        )
-        limit = Limit(stop_after_epoch, stop_after_iteration)
+        options = aggregation or AggregationOptions()
+        training = build(recipe, machine, aggregation=options, loader_workers=loader_workers)
         try:
-            summary = run(training, folder, signals, limit)
+            notes = restore(training, folder)
+            summary = begin_attempt(training, folder)
+            if training.iteration:
+                notes += compare_with_before(folder, summary)
+            with display_of(training) as display:
+                for note in (*introduce(training), *notes):
+                    display.say(note)
+                recorder = Recorder(folder, recipe, display, summary, is_writer=training.is_writer)
+                run(Loop(training, recorder, signals, Limit(stop_after_epoch, stop_after_iteration)))
         finally:
             training.minibatches.close()
     training.step.close()
-    return summary
+    return recorder.summary
 
 
-def run(training: Training, folder: RunFolder, signals: StopSignals, limit: Limit) -> Summary:
-    """Go on from the last good checkpoint, or from the start, to the end or a limit; return the run's summary."""
+def begin_attempt(training: TrainingState, folder: RunFolder) -> Summary:
+    """Return what run.json says as the attempt begins; check that all processes say so, and make the folder."""
     recipe, machine = training.recipe, training.machine
-    notes = restore(training, folder)
     summary = describe_attempt(
         recipe,
         folder,
@@ -89,48 +96,41 @@ def run(training: Training, folder: RunFolder, signals: StopSignals, limit: Limi
         after=failure_before(),
     )
     check_attempts(summary, recipe, folder, machine, checkpoint=training.checkpoint_sha256)
-    if training.iteration:
-        notes += compare_with_before(folder, summary)
     if training.is_writer:
         folder.create(recipe)
-    display = ProgressDisplay(
-        total_iterations=training.course.total_iterations,
+    return summary
+
+
+def display_of(training: TrainingState) -> ProgressDisplay:
+    """Return the display of the training's progress, which only one process shows."""
+    course = training.course
+    return ProgressDisplay(
+        total_iterations=course.total_iterations,
         first_iteration=training.iteration,
-        epochs=training.course.total_epochs,
+        epochs=course.total_epochs,
         is_shown=training.is_writer,
     )
-    recorder = Recorder(folder, recipe, display, summary, is_writer=training.is_writer)
-    with display:
-        for note in (*introduce(training), *notes):
-            display.say(note)
-        if training.is_finished:  # so the checkpoint says, on which all processes agree
-            return end_again(training, recorder)
-        recorder.write_summary(summary)
-        training.started = time.monotonic()
-        run_to(training, recorder, signals, limit)
-    return recorder.summary
 
 
-def end_again(training: Training, recorder: Recorder) -> Summary:
-    """Return what run.json says of a finished run; write it if the last attempt was killed before it could."""
-    before = recorder.folder.read_summary_or_nothing()
-    if before and before.status == FINISHED:
-        return before
-    recorder.finish(training.conclude(recorder.summary))
-    return recorder.summary
+def run(loop: Loop) -> None:
+    """Run the loop, and leave a true run.json behind, whatever ends it; a finished run is left as it is.
 
-
-def run_to(training: Training, recorder: Recorder, signals: StopSignals, limit: Limit) -> None:
-    """Run the epochs, and leave a checkpoint and a true run.json behind, whatever ends them."""
+    Raises:
+        SaveError: checkpoints can no longer be saved.
+    """
+    training, recorder = loop.training, loop.recorder
+    if training.is_finished:  # so the checkpoint says, on which all processes agree
+        before = recorder.folder.read_summary_or_nothing()
+        if before and before.status == FINISHED:
+            recorder.summary = before
+        else:  # the last attempt was killed before it could write its end
+            recorder.finish(training.conclude(recorder.summary))
+        return
+    recorder.write_summary(recorder.summary)
+    training.started = time.monotonic()
     try:
-        run_epochs(training, recorder, signals, limit)
-        save(training, recorder)
+        loop.run()
         recorder.finish(training.conclude(recorder.summary))
-    except NonFiniteError as error:
-        with suppress(NonFiniteError):
-            save(training, recorder)  # the state before the update that was not taken
-        recorder.fail(error)
-        raise
     except Exception as error:
         recorder.fail(error)
         raise
@@ -139,7 +139,7 @@ def run_to(training: Training, recorder: Recorder, signals: StopSignals, limit: 
         raise SaveError(msg)
 
 
-def introduce(training: Training) -> list[str]:
+def introduce(training: TrainingState) -> list[str]:
     """Return what a person should know before the first iteration."""
     recipe, p = training.recipe, training.machine.processes.world_size
     course = training.course.introduce()
@@ -151,5 +151,7 @@ def introduce(training: Training) -> list[str]:
     ]
     if training.average:
         facts.append(f"evaluated: the average of the weights (decay {course.average_decay})")
+    dropped, count = training.course.dropped_per_epoch, len(training.data.train)
+    left_out = [f"each epoch leaves out the last {dropped} of its {count} shuffled samples"] if dropped else []
     warnings = [f"warning: {warning}" for warning in warnings_of(recipe)]
-    return [f"{recipe.name}: {', '.join(facts)}", *warnings]
+    return [f"{recipe.name}: {', '.join(facts)}", *warnings, *left_out]

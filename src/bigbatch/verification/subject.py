@@ -13,7 +13,7 @@ from bigbatch.models.losses import find_loss
 from bigbatch.recipe import Recipe
 from bigbatch.step.preconditions import LossFunction
 from bigbatch.step.worker_pass import forward_precision, in_full_precision, seed_worker
-from bigbatch.training.state import build_minibatches, build_recipe_model
+from bigbatch.training.parts import build_minibatches, build_recipe_model
 
 MIN_WORKERS: Final = 2  # with one worker, its mean and the minibatch's mean are the same
 MAX_WORKERS: Final = 4

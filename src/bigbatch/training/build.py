@@ -1,0 +1,37 @@
+"""Build a training from its recipe: the same bits on every process."""
+
+from bigbatch.data.load import load_data
+from bigbatch.models.losses import find_loss
+from bigbatch.optim.build import build_optimizer
+from bigbatch.optim.weight_average import WeightAverage
+from bigbatch.processes.join import Machine
+from bigbatch.recipe import Recipe
+from bigbatch.recipe.course import course_of
+from bigbatch.reduction.options import AggregationOptions
+from bigbatch.step.step import Step
+from bigbatch.training.parts import build_minibatches, build_recipe_model
+from bigbatch.training.state import TrainingState
+
+
+def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, loader_workers: int) -> TrainingState:
+    """Build everything from the recipe; the same bits on every process, for its seed alone decides."""
+    data = load_data(recipe.data)
+    course = course_of(recipe, len(data.train))
+    size = course.now.minibatch_size
+    minibatches = build_minibatches(recipe, data, machine.device, minibatch_size=size, loader_workers=loader_workers)
+    model = build_recipe_model(recipe, num_classes=data.num_classes, in_channels=data.in_channels).to(machine.device)
+    optimizer = build_optimizer(recipe.scaled_optimizer, model, recipe.reference.learning_rate)
+    step = Step(
+        model,
+        find_loss(recipe.loss),
+        optimizer,
+        minibatch_size=size,
+        worker_minibatch_size=recipe.worker_minibatch_size,
+        seed=recipe.seed_of("augmentation"),
+        aggregation=aggregation,
+        momentum_correction=recipe.optimizer.momentum_correction,
+        precision=recipe.precision,
+    )
+    # After the step, which gives all processes the weights of rank 0.
+    average = WeightAverage(model, course.average_decay) if recipe.average.decay else None
+    return TrainingState(recipe, machine, data, minibatches, model, optimizer, step, course, loader_workers, average)

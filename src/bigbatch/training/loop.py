@@ -1,0 +1,251 @@
+"""The loop of a training: epoch by epoch, step by step; then evaluate and save. All processes decide alike."""
+
+import math
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from bigbatch.errors import NonFiniteError
+from bigbatch.optim.absorbed_rate import set_learning_rate
+from bigbatch.processes.stop_signals import StopSignals
+from bigbatch.recipe.course import CourseState
+from bigbatch.runs.metrics import EpochLine, IterationLine
+from bigbatch.step.step import StepOutcome
+from bigbatch.training.consistency import compare_processes
+from bigbatch.training.evaluation import evaluate
+from bigbatch.training.nonfinite import check_weights, meet_nonfinite
+from bigbatch.training.recorder import Recorder
+from bigbatch.training.state import TrainingState
+
+UPDATES_A_WRITE: Final = 20  # iterations between two looks at the losses
+COMPARED_EVERY: Final = 100  # iterations between two comparisons of the processes
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Where a training ends before its end, to be resumed.
+
+    Attributes:
+        epoch: after this one, counted from 1; None for no limit.
+        iteration: after so many iterations in all; None for no limit.
+    """
+
+    epoch: int | None = None
+    iteration: int | None = None
+
+    def is_reached(self, now: CourseState) -> bool:
+        """Tell whether the training must end here."""
+        is_in_time = self.iteration is None or now.iteration < self.iteration
+        return not is_in_time or (self.epoch is not None and now.epoch >= self.epoch)
+
+
+@dataclass(frozen=True)
+class Update:
+    """An update that is not yet recorded, because a GPU may still compute its loss.
+
+    Attributes:
+        line: of metrics.jsonl, without the loss.
+        loss: None if the update was not taken.
+    """
+
+    line: IterationLine
+    loss: Tensor | None
+
+
+class Loop:
+    """An attempt at a training: it runs from where the training is to its end, a limit or a request to stop.
+
+    Args:
+        training: what is trained, restored.
+        recorder: writes what comes of it.
+        signals: may ask this process to stop.
+        limit: may end the training before its end.
+    """
+
+    def __init__(self, training: TrainingState, recorder: Recorder, signals: StopSignals, limit: Limit) -> None:
+        self.training, self.course, self.recorder = training, training.course, recorder
+        self.signals, self.limit = signals, limit
+        self.updates: list[Update] = []
+
+    def run(self) -> None:
+        """Train, and save what came of it.
+
+        Raises:
+            NonFiniteError: after the state before the update that was not taken has been saved.
+            DisagreementError: the processes no longer hold the same weights.
+        """
+        try:
+            while not self.is_ended:
+                self.run_epoch()
+            self.save()
+        except NonFiniteError:
+            self.write_updates()
+            with suppress(NonFiniteError):
+                self.save()
+            raise
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the training is over, or must end here."""
+        training = self.training
+        return training.is_finished or bool(training.stopped_by) or self.limit.is_reached(self.course.now)
+
+    def run_epoch(self) -> None:
+        """Take the steps that are left of this epoch; evaluate and go on to the next, unless the training ends before.
+
+        A request to stop that comes with the epoch's last step leaves the evaluation to the next attempt.
+        """
+        self.started, self.samples_before = time.monotonic(), self.course.now.samples_consumed
+        self.training.model.train()
+        for minibatch in self.training.rest_of_epoch():
+            if self.course.is_epoch_over or self.is_ended:
+                break
+            requests = self.step(minibatch)
+            self.follow(requests)
+        if self.course.is_epoch_over and not self.training.stopped_by:
+            self.end_epoch(seconds=time.monotonic() - self.started)
+
+    def step(self, minibatch: Iterable[Any]) -> frozenset[str]:
+        """Take the step of a minibatch, and return what any process has asked for with it.
+
+        Raises:
+            NonFiniteError: the loss or a gradient is not finite, and the recipe says to stop there.
+        """
+        training, course = self.training, self.course
+        loss = training.step.backward(
+            minibatch,
+            iteration=training.iteration,
+            requests=self.recorder.requests(is_stopping=self.signals.received is not None),
+            measures_noise=course.measures_noise,
+        )
+        outcome = training.step.look()
+        course.observe(outcome.noise)  # before the rate is asked for, which may follow from it
+        training.last_rate = course.learning_rate
+        set_learning_rate(training.optimizer, training.last_rate)
+        if outcome.is_finite:
+            training.update()
+        else:
+            self.recorder.display.say(meet_nonfinite(training))
+        self.updates.append(Update(self.line(outcome), loss if outcome.is_finite else None))
+        course.advance(is_taken=outcome.is_finite)
+        if not self.recorder.is_state_checked:
+            self.recorder.check_state(training.state())
+        return outcome.requests
+
+    def line(self, outcome: StepOutcome) -> IterationLine:
+        """Return what metrics.jsonl records of an update that is about to be counted; its loss comes later."""
+        noise = outcome.noise
+        return IterationLine(
+            iteration=self.training.iteration,
+            loss=None,
+            learning_rate=self.training.last_rate,
+            skipped=not outcome.is_finite,
+            **self.course.update_values(),
+            gradient_square=noise.square if noise else None,
+            gradient_variance=noise.variance if noise else None,
+        )
+
+    def follow(self, requests: frozenset[str]) -> None:
+        """Record, save or compare where it is time, and stop if a process has asked for it."""
+        iteration, is_stopping = self.training.iteration, "stop" in requests
+        is_due = "save" in requests or self.recorder.is_due_after(iteration)
+        is_last = self.course.is_epoch_over or self.limit.is_reached(self.course.now) or is_stopping
+        if is_due or is_last or len(self.updates) == UPDATES_A_WRITE:
+            self.write_updates()
+        if is_due and not self.course.is_epoch_over:  # otherwise after the evaluation
+            self.save(must_wait=False)
+        elif iteration % COMPARED_EVERY == 0:
+            self.compare()
+        if is_stopping:
+            self.training.stop(signal=self.signals.received, has_given_up="give up" in requests)
+
+    def write_updates(self) -> None:
+        """Write a line for each update since the last time, and show where the training is."""
+        taken = [update.loss for update in self.updates if update.loss is not None]
+        values = iter(torch.stack(taken).tolist() if taken else [])
+        losses = [None if update.loss is None else next(values) for update in self.updates]
+        lines = [replace(update.line, loss=loss) for update, loss in zip(self.updates, losses, strict=True)]
+        self.updates.clear()
+        self.recorder.append(*lines)
+        for line in lines:
+            self.training.count(line)
+        if lines:
+            self.show(lines[-1])
+
+    def show(self, line: IterationLine) -> None:
+        """Show where the training is, after the update of this line."""
+        course, display = self.course, self.recorder.display
+        average = course.now.noise.average
+        display.noise_scale = average.scale if average else None
+        display.total, display.epochs = course.total_iterations, course.total_epochs
+        samples, seconds = course.now.samples_consumed - self.samples_before, time.monotonic() - self.started
+        display.images_per_second = samples / seconds
+        loss = math.nan if line.loss is None else line.loss
+        display.iteration(self.training.iteration, epoch=course.now.epoch, loss=loss, rate=self.training.last_rate)
+
+    def end_epoch(self, *, seconds: float) -> None:
+        """Evaluate, record the epoch, go on to the next, and save where it is time."""
+        training, recorder = self.training, self.recorder
+        error = self.evaluate()
+        iteration, loss = training.iteration, training.mean_loss
+        training.validation_errors.append(error)
+        epoch = len(training.validation_errors)
+        line = EpochLine(epoch=epoch, iteration=iteration, loss=loss, validation_error=error, seconds=seconds)
+        recorder.append(replace(line, **self.course.epoch_values()))
+        training.end_epoch()
+        if training.is_finished or recorder.is_due_after_epoch(epoch) or recorder.is_due_after(iteration):
+            self.save()
+        shown = math.nan if loss is None else loss
+        recorder.display.epoch(iteration, epoch=epoch - 1, loss=shown, rate=training.last_rate, error=error)
+
+    def evaluate(self) -> float:
+        """Return the validation error in %; that of the averaged weights, if the recipe asks for them."""
+        training = self.training
+        with training.as_evaluated():
+            return evaluate(
+                training.model,
+                training.data.validation,
+                processes=training.machine.processes,
+                precision=training.recipe.precision,
+                loader_workers=training.loader_workers,
+            ).error
+
+    def save(self, *, must_wait: bool = True) -> None:
+        """Save a checkpoint of what all processes hold alike, and of nothing else.
+
+        Raises:
+            NonFiniteError: the weights are not finite.
+            DisagreementError: the processes no longer hold the same weights.
+        """
+        training, recorder = self.training, self.recorder
+        position = training.position()
+        if recorder.settled == position:
+            return
+        self.compare()
+        check_weights(training)
+        recorder.save(training.state(), position, must_wait=must_wait)
+        recorder.show_warnings()
+
+    def compare(self) -> None:
+        """Compare the processes: the same weights, or an error; about the same time, or a line about the slowest.
+
+        Raises:
+            DisagreementError: the processes no longer hold the same weights.
+        """
+        training, step = self.training, self.training.step
+        if training.machine.processes.world_size == 1:
+            return
+        timing = compare_processes(
+            training.model,
+            training.machine.processes,
+            iteration=training.iteration,
+            compute_seconds=step.compute_seconds,
+            wait_seconds=step.wait_seconds,
+        )
+        step.compute_seconds = step.wait_seconds = 0.0
+        self.recorder.record_timing(timing, iteration=training.iteration)

@@ -1,0 +1,44 @@
+"""The parts of a training that follow from its recipe alone: its model and its minibatches."""
+
+import torch
+from torch import nn
+
+from bigbatch.data.dataset import Splits
+from bigbatch.data.minibatches import Minibatches
+from bigbatch.models import build_model
+from bigbatch.models.memory_format import set_memory_format
+from bigbatch.recipe import Recipe
+from bigbatch.rules.randomness.generators import seed_generators
+from bigbatch.rules.randomness.keyed import random_key
+
+
+def build_minibatches(
+    recipe: Recipe, data: Splits, device: torch.device, *, minibatch_size: int, loader_workers: int = 0
+) -> Minibatches:
+    """Cut the training data into minibatches of a size, in the recipe's order."""
+    return Minibatches(
+        data.train,
+        minibatch_size=minibatch_size,
+        worker_minibatch_size=recipe.worker_minibatch_size,
+        seed=recipe.seed_of("order"),
+        augmentation_seed=recipe.seed_of("augmentation"),
+        device=device,
+        loader_workers=loader_workers,
+    )
+
+
+def build_recipe_model(recipe: Recipe, *, num_classes: int, in_channels: int) -> nn.Module:
+    """Build the recipe's model in its sound memory format, initialised from its seed."""
+    seed_generators(random_key("initialisation", recipe.seed_of("initialisation")))
+    model = recipe.model
+    built = build_model(
+        model.name,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        width=model.width,
+        stem_pool=model.stem_pool,
+        zero_gamma=model.zero_gamma,
+        dropout=model.dropout,
+        arguments=model.arguments,
+    )
+    return set_memory_format(built)

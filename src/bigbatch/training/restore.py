@@ -1,0 +1,76 @@
+"""Restore a training from its last good checkpoint."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bigbatch.atomic_file import remove_temporaries
+from bigbatch.checkpoint.loading import load_last_good, set_aside
+from bigbatch.checkpoint.saving import remove_leftovers
+from bigbatch.errors import InputError, first_line
+from bigbatch.runs.folder import RunFolder
+from bigbatch.training.state import TrainingState
+
+
+def restore(training: TrainingState, folder: RunFolder) -> list[str]:
+    """Continue from the last good checkpoint, if there is one; return what a person should know of it."""
+    if training.is_writer and folder.checkpoints.is_dir():
+        remove_leftovers(folder.checkpoints)
+        remove_temporaries(folder.path)
+    like = training.model.state_dict()
+    found, refused = load_last_good(folder.checkpoints, recipe=training.recipe, like=like)
+    if training.is_writer:
+        set_aside(folder.checkpoints, refused)
+    notes = [f"warning: {reason}" for reason in refused.values()]
+    if found is None:
+        return notes
+    manifest, state = found
+    restore_model(training.model, state)
+    restore_optimizer(training.optimizer, state["optimizer"])
+    if training.average:
+        training.average.restore(state.get("average", {}))
+    training.course.restore(state["course"])
+    if training.course.now.minibatch_size != training.step.minibatch_size:
+        training.resize()
+    training.validation_errors = state["validation_errors"]
+    training.epoch_loss, training.epoch_updates = state["epoch_loss"], state["epoch_updates"]
+    training.seconds = state["seconds"]
+    training.checkpoint_sha256 = manifest.sha256
+    return [*notes, f"goes on from the checkpoint of iteration {manifest.iteration}"]
+
+
+def restore_model(model: nn.Module, state: dict[str, Any]) -> None:
+    """Put back the parameters and buffers, also those that a state dict leaves out.
+
+    Raises:
+        InputError: they are of another model.
+    """
+    buffers = dict(model.named_buffers())
+    try:
+        model.load_state_dict(state["model"])
+        with torch.no_grad():
+            for name, value in state["buffers"].items():
+                buffers[name].copy_(value)
+    except (KeyError, RuntimeError) as error:
+        msg = f"the checkpoint is of another model ({first_line(error)}); put that one back, or choose another --output"
+        raise InputError(msg) from error
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Put back the optimizer's state, in its own dtypes: torch would cast all of it to those of the parameters.
+
+    Raises:
+        InputError: it is of another optimizer.
+    """
+    try:
+        optimizer.load_state_dict(saved)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        msg = f"the checkpoint is of another optimizer ({first_line(error)}); use that one, or another --output"
+        raise InputError(msg) from error
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for place, values in saved["state"].items():
+        state = optimizer.state[parameters[place]]
+        for key, value in values.items():
+            if isinstance(value, Tensor) and state[key].dtype != value.dtype:
+                state[key] = value.to(state[key].device)
