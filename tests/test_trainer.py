@@ -424,7 +424,10 @@ def test_a_training_that_fails_beside_readers_of_data_ends(tmp_path):
         capture_output=True,
         text=True,
         timeout=60,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
+        },
     )
     assert done.returncode == 1
     assert "IndexError" in done.stderr
