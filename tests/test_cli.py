@@ -31,9 +31,9 @@ def refused(done, message):
         (("--minibatch-size", 250), "not divisible by worker_minibatch_size 16; the nearest are 240 and 256"),
         (("--minibatch-size", 8), "minibatch_size 8 is smaller than worker_minibatch_size 16"),
         (("--minibatch-size", 2048), "minibatch_size 2048 is larger than the data set of 1280 samples"),
-        (("--minibatch-size", "many"), "argument --minibatch-size: invalid int value: 'many'"),
+        (("--minibatch-size", "many"), "argument --minibatch-size: must be a whole number, not 'many'"),
         (("--processes", 2), "2 processes are more than the 1 workers of a minibatch; use at most 1"),
-        (("--processes", 0), "argument --processes: must be a whole number of at least 1, not '0'"),
+        (("--processes", 0), "argument --processes: must be a whole number from 1 to 65536, not '0'"),
         (("--set", "reference.learning_rate=-1"), "reference.learning_rate must be a number above 0, not -1"),
         (("--set", "reference.learning_rate=nan"), "reference.learning_rate must be a number above 0, not nan"),
         (("--set", "warmup.epoch=3"), "unknown key 'warmup.epoch'; did you mean 'epochs'?"),
@@ -56,7 +56,7 @@ def refused(done, message):
         (("--reduction", "native", "--all-reduce", "direct"), "--reduction native contradicts --all-reduce direct"),
         (("--compression", "bfloat16"), "compression bfloat16 is not exact; it needs the native all-reduce"),
         (("--bucket-mb", "0"), "bucket_mb must lie above 0"),
-        (("--bucket-mb", "big"), "argument --bucket-mb: invalid float value: 'big'"),
+        (("--bucket-mb", "big"), "argument --bucket-mb: must be a number, not 'big'"),
         (("--timeout", "0"), "argument --timeout: must be a number of seconds above 0, not '0'"),
     ],
 )
@@ -208,13 +208,37 @@ def test_bench_step_compares_in_pairs(bigbatch):
     assert "ratio" in done.stdout
 
 
-def test_help_tells_the_commands(bigbatch):
+COMMANDS = ["plan", "train", "sweep", "evaluate", "export", "verify", "report", "runs", "diff", "reproduce", "bench"]
+BENCHES = ["bench-step", "bench-all-reduce"]
+HELP = """
+import sys
+from bigbatch.cli import main
+try:
+    main([*sys.argv[1:], "--help"])
+finally:
+    assert "torch" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS, *BENCHES])
+def test_help_fits_the_terminal_and_needs_no_torch(command):
+    words = command.split("-", 1)
+    done = subprocess.run(
+        [sys.executable, "-c", HELP, *filter(None, words)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "COLUMNS": "100"},
+    )
+    assert done.stdout.startswith(f"usage: {' '.join(['bigbatch', *words]).strip()} ")
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+def test_help_lists_every_command(bigbatch):
     done = bigbatch("--help")
     assert done.returncode == 0
-    assert all(
-        command in done.stdout
-        for command in ("plan", "train", "evaluate", "report", "runs", "diff", "reproduce", "bench")
-    )
+    listed = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("    ")}
+    assert set(COMMANDS) <= listed
     assert "bigbatch 0." in bigbatch("--version").stdout
 
 

@@ -112,7 +112,7 @@ def test_extreme_settings_are_refused(setting, message, capsys):
 def test_numbers_of_processes_and_machines_have_a_bound(capsys):
     many = ("--set", f"data.num_train_samples={2**53}", "--minibatch-size", str(2**40))
     for option, message in [
-        (("--processes", str(2**33)), "must be at most 65536"),  # a line for each of them
+        (("--processes", str(2**33)), "must be a whole number from 1 to 65536"),  # a line for each of them
         (("--cluster", "nodes=" + "9" * 400), "cluster: nodes must lie between 1e-06 and 1e+07"),
         (("--cluster", "gbit=5e-324"), "cluster: gbit must lie between 1e-06 and 1e+07"),
     ]:

@@ -15,7 +15,7 @@ from bigbatch.cli.commands.runs import add_runs
 from bigbatch.cli.commands.sweep import add_sweep
 from bigbatch.cli.commands.train import add_train
 from bigbatch.cli.commands.verify import add_verify
-from bigbatch.cli.options.parser import Parser
+from bigbatch.cli.options.parser import Parser, add_commands
 from bigbatch.errors import InputError, nearest
 
 
@@ -55,10 +55,10 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="bigbatch",
         description="Raise the minibatch size, keep the accuracy: exact large-minibatch SGD for PyTorch.",
-        allow_abbrev=False,
+        epilog="Each command explains its options: bigbatch COMMAND --help.",
     )
     parser.add_argument("--version", action="version", version=f"bigbatch {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser, dest="command")
+    commands = add_commands(parser, name="command", metavar="COMMAND")
     add_plan(commands)
     add_train(commands)
     add_sweep(commands)

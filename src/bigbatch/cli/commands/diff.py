@@ -3,7 +3,7 @@
 import argparse
 
 from bigbatch.cli.options.argument_types import file_or_folder
-from bigbatch.cli.options.parser import Commands, add_command
+from bigbatch.cli.options.parser import Commands, add_command, add_json
 from bigbatch.cli.output.comparison import comparison_lines, comparison_table
 from bigbatch.cli.output.json import print_json
 from bigbatch.printable import printable
@@ -13,10 +13,12 @@ from bigbatch.runs.record import read_record
 
 def add_diff(commands: Commands) -> None:
     """Add the command with its options."""
-    parser = add_command(commands, "diff", "Compare two runs: what cannot matter, what can, and where they part.")
-    parser.add_argument("old", type=file_or_folder, metavar="RUN", help="a run's folder")
-    parser.add_argument("new", type=file_or_folder, metavar="RUN", help="another's")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser = add_command(
+        commands, "diff", "Compare two runs: what differs, what can change the result, and where they part."
+    )
+    parser.add_argument("old", type=file_or_folder, metavar="OLD", help="the folder of a run")
+    parser.add_argument("new", type=file_or_folder, metavar="NEW", help="the folder of another run")
+    add_json(parser)
     parser.set_defaults(run=diff_command)
 
 

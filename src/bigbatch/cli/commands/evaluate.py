@@ -4,7 +4,7 @@ import argparse
 import os
 
 from bigbatch.cli.options.machine import add_machine, join, processes_to_launch
-from bigbatch.cli.options.parser import Commands, add_command
+from bigbatch.cli.options.parser import Commands, add_command, add_json
 from bigbatch.cli.options.run_folder import add_best, add_run
 from bigbatch.cli.output.json import print_json
 from bigbatch.printable import printable
@@ -16,9 +16,9 @@ def add_evaluate(commands: Commands) -> None:
     """Add the command with its options."""
     parser = add_command(commands, "evaluate", "Evaluate the last checkpoint of a run on its validation data.")
     add_run(parser)
-    add_machine(parser)
     add_best(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
+    add_machine(parser, processes="1")
     parser.set_defaults(run=evaluate_command)
 
 

@@ -12,7 +12,7 @@ from bigbatch.runs.folder import RunFolder
 def add_export(commands: Commands) -> None:
     """Add the command with its options."""
     parser = add_command(
-        commands, "export", "Write a run's weights (averaged, if it has an average) as a safetensors file."
+        commands, "export", "Write a run's weights to a safetensors file: their average if the run keeps one."
     )
     add_run(parser)
     parser.add_argument("file", type=file_or_folder, metavar="FILE", help="the file to write")

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bigbatch.cli.options.argument_types import few_epochs, figure_file, file_or_folder, percentage_points
+from bigbatch.cli.options.argument_types import figure_file, file_or_folder, last_epochs
+from bigbatch.cli.options.judgement import add_margin
 from bigbatch.cli.options.parser import Commands, add_command
 from bigbatch.cli.output.tables import cell, print_table
 from bigbatch.errors import InputError
@@ -27,44 +28,40 @@ ON_THE_TERMINAL: Final = ("recipe", "minibatch", "seeds", "error %", "difference
 def add_report(commands: Commands) -> None:
     """Add the command with its options."""
     parser = add_command(
-        commands, "report", "Print runs side by side, judge them, and write a page with their figures and tables."
+        commands, "report", "Compare runs in a table, judge their errors, and write a page with figures."
     )
     parser.add_argument(
         "runs",
         type=file_or_folder,
         nargs="+",
         metavar="RUNS",
-        help="a run's folder, a folder of runs, or the runs.json that an earlier report wrote",
+        help="the folder of a run, a folder of runs, or the runs.json of an earlier report",
     )
     parser.add_argument(
         "--output",
         type=file_or_folder,
         metavar="DIR",
-        help=f"write {PAGE}, the figures as PNG, and runs.json there (default: {DEFAULT_FOLDER}; none with --figure)",
+        help=f"write {PAGE}, its figures as PNG and runs.json to this folder (default: {DEFAULT_FOLDER}; "
+        "with --figure: none)",
     )
-    parser.add_argument(
-        "--margin",
-        type=percentage_points,
-        metavar="M",
-        help="the largest difference in validation error that counts as a match, percentage points (default: two "
-        "standard deviations of the reference's seeds)",
-    )
+    add_margin(parser)
     parser.add_argument(
         "--last-epochs",
-        type=few_epochs,
+        type=last_epochs,
         default=LAST_EPOCHS,
         metavar="N",
-        help="a run's error is the median of its last N epochs, 1 to 5 (default: 5, as in the paper; 1 for schedules "
-        "that have not settled before)",
+        help=f"the error of a run is the median of its last N epochs, 1 to {LAST_EPOCHS} (default: {LAST_EPOCHS}); "
+        "use 1 if errors still fall there",
     )
     parser.add_argument(
-        "--figure", type=figure_file, metavar="FILE", help="write one figure alone (.png, .svg or .pdf)"
+        "--figure", type=figure_file, metavar="FILE", help="write only one figure, to this file (.png, .svg or .pdf)"
     )
     parser.add_argument(
         "--figure-kind",
         choices=(AUTO, *KINDS),
         default=AUTO,
-        help="errors over epochs, or over minibatch sizes (default: sizes, if several were run, with several seeds)",
+        help="errors over epochs (curves) or over minibatch sizes (sizes) "
+        "(default: auto: sizes if several sizes have several seeds, otherwise curves)",
     )
     parser.set_defaults(run=report_command)
 

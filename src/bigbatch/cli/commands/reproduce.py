@@ -1,7 +1,6 @@
 """`bigbatch reproduce`."""
 
 import argparse
-import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -9,56 +8,60 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any, Final
 
+from bigbatch.cli.options.aggregation import REDUCTIONS
 from bigbatch.cli.options.argument_types import file_or_folder
-from bigbatch.cli.options.machine import add_machine
+from bigbatch.cli.options.machine import add_machine, check_outside_group
 from bigbatch.cli.options.parser import Commands, add_command
 from bigbatch.cli.options.recipe import add_set
 from bigbatch.cli.options.run_folder import add_run
 from bigbatch.cli.output.comparison import comparison_lines
 from bigbatch.errors import InputError
 from bigbatch.printable import printable
-from bigbatch.processes.place import find_place
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.file import to_toml, with_settings
-from bigbatch.reduction.options import NATIVE
 from bigbatch.runs.comparison import compare
 from bigbatch.runs.record import FINISHED, RunRecord, read_record
 
 DIFFERENT: Final = 1  # the exit code
 MACHINE_OPTIONS: Final = ("processes", "threads_per_process", "timeout", "loader_workers", "reduction")
 MOST_THREADS: Final = 1024
-REDUCTIONS: Final = ("exact", NATIVE)
 
 Train = Callable[[Sequence[str]], int | None]
 
 
-def add_reproduce(commands: Commands, *, train: Callable[[Sequence[str]], int | None]) -> None:
+def add_reproduce(commands: Commands, *, train: Train) -> None:
     """Add the command with its options."""
-    parser = add_command(commands, "reproduce", "Run a run again on this machine, and compare the two bit for bit.")
+    parser = add_command(
+        commands,
+        "reproduce",
+        "Repeat a run on this machine, and compare the two bit for bit.",
+        details="Exit code: 0 if the two are identical, otherwise 1.",
+    )
     add_run(parser)
     add_set(parser)
-    add_machine(parser)
-    parser.add_argument("--reduction", choices=("exact", NATIVE), help="of the gradients (default: the run's)")
+    add_machine(parser, threads=None, timeout="the recipe's")
+    parser.add_argument(
+        "--reduction",
+        choices=REDUCTIONS,
+        help="how gradients are summed (bigbatch train --help); default: as in RUN",
+    )
     parser.add_argument(
         "--output", type=file_or_folder, metavar="DIR", help="the new run's folder (default: RUN-reproduction)"
     )
-    # What is not said comes from the run.
-    parser.set_defaults(run=partial(reproduce_command, train=train), threads_per_process=None)
+    parser.set_defaults(run=partial(reproduce_command, train=train))
 
 
 def reproduce_command(options: argparse.Namespace, *, train: Train) -> int:
-    """Run a run again, as far as it came, and compare the two; return 0 if they are identical, otherwise 1.
+    """Repeat a run, as far as it came, and compare the two; return 0 if they are identical, otherwise 1.
 
     Args:
-        options: the run, and what is to be otherwise.
+        options: the run, and what is changed.
         train: runs `bigbatch ARGUMENTS` and returns its exit code, which counts if it is not 0.
 
     Raises:
-        InputError: the folder holds no run that can be repeated, or the training refuses what it is to do.
+        InputError: the folder holds no run that can be repeated, or the training refuses its arguments.
     """
-    if find_place(os.environ):
-        msg = "reproduce starts its processes itself: run it outside torchrun and srun, with --processes P"
-        raise InputError(msg)
+    check_outside_group("reproduce")
     run = read_record(options.folder)
     recipe = with_settings(run.recipe, options.set)
     target = options.output or free_folder(run.path)
@@ -113,5 +116,5 @@ def free_folder(run: Path) -> Path:
 
 
 def _say_code(recipe: Recipe) -> str:
-    """Return which code of the user's own the recipe runs: it is trusted as code."""
+    """Name the user's own code that the recipe runs, so that nobody runs it unawares."""
     return f", with the code that its recipe names: {', '.join(recipe.user_code)}" if recipe.user_code else ""

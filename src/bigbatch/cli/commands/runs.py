@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from bigbatch.cli.options.argument_types import file_or_folder
-from bigbatch.cli.options.parser import Commands, add_command
+from bigbatch.cli.options.parser import Commands, add_command, add_json
 from bigbatch.cli.output.json import print_json
 from bigbatch.cli.output.tables import cell, print_table
 from bigbatch.printable import printable
@@ -21,25 +21,25 @@ UNWRAPPED: Final = 10_000  # a row is a line, however long a run's name
 
 def add_runs(commands: Commands) -> None:
     """Add the command with its options."""
-    parser = add_command(commands, "runs", "List the runs below folders: a row each, filtered and sorted.")
+    parser = add_command(commands, "runs", "List the runs in folders, a row for each run.")
     parser.add_argument(
-        "folders", type=file_or_folder, nargs="*", metavar="FOLDER", help="where to look (default: runs)"
+        "folders", type=file_or_folder, nargs="*", metavar="FOLDER", help="folders to search (default: runs)"
     )
     parser.add_argument(
         "--where",
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="only these: state=finished, minibatch>=256, variant=adascale, model.width=16, ...; may be repeated, and "
-        "all must hold",
+        help="list only runs with this value, such as state=finished, minibatch>=256 or model.width=16; may be "
+        "repeated, then all must hold",
     )
     parser.add_argument(
         "--sort",
         default=NEWEST_FIRST,
         metavar="FIELD",
-        help="by this field, -FIELD for the largest first (default -when)",
+        help="sort by this field; -FIELD puts the largest first (default: -when, the newest first)",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON, with every field that can be asked for")
+    add_json(parser, note=", with all fields that --where and --sort know")
     parser.set_defaults(run=runs_command)
 
 

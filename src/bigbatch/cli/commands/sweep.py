@@ -6,22 +6,15 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from bigbatch.cli.options.argument_types import (
-    file_or_folder,
-    minibatch_sizes,
-    percentage_points,
-    process_count,
-    seed_count,
-    words_among,
-)
-from bigbatch.cli.options.parser import Commands, Parser, add_command
-from bigbatch.cli.options.recipe import RECIPE_HELP, add_changes, resolve_recipe
+from bigbatch.cli.options.argument_types import file_or_folder, list_of, positive, process_count, seed_count, word_among
+from bigbatch.cli.options.judgement import add_margin
+from bigbatch.cli.options.machine import check_outside_group
+from bigbatch.cli.options.parser import Commands, Parser, add_command, add_json
+from bigbatch.cli.options.recipe import add_changes, add_recipe_name, resolve_recipe
 from bigbatch.cli.output.sweep import print_planned, print_results
 from bigbatch.data.presence import check_presence
-from bigbatch.errors import InputError
 from bigbatch.printable import printable
 from bigbatch.processes.outcome import ExitCode
-from bigbatch.processes.place import find_place
 from bigbatch.processes.stop_signals import StopSignals
 from bigbatch.runs.lock import locked
 from bigbatch.runs.record import FAILED, INTERRUPTED
@@ -34,7 +27,6 @@ from bigbatch.study.variants import FORMS, PLAIN, VARIANTS, parse_variants
 if TYPE_CHECKING:
     from bigbatch.study.sweep.children import Ending
 
-DESCRIPTION: Final = "Measure the error against the minibatch size: many runs, resumed where they stopped."
 SEEDS: Final = 5  # as in the paper
 
 
@@ -49,83 +41,81 @@ class _ListVariants(argparse.Action):
 
 def add_sweep(commands: Commands) -> None:
     """Add the command with its options."""
-    parser = add_command(commands, "sweep", DESCRIPTION)
-    parser.add_argument("recipe", metavar="RECIPE", help=RECIPE_HELP)
+    parser = add_command(
+        commands, "sweep", "Train a recipe with several minibatch sizes and seeds; compare the errors."
+    )
+    add_recipe_name(parser)
     parser.add_argument(
         "--minibatch-sizes",
-        type=minibatch_sizes,
+        type=list_of(positive),
         required=True,
         metavar="A,B,...",
-        help="samples per update; the recipe at its reference size is added, for all else is compared with it",
+        help="samples per update; the recipe's reference size is added, as all are compared with it",
     )
     parser.add_argument(
-        "--seeds", type=seed_count, default=SEEDS, metavar="N", help="runs of each: seed, seed + 1, ... (default 5)"
+        "--seeds",
+        type=seed_count,
+        default=SEEDS,
+        metavar="N",
+        help=f"runs of each size, with the seeds S, S + 1, ... (default: {SEEDS})",
     )
+    _add_variants(parser)
+    add_changes(parser)
+    parser.add_argument(
+        "--output", type=file_or_folder, metavar="DIR", help="the folder of all runs (default: runs/sweep-RECIPENAME)"
+    )
+    parser.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="also repeat runs that diverged (other failed runs are always repeated)",
+    )
+    add_margin(parser)
+    parser.add_argument("--dry-run", action="store_true", help="list the runs, and start none")
+    parser.add_argument("--show", action="store_true", help="print the results of the runs that exist, and start none")
+    add_json(parser, note="; messages go to standard error")
+    _add_machine(parser)
+    parser.set_defaults(run=sweep_command)
+
+
+def _add_variants(parser: Parser) -> None:
     parser.add_argument(
         "--variants",
         default=PLAIN,
         metavar="V,W,...",
-        help=f"names from --list-variants, n=N, or NAME:section.field=value,... of your own (default {PLAIN})",
+        help="variants of the recipe: names from --list-variants, n=N, or your own NAME:section.field=value,... "
+        f"(default: {PLAIN})",
     )
     parser.add_argument(
-        "--list-variants", action=_ListVariants, nargs=0, help="print what each variant changes, and its source"
+        "--list-variants", action=_ListVariants, nargs=0, help="list what each variant changes, with its source"
     )
     parser.add_argument(
         "--vary",
-        type=words_among(STREAMS),
+        type=list_of(word_among(STREAMS)),
         metavar="WHAT,...",
-        help="what follows the seed; the rest stays at the first seed (default: initialisation,order,augmentation)",
+        help="what the seed changes; the rest keeps the first seed (default: initialisation,order,augmentation)",
     )
-    add_changes(parser)
-    _add_machine(parser)
-    _add_output(parser)
-    parser.set_defaults(run=sweep_command)
 
 
 def _add_machine(parser: Parser) -> None:
-    group = parser.add_argument_group(
-        "machine", "the results do not depend on these: a step is a function of its minibatch"
-    )
+    group = parser.add_argument_group("machine", "The results do not depend on these options.")
     group.add_argument(
         "--jobs",
         type=process_count,
         metavar="J",
-        help="runs at once (default: GPUs / processes, or else cores / processes)",
+        help="runs at the same time (default: the number of GPUs, or of cores, divided by --processes)",
     )
     group.add_argument(
         "--processes",
         type=process_count,
         default=1,
         metavar="P",
-        help="of each run; of one with fewer workers, as many as those (default 1)",
+        help="processes of each run; at most one per worker is used (default: 1)",
     )
-
-
-def _add_output(parser: Parser) -> None:
-    parser.add_argument(
-        "--output", type=file_or_folder, metavar="DIR", help="the folder of all runs (default: runs/sweep-RECIPENAME)"
-    )
-    parser.add_argument(
-        "--retry-failed", action="store_true", help="also run those again that have diverged; others are anyway"
-    )
-    parser.add_argument(
-        "--margin",
-        type=percentage_points,
-        metavar="M",
-        help="the difference that still matches, in percentage points (default: 2 std of the reference's runs)",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="print which runs there would be, and start none")
-    parser.add_argument(
-        "--show", action="store_true", help="print the table of the runs that are there, and start none"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON; what happens meanwhile goes to standard error")
 
 
 def sweep_command(options: argparse.Namespace) -> int:
     """Run what is missing, and print the table."""
-    if find_place(os.environ):
-        msg = "sweep starts its processes itself: run it outside torchrun and srun, with --processes P"
-        raise InputError(msg)
+    check_outside_group("sweep")
     sweep = plan_sweep(
         resolve_recipe(options, minibatch_size=max(options.minibatch_sizes)),
         options.minibatch_sizes,

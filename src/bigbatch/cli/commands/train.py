@@ -24,22 +24,22 @@ from bigbatch.user_code import is_user_code
 
 def add_train(commands: Commands) -> None:
     """Add the command with its options."""
-    parser = add_command(commands, "train", "Train a recipe; the weights do not depend on the number of processes.")
+    parser = add_command(commands, "train", "Train a recipe. The weights do not depend on the number of processes.")
     add_recipe(parser)
-    add_machine(parser)
     parser.add_argument(
         "--output", type=file_or_folder, metavar="DIR", help="the run's folder (default: runs/NAME-MINIBATCH-seedSEED)"
     )
+    parser.add_argument(
+        "--resume", action="store_true", help="continue from the last checkpoint in the folder, if there is one"
+    )
+    parser.add_argument(
+        "--stop-after-epoch", type=positive, metavar="E", help="stop after epoch E; --resume continues later"
+    )
+    parser.add_argument(
+        "--stop-after-iteration", type=positive, metavar="I", help="stop after I iterations; --resume continues later"
+    )
+    add_machine(parser, timeout="the recipe's; 120 in the presets")
     add_aggregation(parser)
-    parser.add_argument(
-        "--resume", action="store_true", help="go on from the last checkpoint in the folder, if there is one"
-    )
-    parser.add_argument(
-        "--stop-after-epoch", type=positive, metavar="E", help="stop after this epoch, to be resumed later"
-    )
-    parser.add_argument(
-        "--stop-after-iteration", type=positive, metavar="I", help="stop after so many iterations, to be resumed later"
-    )
     add_reliability(parser)
     parser.set_defaults(run=train_command)
 

@@ -1,17 +1,16 @@
 """`bigbatch verify`."""
 
 import argparse
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from bigbatch.cli.options.argument_types import positive, process_counts
-from bigbatch.cli.options.parser import Commands, add_command
+from bigbatch.cli.options.argument_types import list_of, positive, process_count
+from bigbatch.cli.options.machine import check_outside_group
+from bigbatch.cli.options.parser import Commands, add_command, add_json
 from bigbatch.cli.options.recipe import add_recipe, resolve_recipe
 from bigbatch.cli.output.json import print_json
 from bigbatch.errors import InputError
-from bigbatch.processes.place import find_place
 from bigbatch.rules.sampling import process_workers
 
 if TYPE_CHECKING:
@@ -20,42 +19,44 @@ if TYPE_CHECKING:
 DEFAULT_PROCESSES: Final = (1, 2, 4)
 FAILED: Final = 1
 
-VERIFY_HELP: Final = (
-    "Check that a recipe trains to the same bits for any number of processes and keeps the paper's four precautions, "
-    "and name what in your model, loss, data, optimizer or loop breaks them; exit code 0 or 1."
-)
-
 
 def add_verify(commands: Commands) -> None:
     """Add the command with its options."""
-    parser = add_command(commands, "verify", VERIFY_HELP)
+    parser = add_command(
+        commands,
+        "verify",
+        "Check that a recipe gives the same bits for any number of processes.",
+        details="Also check that it keeps the paper's precautions, and name what in your model, loss, data, optimizer "
+        "or loop breaks them. Exit code: 0 if all checks pass, otherwise 1.",
+    )
     add_recipe(parser)
     parser.add_argument(
         "--processes",
-        type=process_counts,
+        type=list_of(process_count),
         metavar="P,Q,...",
-        help="numbers of processes that must give the same bits (default: 1,2,4, at most one a worker)",
+        help="numbers of processes whose bits are compared (default: 1,2,4, at most one per worker)",
     )
     parser.add_argument(
-        "--iterations", type=positive, default=5, metavar="N", help="trained with each number (default 5)"
+        "--iterations",
+        type=positive,
+        default=5,
+        metavar="N",
+        help="iterations that are trained with each number of processes (default: 5)",
     )
     parser.add_argument(
         "--loop",
         metavar="MODULE:CALLABLE",
-        help="also check a training loop of yours, called as loop(model, loss_function, optimizer, minibatches, "
-        "learning_rates): one update for each minibatch, a list of the workers' (inputs, targets), at its rate; "
-        "docs/verification.md shows one",
+        help="also check your training loop, which is called as loop(model, loss_function, optimizer, minibatches, "
+        "learning_rates); docs/verification.md shows one",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     parser.set_defaults(run=verify_command)
 
 
 def verify_command(options: argparse.Namespace) -> int:
     """Print a line for each check; return 0 if all passed, 1 if one failed."""
+    check_outside_group("verify")
     recipe = resolve_recipe(options)
-    if find_place(os.environ):
-        msg = "verify starts processes of its own; run it without torchrun or srun"
-        raise InputError(msg)
     processes = choose_processes(options.processes, recipe.initial_worker_count)
 
     from bigbatch.processes.join import joined

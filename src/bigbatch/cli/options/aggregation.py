@@ -1,35 +1,49 @@
-"""From the command line's options to how gradients are summed over the processes."""
+"""The options of how gradients are summed over the processes."""
 
 import argparse
+from typing import Final
 
+from bigbatch.cli.options.argument_types import number
+from bigbatch.cli.options.parser import Parser
 from bigbatch.errors import InputError
 from bigbatch.reduction.options import ALL_REDUCES, AUTO, COMPRESSIONS, NATIVE, AggregationOptions
 
+REDUCTIONS: Final = ("exact", NATIVE)
 
-def add_aggregation(parser: argparse.ArgumentParser) -> None:
-    """Add the options; none of them changes the bits, but for what is called native."""
-    group = parser.add_argument_group("aggregation", "how gradients are summed over the processes")
+
+def add_aggregation(parser: Parser) -> None:
+    """Add the options; none of them changes the bits, except what is called native."""
+    group = parser.add_argument_group(
+        "aggregation", "How gradients are summed over the processes. Only `native` changes the bits of the result."
+    )
     group.add_argument(
         "--all-reduce",
         choices=ALL_REDUCES,
-        help="auto: the fastest exact algorithm by size, measured once (default); native: the backend's own",
+        help="auto: the fastest exact algorithm for each size, measured once; native: that of the backend "
+        "(default: auto)",
     )
     group.add_argument(
         "--reduction",
-        choices=("exact", NATIVE),
-        help="exact: the same bits for any number of processes (default); native: as --all-reduce native",
+        choices=REDUCTIONS,
+        help="exact: the same bits for any number of processes; native: like --all-reduce native (default: exact)",
     )
     group.add_argument(
-        "--bucket-mb", type=float, default=AggregationOptions.bucket_mb, metavar="MB", help="bucket size (default 4)"
+        "--bucket-mb",
+        type=number,
+        default=AggregationOptions.bucket_mb,
+        metavar="MB",
+        help="gradients are sent in buckets of this size (default: 4)",
     )
     group.add_argument(
-        "--no-overlap", action="store_true", help="sum after backpropagation, not during it (to measure the difference)"
+        "--no-overlap",
+        action="store_true",
+        help="sum after backpropagation, not during it; slower, to measure the difference",
     )
     group.add_argument(
         "--compression",
         choices=COMPRESSIONS,
         default="none",
-        help="bfloat16: send rounded gradients; not exact, with --reduction native only",
+        help="bfloat16: send rounded gradients; needs --reduction native (default: none)",
     )
 
 

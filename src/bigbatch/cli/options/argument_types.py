@@ -1,19 +1,21 @@
-"""From the text of an argument to its value; what argparse says of a refusal is one line."""
+"""From the text of an argument to its value. What argparse says of a refusal is one line."""
 
 import argparse
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from bigbatch.errors import nearest
 from bigbatch.recipe.sections.launch import MAX_SECONDS
 from bigbatch.runs.folder import LAST_EPOCHS
 
+Value = TypeVar("Value")
 LARGEST_BUFFER: Final = 1 << 30
 MOST_PROCESSES: Final = 1 << 16
 MOST_SEEDS: Final = 1_000
 FIGURES: Final = (".png", ".svg", ".pdf")
+BYTES_OF: Final = {"KB": 1 << 10, "MB": 1 << 20}
 
 
 def file_or_folder(text: str) -> Path:
@@ -33,117 +35,95 @@ def figure_file(text: str) -> Path:
     return path
 
 
-def positive(text: str) -> int:
-    """Parse a whole number above 0."""
-    return _whole_number(text, least=1)
-
-
-def not_negative(text: str) -> int:
-    """Parse a whole number of at least 0."""
-    return _whole_number(text, least=0)
-
-
-def few_epochs(text: str) -> int:
-    """Parse how many of a run's last epochs make its error: a report keeps five of each run."""
-    number = _whole_number(text, least=1)
-    if number > LAST_EPOCHS:
-        msg = f"must be a whole number from 1 to {LAST_EPOCHS}, not '{text}'"
-        raise argparse.ArgumentTypeError(msg)
-    return number
-
-
-def _whole_number(text: str, *, least: int) -> int:
+def whole_number(text: str, *, least: int | None = None, most: int | None = None) -> int:
+    """Take a whole number."""
     try:
         number = int(text)
     except ValueError:
-        number = least - 1
-    if number < least:
-        msg = f"must be a whole number of at least {least}, not '{text}'"
+        number = None
+    if number is None or (least is not None and number < least) or (most is not None and number > most):
+        limits = "" if least is None else f" of at least {least}" if most is None else f" from {least} to {most}"
+        msg = f"must be a whole number{limits}, not '{text}'"
         raise argparse.ArgumentTypeError(msg)
     return number
 
 
-def seconds(text: str) -> float:
-    """Parse a number of seconds above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number <= MAX_SECONDS:
-        msg = f"must be a number of seconds above 0, not '{text}'"
-        raise argparse.ArgumentTypeError(msg)
-    return number
+def positive(text: str) -> int:
+    """Take a whole number above 0."""
+    return whole_number(text, least=1)
 
 
-def sizes(text: str) -> tuple[int, ...]:
-    """Parse sizes such as 64KB,10MB into bytes."""
-    return tuple(_size(part) for part in text.split(","))
+def not_negative(text: str) -> int:
+    """Take a whole number of at least 0."""
+    return whole_number(text, least=0)
 
 
-def _size(text: str) -> int:
-    """Return the bytes of a size such as 64KB; whole float32 numbers."""
-    number, unit = text[:-2].strip(), text[-2:].upper()
-    scale = {"KB": 1 << 10, "MB": 1 << 20}.get(unit)
-    if scale is None or not number.isdecimal() or not 0 < int(number) * scale <= LARGEST_BUFFER:
-        msg = f"must be sizes such as 64KB,10MB (at most 1024MB), not '{text}'"
-        raise argparse.ArgumentTypeError(msg)
-    return int(number) * scale
-
-
-def iterations(text: str) -> tuple[int, ...]:
-    """Parse whole numbers with commas between them."""
-    return tuple(not_negative(part) for part in text.split(","))
+def last_epochs(text: str) -> int:
+    """Take how many of a run's last epochs make its error: a report keeps five of each run."""
+    return whole_number(text, least=1, most=LAST_EPOCHS)
 
 
 def process_count(text: str) -> int:
     """Take a number of processes."""
-    number = positive(text)
-    if number > MOST_PROCESSES:
-        msg = f"must be at most {MOST_PROCESSES}, not '{text}'"
-        raise argparse.ArgumentTypeError(msg)
-    return number
-
-
-def process_counts(text: str) -> tuple[int, ...]:
-    """Take numbers of processes, separated by commas."""
-    return tuple(process_count(part) for part in text.split(","))
-
-
-def minibatch_sizes(text: str) -> tuple[int, ...]:
-    """Take minibatch sizes, separated by commas."""
-    return tuple(positive(part) for part in text.split(","))
+    return whole_number(text, least=1, most=MOST_PROCESSES)
 
 
 def seed_count(text: str) -> int:
     """Take a number of seeds."""
-    number = positive(text)
-    if number > MOST_SEEDS:
-        msg = f"must be at most {MOST_SEEDS}, not '{text}'"
-        raise argparse.ArgumentTypeError(msg)
-    return number
+    return whole_number(text, least=1, most=MOST_SEEDS)
+
+
+def number(text: str) -> float:
+    """Take a number."""
+    try:
+        return float(text)
+    except ValueError:
+        msg = f"must be a number, not '{text}'"
+        raise argparse.ArgumentTypeError(msg) from None
+
+
+def seconds(text: str) -> float:
+    """Take a number of seconds above 0."""
+    return _above_0(text, most=MAX_SECONDS, what="a number of seconds above 0")
 
 
 def percentage_points(text: str) -> float:
     """Take a difference between errors, above 0."""
+    return _above_0(text, most=100, what="percentage points above 0, as in 0.3")
+
+
+def _above_0(text: str, *, most: float, what: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not 0 < number <= 100:  # noqa: PLR2004 - per cent
-        msg = f"must be percentage points above 0, as in 0.3, not '{text}'"
+    if not 0 < number <= most:
+        msg = f"must be {what}, not '{text}'"
         raise argparse.ArgumentTypeError(msg)
     return number
 
 
-def words_among(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
-    """Return what takes some of the known words, separated by commas."""
+def buffer_size(text: str) -> int:
+    """Take a size such as 64KB, and return its bytes: whole float32 numbers."""
+    number, unit = text[:-2].strip(), text[-2:].upper()
+    if unit not in BYTES_OF or not number.isdecimal() or not 0 < int(number) * BYTES_OF[unit] <= LARGEST_BUFFER:
+        msg = f"must be sizes such as 64KB,10MB (at most 1024MB), not '{text}'"
+        raise argparse.ArgumentTypeError(msg)
+    return int(number) * BYTES_OF[unit]
 
-    def parse(text: str) -> tuple[str, ...]:
-        words = tuple(text.split(","))
-        for word in words:
-            if word not in known:
-                msg = f"'{word}' is unknown; {nearest(word, list(known))}"
-                raise argparse.ArgumentTypeError(msg)
-        return words
 
-    return parse
+def list_of(take: Callable[[str], Value]) -> Callable[[str], tuple[Value, ...]]:
+    """Return what takes several values with commas between them."""
+    return lambda text: tuple(take(part) for part in text.split(","))
+
+
+def word_among(known: Sequence[str]) -> Callable[[str], str]:
+    """Return what takes one of the known words."""
+
+    def take(text: str) -> str:
+        if text not in known:
+            msg = f"'{text}' is unknown; {nearest(text, list(known))}"
+            raise argparse.ArgumentTypeError(msg)
+        return text
+
+    return take

@@ -3,12 +3,12 @@
 import argparse
 from typing import Final
 
+from bigbatch.cli.options.argument_types import whole_number
 from bigbatch.cli.options.parser import Parser
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.file import with_settings
 from bigbatch.recipe.presets import find_recipe
 
-RECIPE_HELP: Final = "a preset (digits, fashion-mnist, cifar10, imagenet-resnet50) or a TOML file"
 FIELD_OF: Final = {
     "minibatch_size": "minibatch_size",
     "epochs": "epochs",
@@ -25,15 +25,38 @@ FIELD_OF: Final = {
 
 def add_recipe(parser: Parser, *, default: str | None = None) -> None:
     """Add the recipe and the options that change it."""
-    parser.add_argument("recipe", metavar="RECIPE", help=RECIPE_HELP, nargs="?" if default else None, default=default)
-    parser.add_argument("--minibatch-size", type=int, metavar="B", help="samples per update, over all workers")
+    add_recipe_name(parser, default=default)
+    parser.add_argument(
+        "--minibatch-size",
+        type=whole_number,
+        metavar="B",
+        help="samples per update, over all workers (default: the recipe's)",
+    )
     add_changes(parser)
+
+
+def add_recipe_name(parser: Parser, *, default: str | None = None) -> None:
+    """Add the recipe."""
+    known = "a preset (digits, fashion-mnist, cifar10, imagenet-resnet50) or a TOML file"
+    if default is None:
+        parser.add_argument("recipe", metavar="RECIPE", help=known)
+    else:
+        parser.add_argument(
+            "recipe", metavar="RECIPE", nargs="?", default=default, help=f"{known} (default: {default})"
+        )
 
 
 def add_changes(parser: Parser) -> None:
     """Add the options that change a recipe, whatever its minibatch size."""
-    parser.add_argument("--epochs", type=int, metavar="E", help="passes over the training data")
-    parser.add_argument("--seed", type=int, metavar="S", help="of initialisation, order and augmentation")
+    parser.add_argument(
+        "--epochs", type=whole_number, metavar="E", help="passes over the training data (default: the recipe's)"
+    )
+    parser.add_argument(
+        "--seed",
+        type=whole_number,
+        metavar="S",
+        help="seed of the first weights, the order of samples and the augmentation (default: the recipe's)",
+    )
     add_set(parser)
 
 
@@ -44,7 +67,7 @@ def add_set(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="SECTION.FIELD=VALUE",
-        help="change any field of the recipe, as in --set warmup.epochs=2; may be repeated",
+        help="change any field of the recipe, such as warmup.epochs=2; may be repeated",
     )
 
 
@@ -53,7 +76,7 @@ def resolve_recipe(options: argparse.Namespace, *, minibatch_size: int | None = 
 
     Args:
         options: of the command line.
-        minibatch_size: what takes the place of the recipe's own, before the changes.
+        minibatch_size: replaces the recipe's own, before the changes.
 
     Raises:
         InputError: an unknown recipe or field, or a value out of its range.

@@ -1,4 +1,4 @@
-"""The options that name a run and a checkpoint of it."""
+"""The options that name a run and one of its checkpoints."""
 
 from bigbatch.cli.options.argument_types import file_or_folder
 from bigbatch.cli.options.parser import Parser
