@@ -1,4 +1,4 @@
-"""Load the newest checkpoint that is what its manifest says; refuse the others, with the reason."""
+"""Load the newest checkpoint that agrees with its manifest; refuse the others, and say why."""
 
 import json
 from collections.abc import Mapping
@@ -37,12 +37,12 @@ class RefusedError(ValueError):
 def load_last_good(
     folder: Path, *, recipe: Recipe, like: Like
 ) -> tuple[tuple[Manifest, dict[str, Any]] | None, dict[Path, str]]:
-    """Return the newest checkpoint that can be used, or None if there are none at all; and why newer ones were refused.
+    """Return the newest checkpoint that can be used, and why newer ones were refused. It is None if there are none.
 
     Args:
         folder: of the checkpoints.
-        recipe: of the run: a checkpoint of another one is refused.
-        like: the model's state: what its tensors must be, before memory is taken for them; None for any.
+        recipe: of the run. A checkpoint of another recipe is refused.
+        like: the model's state. Its tensors are compared with the file's before memory is taken; None for any model.
 
     Raises:
         InputError: there are checkpoints, but none that can be used.
@@ -60,7 +60,7 @@ def load_last_good(
 
 
 def set_aside(folder: Path, refused: Mapping[Path, str]) -> None:
-    """Rename the refused checkpoints, so that they no longer count as the newest; nothing of them is lost."""
+    """Rename the refused checkpoints, so that they no longer count as the newest. Nothing is deleted."""
     for path in refused:
         for file in (path, *data_files(path)):
             with suppress(OSError):
@@ -68,13 +68,18 @@ def set_aside(folder: Path, refused: Mapping[Path, str]) -> None:
 
 
 def load_checkpoint(path: Path, *, recipe: Recipe, like: Like) -> tuple[Manifest, dict[str, Any]]:
-    """Return a checkpoint's manifest and state, on the CPU; arguments as `load_last_good`, and the manifest's path.
+    """Return a checkpoint's manifest and state, on the CPU.
 
-    Only tensors and plain values are read, no code. The hash is checked before anything is parsed, the tensors' names
-    and shapes before memory is taken for them, and their dtypes before they are used.
+    Only tensors and plain values are read, no code. The hash is checked before anything is parsed. The tensors' names
+    and shapes are checked before memory is taken for them, and their dtypes before they are used.
+
+    Args:
+        path: of the manifest.
+        recipe: as for `load_last_good`.
+        like: the same.
 
     Raises:
-        RefusedError: it cannot be used; says why.
+        RefusedError: it cannot be used; the text says why.
     """
     try:
         manifest = read_manifest(path)
@@ -117,7 +122,7 @@ def _read_state(path: Path, manifest: Manifest, like: Like) -> dict[str, Any]:
         unread = set(file.keys())
 
         def read(name: str) -> Tensor:
-            """Return a tensor, once: a structure that names it again would take memory without end."""
+            """Return a tensor, once: a damaged structure that repeats it could take memory without end."""
             if name not in unread:
                 msg = "its structure is damaged"
                 raise RefusedError(msg)
@@ -132,7 +137,7 @@ def _read_state(path: Path, manifest: Manifest, like: Like) -> dict[str, Any]:
 
 
 def _check_state(state: Any, manifest: Manifest, like: Like) -> None:  # noqa: ANN401 - from a file
-    """Refuse what is no training's state, or not that of this model."""
+    """Refuse what is not the state of a training, or is that of another model."""
     is_whole = isinstance(state, dict) and all(isinstance(state.get(name), kind) for name, kind in KINDS.items())
     if not is_whole or len(state["validation_errors"]) != manifest.epochs:
         msg = "it does not hold the state of a training"
@@ -146,7 +151,7 @@ def _check_state(state: Any, manifest: Manifest, like: Like) -> None:  # noqa: A
 
 
 def _check_tensors(file: Any, like: Mapping[str, Tensor]) -> None:  # noqa: ANN401 - safetensors' open file
-    """Compare the model's tensors in the file's header with what they must be."""
+    """Compare the names and shapes in the file's header with those of the model."""
     prefix = "/model/"
     found = {name.removeprefix(prefix) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118 - no mapping
     if found != like.keys():

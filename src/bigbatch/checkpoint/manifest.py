@@ -1,4 +1,4 @@
-"""What a checkpoint's file must be: written last, so that what has a manifest is whole."""
+"""The manifest says what a checkpoint's file must be. It is written last: a file that has a manifest is whole."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -20,8 +20,8 @@ class Position:
     Attributes:
         iteration: updates done.
         samples_consumed: training samples used up by them.
-        epochs: that are over, with their evaluation.
-        validation_error: in %, if it was saved when an epoch was over; otherwise None.
+        epochs: that are over and evaluated.
+        validation_error: in %; None if the checkpoint was saved within an epoch.
     """
 
     iteration: int
@@ -32,15 +32,15 @@ class Position:
 
 @dataclass(frozen=True)
 class Manifest(Position):
-    """What a checkpoint's file must be, besides its position.
+    """What a checkpoint's file must be, and its position.
 
     Attributes:
         sha256: of the file.
         size_bytes: of the file.
         recipe: of the run, as TOML.
-        randomness: the scheme by which random numbers follow from the recipe's seed (`keyed_random.SCHEME`).
+        randomness: the scheme by which random numbers follow from the recipe's seed (`keyed.SCHEME`).
         bigbatch: the version that wrote it.
-        format: the version of all this.
+        format: the version of the checkpoint's format.
     """
 
     sha256: str
@@ -58,12 +58,12 @@ class Manifest(Position):
 
 
 def manifest_path(folder: Path, iteration: int) -> Path:
-    """Return the name of a checkpoint's manifest; its data lies beside it."""
+    """Return the path of a checkpoint's manifest; its data lies beside it."""
     return folder / f"iteration-{iteration:09d}.json"
 
 
 def data_path(path: Path, manifest: Manifest) -> Path:
-    """Return the file that a manifest describes; its name tells its hash, so that no save writes over another's data.
+    """Return the file that a manifest describes. Its name has its hash, so no save writes over another's data.
 
     Args:
         path: of the manifest.
@@ -73,7 +73,7 @@ def data_path(path: Path, manifest: Manifest) -> Path:
 
 
 def data_files(path: Path) -> list[Path]:
-    """Return all data of a manifest's iteration: its own, and what a save that was killed has left."""
+    """Return all data files of a manifest's iteration: its own, and those that killed saves have left."""
     return list(path.parent.glob(f"{path.stem}-*{DATA_SUFFIX}"))
 
 
@@ -84,7 +84,7 @@ def list_manifests(folder: Path) -> list[Path]:
 
 
 def iteration_of(path: Path) -> int:
-    """Return the iteration that a checkpoint's name tells."""
+    """Return the iteration in a checkpoint's name."""
     return int(path.stem.removeprefix("iteration-"))
 
 

@@ -1,4 +1,4 @@
-"""Save a checkpoint so that a kill at any moment leaves the last one whole, and nothing that looks like one."""
+"""Save checkpoints. A kill at any moment leaves the last one whole, and no broken one that looks whole."""
 
 import json
 from collections.abc import Mapping
@@ -32,11 +32,11 @@ TEMPORARIES_OF_SAFETENSORS: Final = ".tmp*"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A copy of the state that training can leave behind.
+    """A copy of the state, which is written while training goes on.
 
     Attributes:
         structure: of the state, as `state.flatten` gives it.
-        tensors: its tensors, on the CPU, used by nobody else.
+        tensors: its tensors, on the CPU; they share no memory with the training.
         position: where in the training it was taken.
         recipe: of the run, as TOML.
     """
@@ -48,10 +48,10 @@ class Snapshot:
 
     @classmethod
     def of(cls, state: Mapping[str, Any], position: Position, recipe: str) -> "Snapshot":
-        """Copy the state: all that training has to wait for.
+        """Copy the state. Training waits for this copy, and for nothing else.
 
         Raises:
-            InputError: there is something in it that cannot be saved.
+            InputError: the state has a value that cannot be saved.
         """
         structure, tensors = flatten(state)
         copies = {path: _copy(tensor) for path, tensor in tensors.items()}
@@ -61,7 +61,8 @@ class Snapshot:
 def save_checkpoint(folder: Path, snapshot: Snapshot, *, keep: int) -> Path:
     """Write a checkpoint, and remove all but the newest and the best; return its manifest's path.
 
-    The data first, then the manifest with its hash; each as temporary file, fsync, rename, fsync of the folder.
+    The data is written first, then the manifest with its hash. Each is a temporary file, which is synced and renamed;
+    then the folder is synced.
 
     Args:
         folder: of the checkpoints.
@@ -69,7 +70,7 @@ def save_checkpoint(folder: Path, snapshot: Snapshot, *, keep: int) -> Path:
         keep: how many of the newest stay.
 
     Raises:
-        OSError: it could not be written; those before are still there.
+        OSError: it could not be written; earlier checkpoints are still there.
     """
     path = manifest_path(folder, snapshot.position.iteration)
     temporary = temporary_of(path.with_suffix(DATA_SUFFIX))
@@ -93,7 +94,7 @@ def save_checkpoint(folder: Path, snapshot: Snapshot, *, keep: int) -> Path:
     except OSError:
         _remove_data_without_manifest(folder)  # a full disk has no room for it
         raise
-    with suppress(OSError):  # it is saved, whatever may not be removed
+    with suppress(OSError):  # the new one is saved, even if an old one cannot be removed
         prune(folder, keep=keep)
     return path
 
@@ -109,7 +110,7 @@ def prune(folder: Path, *, keep: int) -> None:
 
 
 def best_checkpoint(folder: Path) -> Path | None:
-    """Return the manifest with the lowest validation error, the earliest of them; None if there is none."""
+    """Return the manifest with the lowest validation error; the earliest of equals, or None if there is none."""
     errors: dict[Path, float] = {}
     for path in reversed(list_manifests(folder)):
         try:
@@ -124,7 +125,7 @@ def best_checkpoint(folder: Path) -> Path | None:
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed writers have left: temporaries, and data without a manifest.
 
-    A manifest without its data is no such thing: that one is for loading to refuse, with the reason.
+    A manifest without data stays: loading refuses it, and says why.
     """
     remove_temporaries(folder)
     for temporary in folder.glob(TEMPORARIES_OF_SAFETENSORS):
@@ -138,7 +139,7 @@ def _remove_data_without_manifest(folder: Path) -> None:
         try:
             described.add(data_path(path, read_manifest(path)))
         except (OSError, ValueError):
-            described.update(data_files(path))  # of which one may be its own
+            described.update(data_files(path))  # one of them may be its own
     for data in folder.glob(f"iteration-*{DATA_SUFFIX}"):
         if data not in described:
             data.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Nested state as a table of named tensors and a JSON structure: no pickle, so nothing in it can run."""
+"""Nested state as a table of named tensors and a JSON structure. It is no pickle, so loading it runs no code."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,14 +10,14 @@ from bigbatch.errors import InputError
 
 
 def flatten(state: Any, path: str = "") -> tuple[Any, dict[str, Tensor]]:  # noqa: ANN401 - any plain nest of tensors
-    """Return the structure, and its tensors by their paths in it.
+    """Return the structure of a state, and its tensors by their paths in it.
 
     Args:
         state: tensors, None, bools, numbers and strings in dictionaries, lists and tuples.
-        path: where it lies in the whole.
+        path: of this part in the whole state.
 
     Raises:
-        InputError: there is something else in it.
+        InputError: it has a value of another type.
 
     >>> flatten({"lr": 0.1, "momentum": [torch.zeros(2)]})
     ({'dict': [['lr', 0.1], ['momentum', {'list': [{'tensor': '/momentum/0'}]}]]}, {'/momentum/0': tensor([0., 0.])})
@@ -45,14 +45,14 @@ def flatten(state: Any, path: str = "") -> tuple[Any, dict[str, Tensor]]:  # noq
 
 
 def unflatten(structure: Any, read: Callable[[str], Tensor]) -> Any:  # noqa: ANN401 - as `flatten` takes it
-    """Return the state that `flatten` took apart.
+    """Return the state of which `flatten` gave the structure and the tensors.
 
     Args:
-        structure: from JSON; it may be anything.
-        read: returns the tensor of that path.
+        structure: from JSON; it may be damaged.
+        read: returns the tensor of a path.
 
     Raises:
-        ValueError: it is no such structure.
+        ValueError: the structure is damaged.
     """
     if structure is None or isinstance(structure, bool | int | float | str):
         return structure
@@ -78,7 +78,7 @@ def _key(key: object) -> int | str:
 
 
 def _with_strides(tensor: Tensor, strides: Any) -> Tensor:  # noqa: ANN401 - from a file
-    """Lay a tensor out as it was: an optimizer is slow where its state's layout is not that of the gradients."""
+    """Return the tensor in its old layout: an optimizer is slow if its state has another layout than the gradients."""
     if strides is None or not is_dense(tensor.shape, strides):
         return tensor
     return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=tensor.device).copy_(tensor)

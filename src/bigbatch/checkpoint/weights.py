@@ -31,11 +31,11 @@ class WeightsHashes:
 
     @classmethod
     def of(cls, weights: Mapping[str, Tensor], average: Mapping[str, Tensor] | None) -> Self:
-        """Hash a model's state dict, and the one in which the averages take the place of the weights."""
+        """Hash a model's state dict, and the same with the averages in place of the weights."""
         return cls(weights_sha256(weights), None if average is None else weights_sha256({**weights, **average}))
 
     def to_json(self) -> dict[str, str]:
-        """Return the hashes that there are by their names."""
+        """Return the hashes by their names, without those that are None."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
@@ -60,7 +60,7 @@ def export_weights(state: Mapping[str, Tensor], target: Path, *, metadata: Mappi
 def weights_sha256(state: Mapping[str, Tensor]) -> str:
     """Return the SHA-256 over a state dict in name order: each tensor's name, dtype, shape and little-endian bytes.
 
-    `num_batches_tracked` is left out: it counts steps and takes part in nothing.
+    `num_batches_tracked` is left out: it only counts steps.
 
     >>> weights, counter = {"w": torch.zeros(2)}, {"num_batches_tracked": torch.ones(1)}
     >>> weights_sha256(weights) == weights_sha256(weights | counter)

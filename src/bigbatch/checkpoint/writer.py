@@ -1,4 +1,4 @@
-"""Checkpoints written in the background: training waits for the copy of its state, and for no disk."""
+"""Checkpoints written in the background: training waits for the copy of its state, but not for the disk."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -10,15 +10,15 @@ MAX_FAILURES: Final = 3
 
 
 class CheckpointWriter:
-    """Write one checkpoint after the other, in a thread.
+    """Write checkpoints one after the other, in a thread.
 
     Args:
         folder: of the checkpoints.
         keep: how many of the newest stay.
 
     Attributes:
-        num_failures: saves that have failed one after the other, up to now.
-        warnings: of failed saves, for whoever shows them; they may be taken away.
+        num_failures: how many of the last saves have failed in a row.
+        warnings: of failed saves; the caller shows them and removes them.
     """
 
     def __init__(self, folder: Path, *, keep: int) -> None:
@@ -34,17 +34,17 @@ class CheckpointWriter:
         return self.saving is not None and not self.saving.done()
 
     def submit(self, snapshot: Snapshot) -> None:
-        """Start to write; wait first for the one before, if it is still under way."""
+        """Start to write a checkpoint, when the one before is written."""
         self.wait()
         self.saving = self.thread.submit(self._save, snapshot)
 
     def wait(self) -> None:
-        """Wait until all is written, or has failed."""
+        """Wait until the last checkpoint is written, or has failed."""
         if self.saving:
             self.saving.result()
 
     def close(self) -> None:
-        """Wait, and end the thread."""
+        """Wait as `wait` does, and end the thread."""
         self.thread.shutdown()
         self.wait()
 

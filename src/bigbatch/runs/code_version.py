@@ -12,9 +12,9 @@ DIGITS = 16
 
 
 def describe_code(recipe: Recipe) -> dict[str, str]:
-    """Return the first digits of the SHA-256 of bigbatch's source, and of each module of the user's in the recipe.
+    """Return the first digits of the SHA-256 of bigbatch's source, and of each of the user's modules in the recipe.
 
-    Of a module that is no file (a builtin, or one that cannot be found) it says "no source".
+    A module without a file (a builtin, or one that cannot be found) has "no source" instead.
     """
     modules = sorted({name.partition(":")[0] for name in recipe.user_code})
     return {"bigbatch": _hash(sorted(Path(__file__).parents[1].rglob("*.py")))} | {

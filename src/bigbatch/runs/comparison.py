@@ -1,4 +1,4 @@
-"""Two runs side by side: what changed, what came of it, where they part, and which change explains it."""
+"""Two runs side by side: what changed, their results, where they first differ, and which change explains it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from bigbatch.runs.record import RunRecord
 
 RESULTS: Final = ("iterations", "seconds", "validation_error", "final_validation_error", "weights_sha256")
 ALWAYS_COMPARED: Final = frozenset({"loss", "learning_rate", "validation_error", "skipped"})
-NEVER_COMPARED: Final = frozenset({"seconds", "images_per_second"})  # times are of the machine
-# What the learning rate is computed from, and what no loss shows before the first update.
+NEVER_COMPARED: Final = frozenset({"seconds", "images_per_second"})  # times depend on the machine
+# The learning rate is computed from the first; the second have no effect on a loss before the first update.
 OF_THE_RATE: Final = (
     *("reference.", "minibatch_size", "scaling.", "warmup.", "schedule.", "epochs"),
     *("data", "code.", "git.", "bigbatch", "python"),
@@ -26,8 +26,8 @@ class Parting:
 
     Attributes:
         unit: "iteration" (counted from 0), or "epoch" (from 1) if evaluations alone differ.
-        number: which.
-        values: what differs there.
+        number: of the iteration or epoch.
+        values: that differ there.
     """
 
     unit: str
@@ -41,9 +41,9 @@ class Comparison:
 
     Attributes:
         old, new: the runs.
-        inside: what changed inside the contract, and cannot matter.
-        outside: what changed outside it, and can.
-        parting: the first line of metrics that differs, as far as both have come; None if none does.
+        inside: changes inside the contract, which cannot change the bits.
+        outside: changes outside it, which can.
+        parting: the first line of metrics that differs, up to the end of the shorter run; None if none does.
         num_iterations, num_epochs: lines that both have.
     """
 
@@ -57,7 +57,7 @@ class Comparison:
 
     @property
     def results(self) -> list[Difference]:
-        """What came of each run, as far as either records it, also where it is the same."""
+        """The results that a run records, also those that are the same in both."""
         old, new = self.old.summary.to_json(), self.new.summary.to_json()
         pairs = {name: (old.get(name), new.get(name)) for name in RESULTS}
         recorded = [Difference(name, *pair) for name, pair in pairs.items() if pair != (None, None)]
@@ -70,21 +70,21 @@ class Comparison:
 
     @property
     def has_same_weights(self) -> bool | None:
-        """Whether the weights after the same number of iterations are the same; None if that is not recorded."""
+        """Whether both have the same weights; None if that is not recorded, or they took different numbers of steps."""
         if self.old.weights is None or self.new.weights is None or not self.has_same_length:
             return None
         return self.old.weights == self.new.weights
 
     @property
     def is_identical(self) -> bool:
-        """Whether neither went further, and something is recorded of both, all of which is the same."""
+        """Whether both have the same length, and all that they record is the same; False if they record nothing."""
         if self.parting or self.has_same_weights is False or not self.has_same_length:
             return False
         return bool(self.has_same_weights or self.num_iterations)
 
     @property
     def explanation(self) -> list[Difference]:
-        """What changed outside the contract and can be why the runs part where they part."""
+        """The changes outside the contract that can be the reason why the runs first differ there."""
         return [difference for difference in self.outside if _can_explain(difference.name, self.parting)]
 
 
@@ -105,7 +105,7 @@ def compare(old: RunRecord, new: RunRecord) -> Comparison:
 
 
 def find_parting(unit: str, old: Lines, new: Lines) -> Parting | None:
-    """Return the first line that differs, up to the last that the shorter of the runs has; floats to the last bit."""
+    """Return the first line that differs, up to the end of the shorter run. Floats are compared to the last bit."""
     last = min(max(old, default=-1), max(new, default=-1))
     for number in sorted(old.keys() | new.keys()):
         if number > last:
@@ -126,7 +126,7 @@ def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Differen
 
 
 def _can_explain(name: str, parting: Parting | None) -> bool:
-    """Tell whether a change can show first where the runs part."""
+    """Tell whether the first effect of a change can be where the runs first differ."""
     if parting is None or parting.unit == "epoch":
         return True
     values = {value.name for value in parting.values}

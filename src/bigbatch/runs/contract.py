@@ -1,7 +1,7 @@
-"""The contract between two runs: what they record that cannot matter for the bits, and what can.
+"""The contract between two runs: which of their recorded facts can change the bits, and which cannot.
 
-A run's bits depend on its recipe, the data, the code, the packages and the device; not on the number of processes, the
-machine or restarts, as long as the sum over the processes is exact.
+A run's bits depend on its recipe, the data, the code, the packages and the device. They do not depend on the number of
+processes, the machine or restarts, as long as the sum over the processes is exact.
 """
 
 import re
@@ -16,8 +16,8 @@ from bigbatch.runs.json_table import as_table, as_text
 from bigbatch.runs.record import RunRecord
 
 PACKAGES: Final = ("torch", "numpy", "python", "bigbatch")
-FOR_PEOPLE: Final = ("name", "reference.largest_matching")  # fields of a recipe that no training reads
-MEMORY_FORMAT_BEFORE: Final = "torch.channels_last"  # of every run that does not record it
+FOR_PEOPLE: Final = ("name", "reference.largest_matching")  # fields of a recipe that training does not use
+MEMORY_FORMAT_BEFORE: Final = "torch.channels_last"  # of older runs, which do not record it
 ON_NONFINITE: Final = "launch.on_nonfinite"
 HASH: Final = re.compile(r"[0-9a-f]{40,}")
 HASH_DIGITS: Final = 12
@@ -26,7 +26,7 @@ LONGEST: Final = 200  # characters of a value that are shown
 
 @dataclass(frozen=True)
 class Difference:
-    """Something of which two runs say different things; None is what a run does not say."""
+    """A fact that differs between two runs; None where a run does not record it."""
 
     name: str
     old: object
@@ -34,7 +34,7 @@ class Difference:
 
 
 def differences_by_contract(old: RunRecord, new: RunRecord) -> tuple[list[Difference], list[Difference]]:
-    """Return what differs inside the contract, which cannot matter, and what differs outside it, which can."""
+    """Return two lists: differences inside the contract, which cannot change the bits, and those outside, which can."""
     before, after = facts_of(old), facts_of(new)
     differing = [
         Difference(name, before.get(name), after.get(name))
@@ -47,9 +47,9 @@ def differences_by_contract(old: RunRecord, new: RunRecord) -> tuple[list[Differ
 
 
 def facts_of(run: RunRecord) -> dict[str, object]:
-    """Return all that a run records of what it was made from, the recipe first; None where it records nothing.
+    """Return every recorded fact that a run was made from, the recipe first; None for what is not recorded.
 
-    What changed between the attempts of one run reads "1, then 2".
+    A value that changed between the attempts of the run reads "1, then 2".
     """
     code = run.summary.attempt.code
     return {
@@ -72,7 +72,7 @@ def facts_of(run: RunRecord) -> dict[str, object]:
 
 
 def _contradictions(run: RunRecord) -> list[Difference]:
-    """Return in which fields a run's recipe.toml and its run.json differ: somebody has changed one of them."""
+    """Return the fields in which a run's recipe.toml and run.json differ: one of the files was changed afterwards."""
     try:
         written, recorded = flat_fields(RunFolder(run.path).recipe.to_dict()), flat_fields(run.recipe.to_dict())
     except InputError:
@@ -90,7 +90,7 @@ def _history(run: RunRecord, *path: str) -> object:
 
 
 def _all_reduce(run: RunRecord) -> str | None:
-    """Return the algorithm that was asked for, and those that were chosen for it."""
+    """Return the algorithm that was asked for, and those that it chose."""
     described = run.summary.attempt.all_reduce
     chosen = dict.fromkeys(map(str, as_table(described.get("chosen_by_bytes")).values()))
     asked = as_text(described.get("algorithm"))
@@ -98,24 +98,24 @@ def _all_reduce(run: RunRecord) -> str | None:
 
 
 def _attempts(run: RunRecord) -> str:
-    """Return how often the run was started, and why again."""
+    """Return how often the run was started, and why it was started again."""
     reasons = [reason for attempt in run.attempts if (reason := attempt.after)]
     return f"{len(run.attempts)} ({'; '.join(reasons)})" if reasons else str(len(run.attempts))
 
 
 def is_inside(name: str, old: RunRecord, new: RunRecord) -> bool:
-    """Tell whether a difference in this fact cannot matter for the bits of these two runs."""
-    if name == ON_NONFINITE:  # it decides nothing until something is not finite
+    """Tell whether a difference in this fact cannot change the bits of these two runs."""
+    if name == ON_NONFINITE:  # it has no effect unless something is not finite
         return not any(line.skipped for run in (old, new) for line in run.iterations)
-    if name in {"processes", "all_reduce"}:  # the backend's own sum depends on who takes part
+    if name in {"processes", "all_reduce"}:  # the backend's own sum depends on the processes
         return not any(run.summary.reduction == NATIVE for run in (old, new))
-    if name.startswith("git."):  # it stands for source that is not recorded: a user's module may import others
+    if name.startswith("git."):  # a user's module may import other source, which is not hashed
         return all(run.summary.attempt.code.keys() == {"bigbatch"} for run in (old, new))
     return name in {"host.system", "host.cores", "attempts", *FOR_PEOPLE} or name.startswith(NOT_OF_THE_RESULT)
 
 
 def in_words(value: object) -> str:
-    """Return a recorded value as a person reads it: floats to the last bit, hashes by their first digits.
+    """Return a recorded value as text: floats to the last bit, hashes by their first digits.
 
     >>> in_words(None), in_words(0.1 + 0.2), in_words("ab" * 32), in_words(("crop", "flip"))
     ('not recorded', '0.30000000000000004', 'abababababab', 'crop, flip')

@@ -1,4 +1,4 @@
-"""A run's folder: what was run, with what, and what came of it."""
+"""A run's folder: its recipe, its summary, its metrics and its checkpoints."""
 
 import errno
 import json
@@ -47,10 +47,10 @@ class RunFolder:
         return is_file(self.path / "recipe.toml")
 
     def check(self, recipe: Recipe, *, resume: bool) -> None:
-        """Refuse a folder that this run must not write to; nothing in it changes.
+        """Refuse a folder that this run must not write to. Nothing is changed.
 
         Raises:
-            InputError: it holds another recipe's run, or this one's and `resume` is off, or something else.
+            InputError: it holds another recipe's run, this recipe's run while `resume` is off, or other files.
         """
         if self.exists():
             changed = differences(self.recipe, recipe)
@@ -69,7 +69,7 @@ class RunFolder:
             raise InputError(msg)
 
     def create(self, recipe: Recipe) -> None:
-        """Make the folder and write the recipe, unless this recipe's run is there; hold its lock (`run_lock`) before.
+        """Make the folder and write the recipe, unless this recipe's run is there. The caller holds the lock.
 
         Raises:
             InputError: the folder cannot be written, or holds another recipe's run.
@@ -109,7 +109,7 @@ class RunFolder:
         return Summary.read(summary)
 
     def read_summary_or_nothing(self) -> Summary | None:
-        """Return run.json, or None where there is none yet, or it is damaged or empty."""
+        """Return run.json; None if there is none yet, or it is damaged or empty."""
         with suppress(InputError):
             summary = self.read_summary()
             return summary if summary.raw else None
@@ -127,17 +127,17 @@ class RunFolder:
             file.writelines(json.dumps(line.to_json()).encode() + b"\n" for line in lines)
 
     def read_epochs(self) -> list[EpochLine]:
-        """Return the epochs' lines of metrics.jsonl in order; the last one counts of those that were repeated."""
+        """Return the epochs' lines of metrics.jsonl in order; of a repeated epoch the last."""
         last = {line.epoch: line for line in self._metrics() if isinstance(line, EpochLine)}
         return [last[number] for number in sorted(last)]
 
     def read_iterations(self) -> list[IterationLine]:
-        """Return the iterations' lines of metrics.jsonl in order; the last one counts of those that were repeated."""
+        """Return the iterations' lines of metrics.jsonl in order; of a repeated iteration the last."""
         last = {line.iteration: line for line in self._metrics() if isinstance(line, IterationLine)}
         return [last[number] for number in sorted(last)]
 
     def mentions(self, name: str) -> bool:
-        """Tell whether a line of metrics.jsonl has such a value: quicker than to parse them all."""
+        """Tell whether a line of metrics.jsonl may have this value. This is quicker than parsing all lines."""
         try:
             return f'"{name}"'.encode() in _read(self.path / "metrics.jsonl")
         except OSError:
@@ -152,14 +152,14 @@ class RunFolder:
 
 
 def _read(path: Path) -> bytes:
-    """Read a file; a pipe, whose end may never come, is none."""
+    """Read a regular file; refuse a pipe, which may never end."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, f"{path.name} is no file")
     return path.read_bytes()
 
 
 def default_folder(recipe: Recipe, *, resume: bool) -> Path:
-    """Return runs/NAME-MINIBATCH-seedSEED; with -2, -3, ... behind it, the next that is free, or the last to resume."""
+    """Return runs/NAME-MINIBATCH-seedSEED, or the first of -2, -3, ... that is free; to resume, the last one there."""
     first = RUNS_FOLDER / f"{recipe.name}-{recipe.minibatch_size}-seed{recipe.seed}"
     taken = list(takewhile(Path.exists, (first, *(Path(f"{first}-{number}") for number in range(2, MAX_RUNS)))))
     if resume:

@@ -1,4 +1,4 @@
-"""Frozen values that are tables of JSON on disk; read with mistrust, for they may be old, damaged or another's."""
+"""Frozen values that are tables of JSON on disk. Every value is checked: a file may be old, damaged or foreign."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -10,14 +10,14 @@ class JsonTable:
     """A table of JSON. Its fields are the names in the file, in their order; their types say how they are read.
 
     Attributes:
-        raw: the table that it was read from, with what is not known here; None if it was made here.
+        raw: the table that it was read from, with unknown names too; None if it was not read.
     """
 
     raw: Mapping[str, Any] | None = None
 
     @classmethod
     def read(cls, table: Mapping[str, Any]) -> Self:
-        """Return what a table says; what is missing or of the wrong type is None, or empty.
+        """Return the value of a table; what is missing or of the wrong type is None, or empty.
 
         Raises:
             ValueError: a whole number that may not be None is missing.
@@ -26,7 +26,7 @@ class JsonTable:
         return cls(**values, raw=table)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the table: as it was read but for what has been replaced; of one made here, all but idle defaults."""
+        """Return the table. What was read keeps its other names; what was not read leaves out default values."""
         table = dict(self.raw or {})
         for field in _fields(type(self)):
             value = getattr(self, field.name)
@@ -53,7 +53,7 @@ def _fields(kind: type[JsonTable]) -> Sequence[_Field]:
 
 
 def _reader(name: str, kind: Any) -> Callable[[Mapping[str, Any]], object]:  # noqa: ANN401 - a type
-    """Return what reads a field from its table: a table within is spread over it, several tables are a list in it."""
+    """Return the reader of a field. The fields of an inner table stand in the outer one; several tables are a list."""
     if isinstance(kind, type) and issubclass(kind, JsonTable):
         return kind.read
     if get_origin(kind) is tuple:
@@ -70,17 +70,17 @@ def _written(name: str, value: object) -> dict[str, Any]:
 
 
 def as_number(value: object) -> float | None:
-    """Return a value that is a number; a truth value is none."""
+    """Return a value that is a number, else None; True and False are no numbers."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def as_whole(value: object) -> int | None:
-    """Return a value that is a whole number; a truth value is none."""
+    """Return a value that is a whole number, else None; True and False are no numbers."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def as_text(value: object) -> str | None:
-    """Return a value that is text."""
+    """Return a value that is text, else None."""
     return value if isinstance(value, str) else None
 
 
@@ -113,4 +113,4 @@ READERS: Final[Mapping[object, Callable[[object], object]]] = {
     Mapping[str, Any]: as_table,
     Mapping[str, Any] | None: lambda value: value if isinstance(value, dict) else None,
 }
-FIELDS: Final[dict[type[JsonTable], Sequence[_Field]]] = {}  # of each kind of table, once it has been asked for
+FIELDS: Final[dict[type[JsonTable], Sequence[_Field]]] = {}  # of each kind of table, after its first use

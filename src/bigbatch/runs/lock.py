@@ -1,4 +1,4 @@
-"""One writer a run's folder: a lock that ends with the process that holds it, however it ends."""
+"""A lock on a run's folder, so that only one process writes it. It ends with that process, however that ends."""
 
 import errno
 import fcntl
@@ -16,10 +16,10 @@ LOCK: Final = ".lock"
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a run's folder, which is made if need be.
+    """Hold the lock of a run's folder; make the folder if there is none.
 
-    It is a POSIX record lock: the kernel ends it with the process, forked readers of data do not inherit it, and file
-    systems that are shared over a network know it.
+    It is a POSIX record lock. The kernel ends it with the process, and forked readers of data do not inherit it. It
+    also works on file systems that are shared over a network.
 
     Raises:
         InputError: another process writes this run, or the folder cannot be written.
@@ -37,7 +37,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def check_unlocked(path: Path) -> None:
-    """Refuse early a run that another process writes; never in the process that holds the lock (see `is_locked`).
+    """Refuse early a run that another process writes. Do not call it in the process that holds the lock: `is_locked`.
 
     Raises:
         InputError: another process writes it.
@@ -49,7 +49,8 @@ def check_unlocked(path: Path) -> None:
 def is_locked(path: Path) -> bool:
     """Tell whether another process writes the run in this folder.
 
-    Not for the process that writes it: a POSIX lock ends when its process closes the file, however it was opened.
+    Do not call it in the process that writes the run. A POSIX lock ends as soon as its process closes the file, and
+    this function opens and closes it.
     """
     try:
         with (path / LOCK).open("rb") as file:

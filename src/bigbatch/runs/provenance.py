@@ -1,4 +1,4 @@
-"""With what a process was started: versions, the state of git, the machine."""
+"""What a process was started with: versions, the state of git, the machine."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""What a run's folder, or what was kept of it, says; read with mistrust: it may be old, damaged or another's."""
+"""A run as its folder or a report's file records it. Both are checked: they may be old, damaged or foreign."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from bigbatch.runs.metrics import EpochLine, IterationLine
 from bigbatch.runs.summary import Attempt, Summary
 
 RUNNING, FINISHED, STOPPED, FAILED = STATUSES = ("running", "finished", "stopped", "failed")
-INTERRUPTED: Final = "interrupted"  # it says that it runs, but nobody writes it
+INTERRUPTED: Final = "interrupted"  # its status is "running", but no process writes it
 DEEPEST: Final = 16
 LARGEST: Final = 2**63
 
 
 @dataclass(frozen=True)
 class KeptMetrics:
-    """Lines of metrics.jsonl that were kept of a run whose folder may be gone: of its iterations, and of its epochs."""
+    """Lines of metrics.jsonl that another file has kept of a run. The run's folder may be gone."""
 
     iterations: Sequence[IterationLine]
     epochs: Sequence[EpochLine]
@@ -32,13 +32,13 @@ class KeptMetrics:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run as its folder tells it; what is missing or of the wrong type is None.
+    """A run as its folder records it; what is missing or of the wrong type is None.
 
     Attributes:
         path: its folder.
         state: running, finished, stopped, failed or interrupted.
         summary: run.json.
-        kept: the lines of metrics.jsonl, where they do not come from the folder.
+        kept: the lines of metrics.jsonl, if they do not come from the folder.
     """
 
     path: Path
@@ -57,7 +57,7 @@ class RunRecord:
 
     @cached_property
     def recipe_fields(self) -> dict[str, object]:
-        """Every field of the recipe as `section.field`; of a recipe that this bigbatch refuses, what run.json says."""
+        """Every field of the recipe as `section.field`. If this bigbatch refuses the recipe, it is taken unchecked."""
         try:
             fields = flat_fields(self.recipe.to_dict())
         except InputError:
@@ -66,24 +66,24 @@ class RunRecord:
 
     @property
     def attempts(self) -> Sequence[Attempt]:
-        """What run.json says of each attempt, in order; at least one."""
+        """The attempts in run.json, in order; at least one."""
         return self.summary.attempts or (self.summary.attempt,)
 
     @cached_property
     def iterations(self) -> list[IterationLine]:
-        """The iterations' lines of metrics.jsonl, in order, as they are when they are first asked for."""
+        """The iterations' lines of metrics.jsonl, in order. They are read once, at the first use."""
         lines = self.kept.iterations if self.kept else RunFolder(self.path).read_iterations()
         return [line for line in lines if _is_plausible(line.raw)]
 
     @cached_property
     def epochs(self) -> list[EpochLine]:
-        """The epochs' lines of metrics.jsonl, in order, as they are when they are first asked for."""
+        """The epochs' lines of metrics.jsonl, in order. They are read once, at the first use."""
         lines = self.kept.epochs if self.kept else RunFolder(self.path).read_epochs()
         return [line for line in lines if _is_plausible(line.raw)]
 
     @property
     def num_iterations(self) -> int:
-        """Iterations that the run has recorded."""
+        """How many iterations the run has recorded."""
         recorded = self.summary.iterations if self.has_ended or self.kept else None
         if recorded is not None:
             return recorded
@@ -91,17 +91,17 @@ class RunRecord:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the run had the time to write what came of it."""
+        """Whether the run has written how it ended."""
         return self.state in {FINISHED, STOPPED, FAILED}
 
     @property
     def has_diverged(self) -> bool:
-        """Whether a loss, gradient or weight became NaN or infinite: a result, the same in every repetition."""
+        """Whether a loss, gradient or weight became NaN or infinite. That is a result, as every repetition ends so."""
         return self.state == FAILED and self.summary.exit_code == ExitCode.NOT_FINITE
 
     @cached_property
     def has_skipped_updates(self) -> bool:
-        """Whether an update was left out because it was not finite: then it is another training."""
+        """Whether an update was left out because it was not finite. Then the run is not the recipe's plain training."""
         may_have = self.kept or RunFolder(self.path).mentions("skipped")
         return bool(may_have) and any(line.skipped for line in self.iterations)
 
@@ -112,7 +112,7 @@ class RunRecord:
 
     @property
     def validation_error(self) -> float | None:
-        """The run's error in %; of one that has not ended, its error so far."""
+        """The run's error in %; its error so far if it has not ended."""
         recorded = self.summary.validation_error if self.has_ended else None
         if recorded is not None:
             return recorded
@@ -125,7 +125,7 @@ class RunRecord:
         return self.attempts[0].started
 
     def each_attempt(self, *path: str) -> list[object]:
-        """Return the values that a field had in the attempts, in order; one that stayed counts once."""
+        """Return the values of a field in the attempts, in order. Equal values in a row count once."""
         values: list[object] = []
         for attempt in self.attempts:
             value: object = attempt.to_json()
@@ -137,7 +137,7 @@ class RunRecord:
 
 
 def read_record(path: Path) -> RunRecord:
-    """Read what a folder says of its run.
+    """Read the record of a run from its folder.
 
     Raises:
         InputError: it holds no run, or run.json is damaged.
@@ -152,10 +152,10 @@ def read_record(path: Path) -> RunRecord:
 
 
 def kept_record(path: Path, state: object, summary: object, kept: KeptMetrics) -> RunRecord:
-    """Return a run of which another file tells what its folder said.
+    """Return a run's record from what another file has kept of it.
 
     Raises:
-        InputError: its state is none, or its summary is none that a run writes.
+        InputError: the state is unknown, or a run does not write such a summary.
     """
     if state not in (*STATUSES, INTERRUPTED) or not isinstance(summary, dict) or not _is_plausible(summary):
         msg = f"what was kept of the run {path} is damaged"
@@ -170,7 +170,7 @@ def _complaint(status: object) -> str:
 
 
 def _is_plausible(value: object, depth: int = 0) -> bool:
-    """Tell whether a value is one that a run writes: what follows need not mind endless nesting or numbers."""
+    """Tell whether a run can have written a value: no deep nesting, no huge whole numbers."""
     if isinstance(value, dict | list):
         inner = value.values() if isinstance(value, dict) else value
         return depth < DEEPEST and all(_is_plausible(item, depth + 1) for item in inner)

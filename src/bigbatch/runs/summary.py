@@ -46,7 +46,7 @@ class Attempt(JsonTable):
 
 @dataclass(frozen=True, kw_only=True)
 class Summary(JsonTable):
-    """What run.json says of a run; `to_json()` is its table.
+    """A run as run.json records it; `to_json()` is its table.
 
     Attributes:
         status: running, finished, stopped or failed.
@@ -63,10 +63,10 @@ class Summary(JsonTable):
         final_validation_error: of the last epoch, in %.
         weights_sha256: of the last weights.
         average_sha256: of the averaged weights, if the recipe asks for them.
-        error: what the run failed of.
+        error: why the run failed.
         exit_code: of a run that failed.
-        variant: of a sweep's run, in the files of a report.
-        is_reference: whether it is its sweep's reference, likewise.
+        variant: of a sweep's run, only in a report's file.
+        is_reference: whether it is its sweep's reference, only in a report's file.
     """
 
     status: str | None
