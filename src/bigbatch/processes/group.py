@@ -1,4 +1,4 @@
-"""The processes that share a minibatch: who they are, what they tell one another, and that they were given the same."""
+"""The processes that share a minibatch: their ranks, their messages, and a check that all were given the same."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Processes:
 
     Attributes:
         rank: of this process.
-        world_size: how many there are (p).
+        world_size: the number of processes (p).
         group: torch's process group; None for the default one.
     """
 
@@ -38,17 +38,17 @@ class Processes:
 
 
 def check_agreement(facts: Mapping[str, Sequence[str]], processes: Processes, device: torch.device) -> None:
-    """Refuse to go on unless all processes state the same facts: compare once, cheaply, before anything is summed.
+    """Raise an error unless all processes have the same facts. It is called once, before anything is summed.
 
-    Gloo itself does not check: other dtypes or shapes give garbage, and other sizes abort the process.
+    Gloo itself does not check: other dtypes or shapes give wrong sums, and other sizes abort the process.
 
     Args:
-        facts: what each is called, and what this process says of it, line by line. All processes name the same facts.
-        processes: who takes part.
+        facts: the lines that describe each fact, by its name. All processes give the same names.
+        processes: that take part.
         device: on which the group's backend communicates.
 
     Raises:
-        InputError: names the first rank that differs from rank 0, and what differs; the same text on every process.
+        InputError: names the first rank that differs from rank 0, and the line; the same text on every process.
     """
     if processes.world_size == 1:
         return

@@ -1,4 +1,4 @@
-"""Join the processes that somebody has started: torchrun, srun, or our own launcher."""
+"""Join the processes that torchrun, srun or our own launcher has started."""
 
 import os
 from collections.abc import Iterator
@@ -26,9 +26,9 @@ class Machine:
     """What this process computes on.
 
     Attributes:
-        processes: who takes part in the training.
+        processes: that take part in the training.
         device: of this process.
-        threads: of this process on the CPU; they are a part of what the bits depend on.
+        threads: of this process on the CPU; the bits depend on them.
     """
 
     processes: Processes
@@ -44,14 +44,14 @@ def default_process_count(worker_count: int) -> int:
 
 @contextmanager
 def joined(*, threads: int = 1, timeout_seconds: float = Launch.timeout_seconds) -> Iterator[Machine]:
-    """Join the processes that torchrun or srun has started for the time of a training, or run alone.
+    """Join the processes that torchrun or srun has started, for the time of a training; or run alone.
 
-    Sets what the bits depend on: the number of threads, and deterministic algorithms. Puts back what it has set when it
-    is left, also after an error. But after an error the group of processes stays: end the process then.
+    This sets what the bits depend on: the number of threads, and deterministic algorithms. It restores them when it is
+    left, also after an error. The group of processes stays after an error: end the process then.
 
     Args:
-        threads: of each process on the CPU; other threads, other bits.
-        timeout_seconds: after which a process that does not answer is given up.
+        threads: of each process on the CPU; the bits depend on them.
+        timeout_seconds: how long to wait for a process that does not answer.
 
     Raises:
         InputError: more processes on this machine than GPUs.
@@ -65,7 +65,7 @@ def joined(*, threads: int = 1, timeout_seconds: float = Launch.timeout_seconds)
         with _interface(place):
             _meet(place, device, timedelta(seconds=timeout_seconds))
             yield Machine(Processes(place.rank, place.world_size), device, threads)
-            dist.destroy_process_group()  # after an error the process ends instead: its peers must notice
+            dist.destroy_process_group()  # not after an error: then the process ends, and the others notice
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def _chosen_device(place: Place) -> Iterator[torch.device]:
 
 
 def _interface(place: Place) -> AbstractContextManager[None]:
-    """Let Gloo talk over the loopback interface where all processes are on one machine."""
+    """Let Gloo use the loopback interface if all processes are on one machine."""
     is_one_machine = place.world_size == place.local_world_size
     return default_variable("GLOO_SOCKET_IFNAME", LOOPBACK) if is_one_machine else nullcontext()
 
@@ -102,7 +102,7 @@ def _meet(place: Place, device: torch.device, timeout: timedelta) -> None:
 
 
 def _store(place: Place, timeout: timedelta) -> dist.Store:
-    """Return the store to meet in, with a prefix of this attempt's own: an earlier attempt's addresses are useless."""
+    """Return the store to meet in. Each attempt has a prefix of its own, so that no old address is read."""
     if STORE in os.environ:
         store: dist.Store = dist.FileStore(os.environ[STORE])
     elif os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":  # torchrun's own store, which outlives an attempt

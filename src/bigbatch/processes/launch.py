@@ -1,4 +1,4 @@
-"""Start processes on this machine through torch's elastic launcher, and say once how they ended."""
+"""Start processes on this machine through torch's elastic launcher, and report once how they ended."""
 
 import json
 import logging
@@ -30,15 +30,15 @@ SIGNALS: Final = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
 def launch(arguments: Sequence[str], processes: int, *, max_restarts: int = 0, stop_seconds: float = 30) -> int:
     """Run `python -m bigbatch ARGUMENTS` as several processes on this machine; wait, and return the exit code.
 
-    They meet through a file and talk over the loopback interface: nothing listens to the network. After a fault all
-    are started again, at most `max_restarts` times; not after an end that a restart would only repeat (`outcome`).
-    After a signal they have `stop_seconds` to end by themselves.
+    The processes meet through a file and talk over the loopback interface: nothing listens to the network. After a
+    fault all are started again, at most `max_restarts` times. They are not if a restart would end the same way
+    (`outcome`). After a signal they have `stop_seconds` to end by themselves.
 
     Raises:
-        InputError, NonFiniteError, SaveError: what a process said.
+        InputError, NonFiniteError, SaveError: a process reported it.
         ProcessFailedError: another failure; its text is the cause, or the traceback of the process that failed first.
-        KeyboardInterrupt: the user interrupted before they could end by themselves.
-        SystemExit: a signal came before they were started.
+        KeyboardInterrupt: the user interrupted before the processes ended by themselves.
+        SystemExit: a signal came before the processes were started.
     """
     end_at_a_signal()
     with tempfile.TemporaryDirectory(prefix="bigbatch-") as name, _environment(name):
@@ -76,14 +76,15 @@ def launch(arguments: Sequence[str], processes: int, *, max_restarts: int = 0, s
 
 
 def _known(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that this torch has: 2.8 ends at SIGUSR1, and kills what runs 30 s after any other signal."""
+    """Return the settings that this torch has. Torch 2.8 has neither: SIGUSR1 ends it, and it kills after 30 s."""
     return {name: value for name, value in settings.items() if name in LaunchConfig.__dataclass_fields__}
 
 
 def find_cause(folder: Path, local_rank: int, exit_code: int) -> str:
-    """Return what the last attempt ended for: the error of the process that failed first, for a reason of its own.
+    """Return why the last attempt ended: the error of the process that failed first for a reason of its own.
 
-    Those that only lost their peers come last; but where they say that one was late, torch has killed it since.
+    A process that only lost another one counts if no other error is found, or if it reports that the other was late:
+    torch has killed the late one since.
 
     Args:
         folder: of the launcher, where torch's records of errors are.
@@ -119,7 +120,7 @@ def _read_record(path: Path) -> dict[str, Any] | None:
 
 
 def _listen_to_torch(folder: Path, max_restarts: int) -> None:
-    """Silence torch's launcher: we report failures ourselves. Its record of a failed process is how we learn of one."""
+    """Silence torch's launcher, as we report failures ourselves; but read its log record of a failed process."""
     for name in logging.root.manager.loggerDict:
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -130,14 +131,14 @@ def _listen_to_torch(folder: Path, max_restarts: int) -> None:
 
 
 class _Restarts(logging.Handler):
-    """Say why processes are started again, and leave it for them to record."""
+    """Print why processes are started again, and note it for their record."""
 
     def __init__(self, folder: Path, max_restarts: int) -> None:
         super().__init__()
         self.folder, self.max_restarts, self.number = folder, max_restarts, 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take torch's record of the process that failed first."""
+        """Handle torch's record of the process that failed first."""
         match record.args:
             case (int(exit_code), int(local_rank), *_):
                 pass

@@ -1,4 +1,4 @@
-"""Which process is to blame when a message does not come."""
+"""Find the process that is gone or late when a message does not come."""
 
 import time
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ import torch.distributed as dist
 
 from bigbatch.errors import PeerLostError, first_line
 
-GRACE_SECONDS: Final = 2.0  # between the first and the last process that notice a late one
+GRACE_SECONDS: Final = 2.0  # for all processes to notice that one is late
 
 
 @contextmanager
 def communicating() -> Iterator[None]:
-    """Name an error of a collective for what it is, and the process that is gone or late.
+    """Turn an error of a collective into one that names the process that is gone or late.
 
     Raises:
         PeerLostError: a process ended, or did not answer within the group's timeout.
@@ -29,10 +29,15 @@ def communicating() -> Iterator[None]:
 
 
 def lost(error: RuntimeError, peer: int | None = None) -> PeerLostError:
-    """Return what a backend's error means: who did not answer, or has ended."""
+    """Return the error that names the process that did not answer, or has ended.
+
+    Args:
+        error: of the backend.
+        peer: the process that was waited for; None for all.
+    """
     is_late = "imed out" in str(error) or "imeout" in str(error)
     culprits: list[int] = []
-    with suppress(RuntimeError, ValueError):  # no group, or its store has gone with the process that kept it
+    with suppress(RuntimeError, ValueError):  # no group, or the process that kept its store has ended
         culprits = find_culprits(peer, GRACE_SECONDS if is_late else 0.2)
     who = " and ".join(f"rank {rank}" for rank in culprits) or "another process"
     what = "did not answer within the timeout" if is_late else "has ended"
@@ -42,15 +47,16 @@ def lost(error: RuntimeError, peer: int | None = None) -> PeerLostError:
 def find_culprits(peer: int | None, grace_seconds: float) -> list[int]:
     """Return the processes that are gone or late.
 
-    A process that gives up writes for whom it waited. A silent peer may only have waited for another one, which is then
-    to blame, and so on. Where no peer in particular was waited for, the processes that write nothing are to blame.
+    A process that gives up writes into the store which peer it waited for. From a peer that has written, the search
+    goes on to the peer that it waited for, and ends at one that has written nothing. If no single peer was waited for,
+    all processes that have written nothing are returned.
     """
     store = dist.distributed_c10d._get_default_store()  # noqa: SLF001 - torch has no public way to it
     rank, deadline = dist.get_rank(), time.monotonic() + grace_seconds
     store.set(f"lost/{rank}", "" if peer is None else str(peer))
 
     def report(of: int) -> str | None:
-        """Return whom that rank waited for, None if it has not given up."""
+        """Return the peer that this rank waited for, as it has written it; None if it has written nothing."""
         left = max(deadline - time.monotonic(), 0.01)
         try:
             store.wait([f"lost/{of}"], timedelta(seconds=left))

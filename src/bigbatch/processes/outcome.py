@@ -1,4 +1,4 @@
-"""How a command ends: its exit codes, and what launched processes tell their launcher that a restart cannot change."""
+"""How a command ends: its exit codes, and the files through which launched processes and their launcher report it."""
 
 import json
 import os
@@ -12,9 +12,9 @@ from bigbatch.errors import InputError, NonFiniteError, SaveError
 
 
 class ExitCode(IntEnum):
-    """What a command ends with; 0 if all went well."""
+    """The exit code of a command; 0 means success."""
 
-    FAILURE = 1  # of ours
+    FAILURE = 1  # an error in bigbatch
     BAD_INPUT = 2
     NOT_FINITE = 3
     NOT_SAVED = 74  # EX_IOERR of sysexits.h
@@ -33,11 +33,11 @@ EXIT_CODES: Final[dict[type[Exception], int]] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """An end that a restart would only repeat.
+    """The end of a command, where a restart would end the same way.
 
     Attributes:
         exit_code: of the command.
-        message: what went wrong, if something did.
+        message: of the error; empty if there was none.
     """
 
     exit_code: int
@@ -45,48 +45,48 @@ class Outcome:
 
 
 def exit_code_of(error: BaseException) -> int | None:
-    """Return the exit code of an error that is told in one line, or None for others."""
+    """Return the exit code of an error that is reported in one line, or None for others."""
     return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), None)
 
 
 def report_outcome(outcome: Outcome) -> None:
-    """Tell our launcher how the command ended; the first process that does counts."""
+    """Tell our launcher how the command ended. Only the first report counts."""
     target = _file(Path(os.environ[STORE]).parent)
     own = target.with_name(f"outcome-{os.getpid()}.json")
     own.write_text(json.dumps(asdict(outcome)))
     with suppress(FileExistsError):
-        os.link(own, target)  # whole, or not at all, and never over another
+        os.link(own, target)  # atomic, and never replaces another report
     own.unlink()
 
 
 def read_outcome(folder: Path) -> Outcome | None:
-    """Return what the processes have told the launcher whose folder this is."""
+    """Return what the processes have reported in their launcher's folder; None if they have not."""
     with suppress(OSError, ValueError, TypeError):
         return Outcome(**json.loads(_file(folder).read_text()))
     return None
 
 
 def note_failure(folder: Path, cause: str) -> None:
-    """Leave for the processes of a launcher why an attempt has ended."""
+    """Write why an attempt has ended, for the processes of the next one."""
     with (folder / FAILURES).open("a") as file:
         file.write(cause + "\n")
 
 
 def failure_before() -> str | None:
-    """Return why the attempt before this one ended, if our launcher has started this process again."""
+    """Return why the attempt before ended, if our launcher has started this process again; otherwise None."""
     with suppress(OSError, KeyError, IndexError):
         return (Path(os.environ[STORE]).parent / FAILURES).read_text().splitlines()[-1]
     return None
 
 
 def mark_group_lost() -> None:
-    """Tell the processes of this attempt that one of them has failed, or has noticed that another one has."""
+    """Tell the processes of this attempt that one of them has failed."""
     if STORE in os.environ:
         _lost().touch()
 
 
 def is_group_lost() -> bool:
-    """Tell whether a process of this attempt has said that it is lost; only our launcher's processes do."""
+    """Tell whether `mark_group_lost` was called in this attempt. It works only among our launcher's processes."""
     return STORE in os.environ and _lost().exists()
 
 

@@ -1,4 +1,4 @@
-"""Where this process stands among those that a launcher has started; without torch."""
+"""The place of this process among those that a launcher has started; without torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from bigbatch.errors import InputError
 
 @dataclass(frozen=True)
 class Place:
-    """Where a process stands among those that somebody has started.
+    """The place of a process among those that a launcher has started.
 
     Attributes:
         rank: among all processes.
-        world_size: how many there are.
+        world_size: the number of all processes.
         local_rank: among the processes of this machine.
-        local_world_size: how many of them are on this machine.
+        local_world_size: the number of processes on this machine.
     """
 
     rank: int = 0
@@ -27,7 +27,7 @@ def find_place(environment: Mapping[str, str]) -> Place | None:
     """Return this process's place if torchrun or srun has started it as one of several; otherwise None.
 
     Raises:
-        InputError: the variables are no numbers, or srun's processes have not been told where to meet.
+        InputError: the variables are no numbers, or srun's processes do not know where to meet.
 
     >>> find_place({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"})
     Place(rank=3, world_size=4, local_rank=1, local_world_size=2)
@@ -35,7 +35,7 @@ def find_place(environment: Mapping[str, str]) -> Place | None:
     True
     """
     if "RANK" in environment and "WORLD_SIZE" in environment:
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")  # without the last two: one a machine
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")  # the last two may be missing: one a machine
     elif "SLURM_STEP_ID" in environment and environment.get("SLURM_NTASKS", "1") != "1":  # a batch script has no step
         names = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE")
         if environment.get("SLURM_NNODES") == "1":

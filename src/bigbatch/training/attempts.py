@@ -1,4 +1,4 @@
-"""The attempts of a run: what each says of itself, what its processes agree on, and what may change between two."""
+"""The attempts of a run: their records, the agreement of their processes, and the changes between two of them."""
 
 import sys
 from datetime import UTC, datetime
@@ -42,7 +42,7 @@ def describe_attempt(
     samples_consumed: int,
     after: str | None = None,
 ) -> Summary:
-    """Return what run.json says when an attempt starts; that of a resumed run keeps the list of its attempts.
+    """Return run.json as it is when an attempt starts. A resumed run keeps the list of its attempts.
 
     Args:
         recipe: of the run.
@@ -52,7 +52,7 @@ def describe_attempt(
         memory_format: of the model.
         fingerprint: of the data.
         samples_consumed: the position that it starts from.
-        after: why the attempt before ended, if a launcher knows.
+        after: why the attempt before ended, if our launcher has noted it.
     """
     attempt = Attempt(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -85,10 +85,10 @@ def describe_attempt(
 def check_attempts(
     summary: Summary, recipe: Recipe, folder: RunFolder, machine: Machine, *, checkpoint: str = ""
 ) -> None:
-    """Refuse to start unless all processes have the same recipe, data, checkpoint (by its hash) and engine.
+    """Refuse to start unless all processes have the same recipe, code, data, checkpoint (by its hash) and engine.
 
     Raises:
-        InputError: names the rank and what differs.
+        InputError: the text names the rank and what differs.
     """
     attempt = summary.attempt
     facts = {
@@ -115,7 +115,7 @@ def compare_with_before(folder: RunFolder, summary: Summary) -> list[str]:
     """Return a warning for each change since the run's last attempt that can change the bits of what follows.
 
     Raises:
-        InputError: the data or the reduction differs: the run would be neither the one nor the other.
+        InputError: the data or the reduction differs, so that the run would be a mixture of two.
     """
     before = folder.read_summary_or_nothing()
     if before is None:
@@ -136,7 +136,7 @@ def compare_with_before(folder: RunFolder, summary: Summary) -> list[str]:
 
 
 def device_name(device: torch.device) -> str:
-    """Return what the bits depend on: the GPU's name, or the CPU's instruction set."""
+    """Return the part of a device that the bits depend on: the GPU's name, or the CPU's instruction set."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return f"cpu {torch.backends.cpu.get_cpu_capability()}"

@@ -14,7 +14,7 @@ from bigbatch.training.state import TrainingState
 
 
 def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, loader_workers: int) -> TrainingState:
-    """Build everything from the recipe; the same bits on every process, for its seed alone decides."""
+    """Build everything from the recipe. The seed alone decides, so every process has the same bits."""
     data = load_data(recipe.data)
     course = course_of(recipe, len(data.train))
     size = course.now.minibatch_size
@@ -32,6 +32,6 @@ def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, 
         momentum_correction=recipe.optimizer.momentum_correction,
         precision=recipe.precision,
     )
-    # After the step, which gives all processes the weights of rank 0.
+    # The step has given all processes the weights of rank 0, so the average is built after it.
     average = WeightAverage(model, course.average_decay) if recipe.average.decay else None
     return TrainingState(recipe, machine, data, minibatches, model, optimizer, step, course, loader_workers, average)

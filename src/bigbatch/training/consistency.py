@@ -1,4 +1,4 @@
-"""Processes that must hold the same weights, and should take the same time: compare both, now and then, cheaply."""
+"""Compare the processes at times: their weights must be the same, and their times should be."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -12,21 +12,22 @@ from torch import Tensor, nn
 from bigbatch.errors import DisagreementError
 from bigbatch.processes.group import Processes, gather_rows
 
-SLOW: Final = 1.5  # a process that computes this many times as long as the median is worth a word
-LEAST_WAIT: Final = 0.05  # if the others spend this part of the time waiting,
-LEAST_SECONDS: Final = 2.0  # and it has computed for this long: less is chance
+# A process is a straggler if all three hold.
+SLOW: Final = 1.5  # it computes this many times as long as the median of the others,
+LEAST_WAIT: Final = 0.05  # the others spend this part of the time waiting,
+LEAST_SECONDS: Final = 2.0  # and it has computed for this long, as less can be chance
 INTEGERS: Final = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-MULTIPLIER: Final = 0x9E3779B97F4A7C15  # odd, so that no tensor's part is lost
+MULTIPLIER: Final = 0x9E3779B97F4A7C15  # odd, so that a product keeps every bit of a tensor's part
 WORDS: Final = 2**64
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What each process did since the last comparison, by rank.
+    """The times of each process since the last comparison, by rank.
 
     Attributes:
         compute_seconds: spent on its workers, reading their samples included.
-        wait_seconds: waited for the sums after that.
+        wait_seconds: spent on waiting for the sums after that.
     """
 
     compute_seconds: list[float]
@@ -42,7 +43,7 @@ class Timing:
         return slowest if self.waiting_for(slowest) >= LEAST_WAIT else None
 
     def waiting_for(self, rank: int) -> float:
-        """Return which part of their time the other processes have waited."""
+        """Return the part of their time that the other processes have waited."""
         seconds = list(zip(self.compute_seconds, self.wait_seconds, strict=True))
         return median(wait / max(wait + compute, 1e-9) for r, (compute, wait) in enumerate(seconds) if r != rank)
 
@@ -59,12 +60,12 @@ class Timing:
 def compare_processes(
     model: nn.Module, processes: Processes, *, iteration: int, compute_seconds: float, wait_seconds: float
 ) -> Timing:
-    """Check that all processes hold the same parameters and buffers, to the bit, and return what each has spent.
+    """Check that all processes hold the same parameters and buffers, bit for bit, and return the times of each.
 
-    One small all-reduce, and one pass over the weights.
+    It costs one small all-reduce, and one pass over the weights.
 
     Raises:
-        DisagreementError: names the ranks that differ; the same text on every process.
+        DisagreementError: the text names the ranks that differ, and is the same on every process.
     """
     device = next(model.parameters()).device
     row = [checksum((*model.parameters(), *model.buffers())), int(1e6 * compute_seconds), int(1e6 * wait_seconds)]
@@ -92,7 +93,7 @@ def odd_ones(values: list[int]) -> list[int]:
 
 @torch.no_grad()
 def checksum(tensors: Iterable[Tensor]) -> int:
-    """Return a number that any single flipped bit changes: of each tensor the sum of its elements' bits as integers.
+    """Return a number that any single flipped bit changes. It combines each tensor's sum of its bits as integers.
 
     >>> weights = torch.zeros(3)
     >>> checksum([weights]) == checksum([weights.clone()])

@@ -1,4 +1,4 @@
-"""The error on a data set: every sample counted exactly once, for any number of processes."""
+"""The error on a data set. Every sample counts exactly once, for any number of processes."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,10 +22,10 @@ EVALUATION_BATCH_SIZE: Final = 250
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well a model does on a data set.
+    """The result of a model on a data set.
 
     Attributes:
-        num_samples: how many were evaluated: all.
+        num_samples: all samples of the data set.
         num_correct: how many of them have their label as the largest logit.
         loss: mean cross-entropy.
     """
@@ -51,15 +51,14 @@ def evaluate(
 ) -> Evaluation:
     """Measure top-1 error and cross-entropy, whatever loss the model was trained with.
 
-    All processes call it together, and all get the same result. The samples are cut into fixed batches, whatever the
+    All processes call it together, and all get the same result. The samples are cut into the same batches for any
     number of processes. One process evaluates each batch, and every process adds up the results in the same order. So
     the result has the same bits for any number of processes.
 
     Args:
-        model: maps inputs to logits, shape (n, num_classes). It runs in evaluation mode, and then has its own mode
-            again.
+        model: maps inputs to logits, shape (n, num_classes). It runs in evaluation mode, which is then undone.
         dataset: anything with `len()` and `[index]`, or a `BatchDataset`; its samples are (input, label).
-        processes: who takes part; by default all that have joined (`bigbatch.joined`), or this process alone.
+        processes: that take part; by default all that have joined (`bigbatch.joined`), or this process alone.
         precision: "float32", or "bfloat16" to run the forward pass under autocast.
         loader_workers: processes that read ahead; 0 reads in the process itself.
 
@@ -78,7 +77,7 @@ def evaluate(
     mine = range(processes.rank, len(starts), processes.world_size)
     stops = [min(start + EVALUATION_BATCH_SIZE, len(dataset)) for start in starts]
     indices = [BatchIndices(0, np.arange(starts[i], stops[i])) for i in mine]
-    # Of each batch its correct samples, and its summed loss.
+    # Each batch has a row: its number of correct samples, and its summed loss.
     results = torch.zeros(len(starts), 2, dtype=torch.float64, device=device)
     batches = load_batches(dataset, indices, seed=0, device=device, loader_workers=loader_workers)
     with _evaluation_mode(model):
@@ -95,7 +94,7 @@ def evaluate(
 
 @contextmanager
 def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put the model into evaluation mode for a while; then give each of its modules its own mode again."""
+    """Put the model into evaluation mode; afterwards give each of its modules its old mode again."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -28,7 +28,7 @@ COMPARED_EVERY: Final = 100  # iterations between two comparisons of the process
 
 @dataclass(frozen=True)
 class Limit:
-    """Where a training ends before its end, to be resumed.
+    """Where an attempt ends before the end of the training, to be resumed.
 
     Attributes:
         epoch: after this one, counted from 1; None for no limit.
@@ -39,7 +39,7 @@ class Limit:
     iteration: int | None = None
 
     def is_reached(self, now: CourseState) -> bool:
-        """Tell whether the training must end here."""
+        """Tell whether the attempt must end here."""
         is_in_time = self.iteration is None or now.iteration < self.iteration
         return not is_in_time or (self.epoch is not None and now.epoch >= self.epoch)
 
@@ -58,13 +58,13 @@ class Update:
 
 
 class Loop:
-    """An attempt at a training: it runs from where the training is to its end, a limit or a request to stop.
+    """An attempt at a training: from its position to the end of the training, a limit or a request to stop.
 
     Args:
-        training: what is trained, restored.
-        recorder: writes what comes of it.
+        training: restored, if it has a checkpoint.
+        recorder: writes the results.
         signals: may ask this process to stop.
-        limit: may end the training before its end.
+        limit: may end the attempt before the end of the training.
     """
 
     def __init__(self, training: TrainingState, recorder: Recorder, signals: StopSignals, limit: Limit) -> None:
@@ -73,10 +73,10 @@ class Loop:
         self.updates: list[Update] = []
 
     def run(self) -> None:
-        """Train, and save what came of it.
+        """Train, and save the last state.
 
         Raises:
-            NonFiniteError: after the state before the update that was not taken has been saved.
+            NonFiniteError: a loss, gradient or weight is not finite; the state before that update has been saved.
             DisagreementError: the processes no longer hold the same weights.
         """
         try:
@@ -96,9 +96,9 @@ class Loop:
         return training.is_finished or bool(training.stopped_by) or self.limit.is_reached(self.course.now)
 
     def run_epoch(self) -> None:
-        """Take the steps that are left of this epoch; evaluate and go on to the next, unless the training ends before.
+        """Take the steps that are left of this epoch. At its end, evaluate and go on to the next.
 
-        A request to stop that comes with the epoch's last step leaves the evaluation to the next attempt.
+        If a request to stop comes with the epoch's last step, the next attempt evaluates.
         """
         self.started, self.samples_before = time.monotonic(), self.course.now.samples_consumed
         self.training.model.train()
@@ -111,7 +111,7 @@ class Loop:
             self.end_epoch(seconds=time.monotonic() - self.started)
 
     def step(self, minibatch: Iterable[Any]) -> frozenset[str]:
-        """Take the step of a minibatch, and return what any process has asked for with it.
+        """Take the step of a minibatch, and return the requests of all processes.
 
         Raises:
             NonFiniteError: the loss or a gradient is not finite, and the recipe says to stop there.
@@ -124,7 +124,7 @@ class Loop:
             measures_noise=course.measures_noise,
         )
         outcome = training.step.look()
-        course.observe(outcome.noise)  # before the rate is asked for, which may follow from it
+        course.observe(outcome.noise)  # first, as the rate may follow from the noise
         training.last_rate = course.learning_rate
         set_learning_rate(training.optimizer, training.last_rate)
         if outcome.is_finite:
@@ -138,7 +138,7 @@ class Loop:
         return outcome.requests
 
     def line(self, outcome: StepOutcome) -> IterationLine:
-        """Return what metrics.jsonl records of an update that is about to be counted; its loss comes later."""
+        """Return the line of metrics.jsonl for this update; `write_updates` adds its loss."""
         noise = outcome.noise
         return IterationLine(
             iteration=self.training.iteration,
@@ -151,7 +151,7 @@ class Loop:
         )
 
     def follow(self, requests: frozenset[str]) -> None:
-        """Record, save or compare where it is time, and stop if a process has asked for it."""
+        """After a step: record, save or compare if it is time, and stop if a process has asked for it."""
         iteration, is_stopping = self.training.iteration, "stop" in requests
         is_due = "save" in requests or self.recorder.is_due_after(iteration)
         is_last = self.course.is_epoch_over or self.limit.is_reached(self.course.now) or is_stopping
@@ -165,7 +165,7 @@ class Loop:
             self.training.stop(signal=self.signals.received, has_given_up="give up" in requests)
 
     def write_updates(self) -> None:
-        """Write a line for each update since the last time, and show where the training is."""
+        """Write a line for each update since the last time, and show the progress."""
         taken = [update.loss for update in self.updates if update.loss is not None]
         values = iter(torch.stack(taken).tolist() if taken else [])
         losses = [None if update.loss is None else next(values) for update in self.updates]
@@ -178,7 +178,7 @@ class Loop:
             self.show(lines[-1])
 
     def show(self, line: IterationLine) -> None:
-        """Show where the training is, after the update of this line."""
+        """Show the progress after the update of this line."""
         course, display = self.course, self.recorder.display
         average = course.now.noise.average
         display.noise_scale = average.scale if average else None
@@ -189,7 +189,7 @@ class Loop:
         display.iteration(self.training.iteration, epoch=course.now.epoch, loss=loss, rate=self.training.last_rate)
 
     def end_epoch(self, *, seconds: float) -> None:
-        """Evaluate, record the epoch, go on to the next, and save where it is time."""
+        """Evaluate, record the epoch, go on to the next, and save if it is time."""
         training, recorder = self.training, self.recorder
         error = self.evaluate()
         iteration, loss = training.iteration, training.mean_loss
@@ -204,7 +204,7 @@ class Loop:
         recorder.display.epoch(iteration, epoch=epoch - 1, loss=shown, rate=training.last_rate, error=error)
 
     def evaluate(self) -> float:
-        """Return the validation error in %; that of the averaged weights, if the recipe asks for them."""
+        """Return the validation error in %, with the averaged weights if the recipe has an average."""
         training = self.training
         with training.as_evaluated():
             return evaluate(
@@ -216,7 +216,7 @@ class Loop:
             ).error
 
     def save(self, *, must_wait: bool = True) -> None:
-        """Save a checkpoint of what all processes hold alike, and of nothing else.
+        """Save a checkpoint, after checking that all processes hold the same finite weights.
 
         Raises:
             NonFiniteError: the weights are not finite.
@@ -232,7 +232,7 @@ class Loop:
         recorder.show_warnings()
 
     def compare(self) -> None:
-        """Compare the processes: the same weights, or an error; about the same time, or a line about the slowest.
+        """Compare the weights and the times of the processes; warn of a slow one.
 
         Raises:
             DisagreementError: the processes no longer hold the same weights.

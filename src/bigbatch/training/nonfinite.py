@@ -1,4 +1,4 @@
-"""NaN and infinity: which worker and which samples they came from, and what to do about them."""
+"""NaN and infinity: the worker and the samples that they came from, and the way to go on."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,10 +16,10 @@ from bigbatch.training.state import TrainingState
 def meet_nonfinite(training: TrainingState) -> str:
     """Undo a step whose loss or gradients are not finite; return a warning if the recipe skips such an update.
 
-    All processes call it together, and do the same.
+    All processes call it together.
 
     Raises:
-        NonFiniteError: the recipe says to stop; the text names iteration, worker and samples.
+        NonFiniteError: the recipe says to stop. The text names iteration, worker and samples.
     """
     training.step.undo()
     what = f"the loss or a gradient is NaN or infinite at iteration {training.iteration}: {_culprit(training)}"
@@ -41,7 +41,7 @@ def check_weights(training: TrainingState) -> None:
 
 
 def _culprit(training: TrainingState) -> str:
-    """Say which worker the NaN came from, and which samples it has read."""
+    """Name the worker that the NaN came from, and the samples that it has read."""
     workers = find_nonfinite_workers(training.step, next(training.rest_of_epoch()), iteration=training.iteration)
     if not workers:
         return "the sum over the workers, each of which is finite"
@@ -55,12 +55,12 @@ def _culprit(training: TrainingState) -> str:
 def find_nonfinite_workers(step: Step, minibatch: Iterable[tuple[Any, Any]], *, iteration: int) -> list[int]:
     """Run the workers of a minibatch again, and return those whose loss, gradients or statistics are not finite.
 
-    That a step is a function of its minibatch makes this exact: each worker computes what it has computed before. All
-    processes call it together, before the update and after `Step.undo`, and all get the same answer. It is empty when
-    every worker is finite and only their sum is not.
+    This is exact, as a step is a function of its minibatch: each worker computes the same again. All processes call it
+    together, before the update and after `Step.undo`, and all get the same answer. It is empty if every worker is
+    finite and only their sum is not.
 
     Args:
-        step: that has taken the iteration's `backward`.
+        step: after the iteration's `backward`.
         minibatch: this process's part, as for the step.
         iteration: the number of the update.
     """

@@ -15,7 +15,7 @@ from bigbatch.rules.randomness.keyed import random_key
 def build_minibatches(
     recipe: Recipe, data: Splits, device: torch.device, *, minibatch_size: int, loader_workers: int = 0
 ) -> Minibatches:
-    """Cut the training data into minibatches of a size, in the recipe's order."""
+    """Cut the training data into minibatches of this size, in the recipe's order."""
     return Minibatches(
         data.train,
         minibatch_size=minibatch_size,
@@ -28,7 +28,7 @@ def build_minibatches(
 
 
 def build_recipe_model(recipe: Recipe, *, num_classes: int, in_channels: int) -> nn.Module:
-    """Build the recipe's model in its sound memory format, initialised from its seed."""
+    """Build the recipe's model, initialised from its seed, in the memory format that is sound for it."""
     seed_generators(random_key("initialisation", recipe.seed_of("initialisation")))
     model = recipe.model
     built = build_model(

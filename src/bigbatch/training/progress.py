@@ -1,4 +1,4 @@
-"""What a person sees of a training: a live line on a terminal, plain lines elsewhere, nothing on other ranks."""
+"""The progress of a training: a live line on a terminal, plain lines elsewhere, nothing on ranks other than 0."""
 
 import time
 from types import TracebackType
@@ -17,13 +17,13 @@ class ProgressDisplay:
 
     Args:
         total_iterations: updates of the whole training.
-        first_iteration: updates already done when it starts.
+        first_iteration: updates done before this attempt.
         epochs: passes over the data.
         is_shown: False on every rank but 0.
 
     Attributes:
-        images_per_second: to be shown with the next line.
-        noise_scale: of the gradient, in samples; shown if there is one.
+        images_per_second: for the next line.
+        noise_scale: of the gradient, in samples; None if it is not measured.
     """
 
     def __init__(self, *, total_iterations: int, first_iteration: int, epochs: int, is_shown: bool) -> None:
@@ -68,7 +68,7 @@ class ProgressDisplay:
         self.console.print(printable(text), markup=False, emoji=False)
 
     def iteration(self, done: int, *, epoch: int, loss: float, rate: float) -> None:
-        """Show the state after `done` iterations, in the epoch counted from 0."""
+        """Show the state after `done` iterations; epochs count from 0 here."""
         where = f"epoch {epoch + 1}/{self.epochs}  iteration {done}/{self.total}"
         if self.live:
             shown: dict[str, Any] = {
@@ -86,7 +86,7 @@ class ProgressDisplay:
             )
 
     def epoch(self, done: int, *, epoch: int, loss: float, rate: float, error: float) -> None:
-        """Print the line of an epoch that is over."""
+        """Print the line of a finished epoch."""
         self.last_line = time.monotonic()
         self.say(
             f"epoch {epoch + 1}/{self.epochs}  iteration {done}/{self.total}  loss {loss:.4f}  rate {rate:.4g}  "

@@ -1,7 +1,7 @@
-"""What the writing process keeps of a training as it goes: metrics, run.json, checkpoints; nothing on other ranks.
+"""Record a training on disk: metrics, run.json and checkpoints. Only rank 0 writes.
 
-A disk that is full or has become read-only does not end a training at once: lines wait in memory, and only after three
-failed checkpoints in a row is there nothing left to go on for.
+A full or read-only disk does not end a training at once: the lines wait in memory. Three failed checkpoints in a row
+end it.
 """
 
 import time
@@ -31,14 +31,14 @@ class Recorder:
     Args:
         folder: of the run; its lock is held.
         recipe: of the run; its section `checkpoints` says when to save.
-        display: what a person sees.
-        summary: run.json, as the attempt begins; `write_summary` writes it.
+        display: for warnings and progress.
+        summary: run.json at the start of the attempt; `write_summary` writes it.
         is_writer: False on every rank but 0, where nothing is recorded.
 
     Attributes:
-        summary: run.json, as it is by now.
-        is_state_checked: whether the state has been seen to be one that can be saved.
-        settled: the last position that was saved and not left out; the same on every process.
+        summary: run.json as it is now.
+        is_state_checked: whether `check_state` has found that the state can be saved.
+        settled: the last position that was saved with `must_wait`; the same on every process.
     """
 
     def __init__(
@@ -57,46 +57,46 @@ class Recorder:
 
     @property
     def has_given_up(self) -> bool:
-        """Whether checkpoints can no longer be saved."""
+        """Whether three checkpoints in a row could not be saved."""
         return self.writer.num_failures >= MAX_FAILURES
 
     @property
     def is_late(self) -> bool:
-        """Whether it is time to save again, by the clock of the writer; not while it still writes."""
+        """Whether it is time to save, by rank 0's clock; False while a checkpoint is being written."""
         seconds = self.schedule.every_seconds
         is_over = bool(seconds) and time.monotonic() - self.saved_at >= seconds
         return self.is_writer and is_over and not self.writer.is_busy
 
     def is_due_after(self, iteration: int) -> bool:
-        """Tell whether the number of updates asks for a checkpoint; the same on every process."""
+        """Tell whether a checkpoint is due after this number of updates; the same on every process."""
         return bool(self.schedule.every_iterations) and iteration % self.schedule.every_iterations == 0
 
     def is_due_after_epoch(self, epoch: int) -> bool:
-        """Tell whether the number of finished epochs asks for a checkpoint."""
+        """Tell whether a checkpoint is due after this number of epochs; the same on every process."""
         return bool(self.schedule.every_epochs) and epoch % self.schedule.every_epochs == 0
 
     def requests(self, *, is_stopping: bool) -> frozenset[str]:
-        """Return what this process asks of all processes with the next step, of `REQUESTS`."""
+        """Return this process's requests to all processes, for the next step: some of `REQUESTS`."""
         wanted = {"stop": is_stopping or self.has_given_up, "save": self.is_late, "give up": self.has_given_up}
         return frozenset(name for name, is_wanted in wanted.items() if is_wanted)
 
     def append(self, *lines: Line) -> None:
-        """Append lines to metrics.jsonl, together with those that could not be written before."""
+        """Append lines to metrics.jsonl, after those that could not be written before."""
         if self.is_writer and (lines or self.waiting_lines):
             self.waiting_lines += lines
             if self._try("the metrics", lambda: self.folder.append_metrics(*self.waiting_lines)):
                 self.waiting_lines.clear()
 
     def write_summary(self, summary: Summary) -> bool:
-        """Bring run.json up to date, and return whether it is."""
+        """Write run.json, and return whether that worked."""
         self.summary = summary
         return not self.is_writer or self._try("run.json", lambda: self.folder.write_summary(self.summary))
 
     def check_state(self, state: Mapping[str, Any]) -> None:
-        """Refuse, at the first iteration, state that could never be saved.
+        """Refuse, at the first iteration, a state that cannot be saved.
 
         Raises:
-            InputError: there is something in it that is no plain value.
+            InputError: the state has a value that is not plain.
         """
         flatten(state)
         self.is_state_checked = True
@@ -106,23 +106,23 @@ class Recorder:
 
         Args:
             state: of the training.
-            position: where in it.
-            must_wait: wait for a checkpoint that is still being written; otherwise leave this one out.
+            position: in the training.
+            must_wait: whether to wait while another checkpoint is being written; otherwise this one is left out.
         """
         if must_wait:
             self.settled = position
         if self.is_writer and (must_wait or not self.writer.is_busy):
-            self.writer.wait()  # before the copy: one at a time is in memory
+            self.writer.wait()  # before the copy, so that memory holds one at a time
             self.writer.submit(Snapshot.of(state, position, self.recipe_text))
             self.saved_at = time.monotonic()
 
     def show_warnings(self) -> None:
-        """Print what went wrong in the background."""
+        """Print the warnings of the checkpoints' writer."""
         while self.writer.warnings:
             self.display.say(self.writer.warnings.pop(0))
 
     def record_timing(self, timing: Timing, *, iteration: int) -> None:
-        """Write what each process has spent, and say which one keeps the others waiting, once."""
+        """Write the times of each process, and warn once of one that keeps the others waiting."""
         rank = timing.straggler
         if rank is not None and rank != self.straggler:
             self.display.say(f"warning: {timing.describe(rank)}")
@@ -130,7 +130,7 @@ class Recorder:
         self.append(TimingLine(until_iteration=iteration, **asdict(timing), straggler=rank))
 
     def finish(self, ending: Summary) -> None:
-        """Wait for the last checkpoint, and let run.json say how the training has ended, if all of it is saved.
+        """Wait for the last checkpoint; if all is saved, write into run.json how the training has ended.
 
         Raises:
             SaveError: the last checkpoint, the metrics or run.json could not be written.
@@ -145,7 +145,7 @@ class Recorder:
             raise SaveError(msg)
 
     def fail(self, error: Exception) -> None:
-        """Wait for the last checkpoint, and let run.json say what ended the training."""
+        """Wait for the last checkpoint, and write the error into run.json."""
         self._close()
         exit_code = exit_code_of(error) or ExitCode.FAILURE
         self.write_summary(replace(self.summary, status=FAILED, error=first_line(error), exit_code=exit_code))
@@ -156,7 +156,7 @@ class Recorder:
         self.append()
 
     def _try(self, what: str, write: Callable[[], None]) -> bool:
-        """Write, or say once that it does not work; return whether it did."""
+        """Write, and return whether that worked; warn of the first failure in a row."""
         try:
             write()
         except OSError as error:

@@ -14,7 +14,7 @@ from bigbatch.training.state import TrainingState
 
 
 def restore(training: TrainingState, folder: RunFolder) -> list[str]:
-    """Continue from the last good checkpoint, if there is one; return what a person should know of it."""
+    """Put the training at its last good checkpoint, if there is one; return notes and warnings for the user."""
     if training.is_writer and folder.checkpoints.is_dir():
         remove_leftovers(folder.checkpoints)
         remove_temporaries(folder.path)
@@ -41,10 +41,10 @@ def restore(training: TrainingState, folder: RunFolder) -> list[str]:
 
 
 def restore_model(model: nn.Module, state: dict[str, Any]) -> None:
-    """Put back the parameters and buffers, also those that a state dict leaves out.
+    """Restore the parameters and buffers, also the buffers that a state dict leaves out.
 
     Raises:
-        InputError: they are of another model.
+        InputError: the checkpoint is of another model.
     """
     buffers = dict(model.named_buffers())
     try:
@@ -58,10 +58,10 @@ def restore_model(model: nn.Module, state: dict[str, Any]) -> None:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
-    """Put back the optimizer's state, in its own dtypes: torch would cast all of it to those of the parameters.
+    """Restore the optimizer's state in its own dtypes, which torch would change to those of the parameters.
 
     Raises:
-        InputError: it is of another optimizer.
+        InputError: the checkpoint is of another optimizer.
     """
     try:
         optimizer.load_state_dict(saved)

@@ -1,4 +1,4 @@
-"""A finished or interrupted run, measured again on its validation data; and its weights, for other programs."""
+"""Evaluate a finished or interrupted run again on its validation data, or export its weights for other programs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ from bigbatch.training.restore import restore_model
 
 @dataclass(frozen=True)
 class RunEvaluation:
-    """What a checkpoint of a run does on its validation data.
+    """The result of a run's checkpoint on the validation data.
 
     Attributes:
         checkpoint: its path, without a suffix.
-        iteration: updates done by then.
-        evaluation: of its averaged weights, if it has any.
+        iteration: updates done before it.
+        evaluation: of its averaged weights, if it has an average.
         hashes: of its weights.
     """
 
@@ -56,8 +56,8 @@ class Export:
     """Weights that were written for other programs.
 
     Attributes:
-        iteration: updates done by then.
-        hashes: of the weights; with an average, the file holds the averaged ones.
+        iteration: updates done before the checkpoint.
+        hashes: of the weights. With an average, the file holds the averaged ones.
     """
 
     iteration: int
@@ -65,7 +65,7 @@ class Export:
 
 
 def evaluate_run(folder: RunFolder, machine: Machine, *, loader_workers: int = 0, best: bool = False) -> RunEvaluation:
-    """Evaluate the last checkpoint of a run, or its best, on its validation data: its averaged weights, if it has any.
+    """Evaluate the last or the best checkpoint of a run on its validation data, with the averaged weights if any.
 
     Raises:
         InputError: the folder holds no run, or no checkpoint that can be used.
@@ -83,10 +83,10 @@ def evaluate_run(folder: RunFolder, machine: Machine, *, loader_workers: int = 0
 
 
 def export_run(folder: RunFolder, target: Path, *, best: bool = False) -> Export:
-    """Write the weights of a run's last checkpoint, or of its best, as a safetensors file: the averaged, if it has any.
+    """Write the weights of a run's last or best checkpoint as a safetensors file; the averaged ones if any.
 
     Raises:
-        InputError: the folder holds no run, or no checkpoint that can be used, or the file cannot be written.
+        InputError: the folder holds no run, no checkpoint can be used, or the file cannot be written.
     """
     manifest, state = _load(folder, None, best=best)
     hashes = _hashes(state)
@@ -100,7 +100,7 @@ def _hashes(state: Mapping[str, Any]) -> WeightsHashes:
 
 
 def _evaluated(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a checkpoint's weights as they were evaluated: with the averages, if there are any."""
+    """Return a checkpoint's weights as they were evaluated: with the averages if there are any."""
     return {**state["model"], **state.get("average", {})}
 
 

@@ -1,4 +1,4 @@
-"""The state of a training: what a checkpoint holds of it, and what changes it."""
+"""The state of a training: its parts, the part that a checkpoint holds, and the functions that change it."""
 
 import time
 from collections.abc import Iterator
@@ -27,20 +27,20 @@ from bigbatch.training.parts import build_minibatches
 
 @dataclass
 class TrainingState:
-    """What is built once for a training, and what changes while it runs.
+    """The parts of a training, and the values that change while it runs.
 
     Attributes:
-        course: where it is, and with the recipe what comes next.
-        average: of the weights, if the recipe asks for one: what is evaluated.
-        validation_errors: of every epoch that is over, in %.
+        course: the position, and the minibatch sizes and rates that follow from it.
+        average: of the weights; it is evaluated in their place. None if the recipe has none.
+        validation_errors: of every finished epoch, in %.
         epoch_loss: the sum of the losses of this epoch so far, in the order of its iterations.
-        epoch_updates: how many those are.
+        epoch_updates: the number of those losses.
         last_rate: of the last update.
         seconds: spent before this attempt.
-        started: when this attempt was.
-        checkpoint_sha256: of the checkpoint that it goes on from.
-        stopped_by: what ended it before its last iteration, if something did.
-        has_given_up: whether that was checkpoints that could not be saved.
+        started: when this attempt started, in seconds of the monotonic clock.
+        checkpoint_sha256: of the checkpoint that it goes on from; empty if there was none.
+        stopped_by: what ended this attempt before the last iteration; None if nothing did.
+        has_given_up: whether it ended because checkpoints could not be saved.
     """
 
     recipe: Recipe
@@ -70,16 +70,16 @@ class TrainingState:
 
     @property
     def iteration(self) -> int:
-        """Updates done, and the number of the next."""
+        """The number of updates done, which is also the number of the next."""
         return self.course.now.iteration
 
     @property
     def seconds_in_all(self) -> float:
-        """Spent on training and evaluation, over all attempts."""
+        """Seconds of training and evaluation, over all attempts."""
         return self.seconds + time.monotonic() - self.started
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint holds."""
+        """Return the state that a checkpoint holds."""
         weights = dict(self.model.state_dict())
         return {
             "model": weights,
@@ -94,7 +94,7 @@ class TrainingState:
         }
 
     def position(self) -> Position:
-        """Return where it is."""
+        """Return the position for a checkpoint."""
         now = self.course.now
         is_epochs_end = now.iteration and not now.epoch_iteration
         error = self.validation_errors[-1] if is_epochs_end else None
@@ -111,25 +111,25 @@ class TrainingState:
         return self.minibatches.epoch(now.epoch, first=now.epoch_iteration)
 
     def update(self) -> None:
-        """Let the optimizer update the weights, and the average follow."""
+        """Update the weights, and then their average."""
         self.optimizer.step()
         if self.average:
             self.average.decay = self.course.average_decay
             self.average.update()
 
     def count(self, line: IterationLine) -> None:
-        """Add the loss of an update to those of its epoch, if it was taken."""
+        """Add the loss of an update to its epoch's, unless the update was skipped."""
         if line.loss is not None:
             self.epoch_loss += line.loss
             self.epoch_updates += 1
 
     @property
     def mean_loss(self) -> float | None:
-        """The mean loss of this epoch's updates so far; None if none was taken."""
+        """The mean loss of this epoch's updates so far; None if there were none."""
         return self.epoch_loss / self.epoch_updates if self.epoch_updates else None
 
     def end_epoch(self) -> None:
-        """Go on to the next epoch, at the minibatch size that the course has chosen for it."""
+        """Go on to the next epoch, with the minibatch size that the course has for it."""
         self.epoch_loss, self.epoch_updates = 0.0, 0
         before = self.course.now.minibatch_size
         self.course.end_epoch()
@@ -137,7 +137,7 @@ class TrainingState:
             self.resize()
 
     def resize(self) -> None:
-        """Cut the data and divide the work by the course's minibatch size."""
+        """Change the minibatches and the step to the course's minibatch size."""
         size = self.course.now.minibatch_size
         self.minibatches = build_minibatches(
             self.recipe, self.data, self.machine.device, minibatch_size=size, loader_workers=self.loader_workers
@@ -145,13 +145,13 @@ class TrainingState:
         self.step.resize(size)
 
     def stop(self, signal: str | None, *, has_given_up: bool) -> None:
-        """Remember what ends this attempt: checkpoints that fail, this process's signal, or another process."""
+        """Set what ends this attempt: failed checkpoints, this process's signal, or another process."""
         self.has_given_up = has_given_up
         reason = "checkpoints that could not be saved" if has_given_up else signal
         self.stopped_by = reason or "another process"
 
     def conclude(self, summary: Summary) -> Summary:
-        """Return what run.json says of the training when it ends; before, it said `summary`."""
+        """Return run.json at the end of the training: `summary` with the results."""
         errors, hashes = self.validation_errors, self.hashes()
         return replace(
             summary,
@@ -170,10 +170,10 @@ class TrainingState:
         return WeightsHashes.of(self.model.state_dict(), self.average.state() if self.average else None)
 
     def as_evaluated(self) -> AbstractContextManager[None]:
-        """Let the model have the averaged weights for a while, if there are any."""
+        """Give the model the averaged weights inside the `with` block, if there are any."""
         return self.average.applied() if self.average else nullcontext()
 
     def is_finite(self) -> bool:
-        """Tell whether the parameters and running statistics are."""
+        """Tell whether the parameters and running statistics are finite."""
         parameters = all(bool(parameter.isfinite().all()) for parameter in self.model.parameters())
         return parameters and (self.step.state is None or self.step.state.is_finite())

@@ -1,4 +1,4 @@
-"""A training: built, restored, run by its loop; and a true run.json whatever ends it."""
+"""Train a recipe: build, restore, run the loop; and write run.json however the training ends."""
 
 import time
 from contextlib import nullcontext
@@ -40,20 +40,21 @@ def train(
             summary = bigbatch.train(recipe, bigbatch.RunFolder(Path("my-run")), machine)
 
     SIGTERM, SIGUSR1 and a first SIGINT end it at its next iteration, with a checkpoint; its status is then "stopped".
-    A second SIGINT ends the whole process at once. After an error of a group of processes, end the process.
+    A second SIGINT ends the whole process at once. If several processes train and one raises an error, end each of
+    them.
 
     Args:
-        recipe: what to train.
-        folder: where rank 0 writes; created if need be. A finished run is left as it is.
+        recipe: to train.
+        folder: where rank 0 writes; created if it is missing. A finished run is not changed.
         machine: this process and its device.
-        aggregation: how gradients are summed over the processes; the weights do not depend on it, but for "native".
+        aggregation: how gradients are summed over the processes. Only "native" changes the weights.
         loader_workers: processes that read ahead, for each process.
-        stop_after_epoch: end after this epoch (counted from 1) as an interruption would, to be resumed.
-        stop_after_iteration: end after so many iterations in all, likewise.
+        stop_after_epoch: stop after this epoch (counted from 1); the run can be resumed.
+        stop_after_iteration: stop after this number of iterations in all; the run can be resumed.
 
     Raises:
-        InputError: the data cannot be used, the sizes do not fit it, the folder holds another recipe's run or one on
-            other data, another process writes it, no checkpoint can be loaded, or the processes disagree.
+        InputError: the data cannot be used, or the sizes do not fit it. Or the folder holds another recipe's run or one
+            on other data, or another process writes it. Or no checkpoint can be loaded, or the processes disagree.
         NonFiniteError: a loss, a gradient or a weight is NaN or infinite.
         DisagreementError: the processes no longer hold the same weights.
         SaveError: checkpoints could not be saved three times in a row.
@@ -83,7 +84,7 @@ def train(
 
 
 def begin_attempt(training: TrainingState, folder: RunFolder) -> Summary:
-    """Return what run.json says as the attempt begins; check that all processes say so, and make the folder."""
+    """Return run.json at the start of the attempt; check that all processes agree, and make the folder."""
     recipe, machine = training.recipe, training.machine
     summary = describe_attempt(
         recipe,
@@ -102,7 +103,7 @@ def begin_attempt(training: TrainingState, folder: RunFolder) -> Summary:
 
 
 def display_of(training: TrainingState) -> ProgressDisplay:
-    """Return the display of the training's progress, which only one process shows."""
+    """Return the display of the training's progress; only rank 0 shows it."""
     course = training.course
     return ProgressDisplay(
         total_iterations=course.total_iterations,
@@ -113,17 +114,17 @@ def display_of(training: TrainingState) -> ProgressDisplay:
 
 
 def run(loop: Loop) -> None:
-    """Run the loop, and leave a true run.json behind, whatever ends it; a finished run is left as it is.
+    """Run the loop, and write into run.json how it ended. A finished run is not changed.
 
     Raises:
         SaveError: checkpoints can no longer be saved.
     """
     training, recorder = loop.training, loop.recorder
-    if training.is_finished:  # so the checkpoint says, on which all processes agree
+    if training.is_finished:  # by its checkpoint, so all processes agree
         before = recorder.folder.read_summary_or_nothing()
         if before and before.status == FINISHED:
             recorder.summary = before
-        else:  # the last attempt was killed before it could write its end
+        else:  # the last attempt was killed before it wrote its end
             recorder.finish(training.conclude(recorder.summary))
         return
     recorder.write_summary(recorder.summary)
@@ -134,13 +135,13 @@ def run(loop: Loop) -> None:
     except Exception as error:
         recorder.fail(error)
         raise
-    if training.has_given_up:  # on every process, though only one of them saves
+    if training.has_given_up:  # raised on every process, though only rank 0 saves
         msg = f"checkpoints could not be saved to {recorder.folder.path}, one after the other; make room, and resume"
         raise SaveError(msg)
 
 
 def introduce(training: TrainingState) -> list[str]:
-    """Return what a person should know before the first iteration."""
+    """Return the lines to show before the first iteration: the recipe, and warnings."""
     recipe, p = training.recipe, training.machine.processes.world_size
     course = training.course.introduce()
     facts = [
