@@ -59,10 +59,11 @@ def compare(
     The p-values of each kind of test are adjusted over all sizes with two seeds or more, Welch's by Holm's method. So
     for normally distributed errors the probability of any false "matches" is at most about alpha. So is that of any
     false "within" and of any false "worse". (About: Welch's t is an approximation. At 5 % the worst simulated "matches"
-    was 5.2 % with five seeds or more on each side, 5.9 % with three, and 7.9 % with two against ten.)
+    was 5.3 % with five seeds or more on each side, 5.9 % with three, and 8.0 % with two against ten.) The rates here
+    are those of benchmarks/results/verdict_rates.md, which `benchmarks/verdict_rates.py` simulates.
 
-    How often a size is called "worse" that has the reference's mean, but spreads so many times as widely (estimated
-    margin; the worst of one and six sizes, and of normal, log-normal and t(3) errors; 40,000 simulations of each):
+    How often a size is called "worse" that has the reference's mean, but spreads so many times as widely (a margin too
+    narrow for any match; the worst of one and six sizes, and of normal, log-normal and t(3) errors):
 
     ============  =====  =====  =====  =====  ======
     seeds a side  0.2    1      2      4      10
@@ -70,7 +71,7 @@ def compare(
     2             4.3 %  2.2 %  2.6 %  4.1 %  9.0 %
     3             5.1 %  1.9 %  2.6 %  5.3 %  13.5 %
     5             5.0 %  2.0 %  2.6 %  4.5 %  8.3 %
-    10            4.5 %  2.3 %  2.5 %  2.6 %  2.8 %
+    10            4.5 %  2.3 %  2.5 %  2.7 %  2.5 %
     ============  =====  =====  =====  =====  ======
 
     A size whose every seed lies so many standard deviations above the reference's mean is always "worse" (half a stated
@@ -88,13 +89,13 @@ def compare(
     What that means for a margin that is estimated, as `noise_band` does: "matches" is about the margin that is printed,
     and a size that errs by the printed margin or more is called a match with probability at most alpha, wherever the
     margin came from. It is not about twice the *true* standard deviation. For an excess of exactly that much,
-    alpha = 0.05, one size and equal variances, "matches" comes out at (simulated a million times; many: the limit):
+    alpha = 0.05, one size and equal variances, "matches" comes out at (many: the limit):
 
     ==============  ==============  ================
     seeds a side    stated margin   estimated margin
     ==============  ==============  ================
     3               4.0 %           1.9 %
-    5               4.6 %           5.6 %
+    5               4.7 %           5.6 %
     10              4.9 %           8.2 %
     many            5.0 %           12.2 %
     ==============  ==============  ================

@@ -5,14 +5,14 @@ seeds shows nothing. A log scale does not mend that: a lost size of 68.62 ± 21.
 reference of 8.29 ± 0.12 %, and the logarithms still 24 times. So this test does not use the spread of the size. It asks
 how likely it is that the spread of the reference alone puts all seeds so far up.
 
-How often "worse" is found for that lost size, with three seeds a side (20,000 simulations):
+How often "worse" is found for that lost size, with three seeds a side (benchmarks/results/verdict_rates.md):
 
 =================================  ======  ========
 Welch's test on                    1 size  15 sizes
 =================================  ======  ========
 the errors                         74 %    10 %
 their logarithms                   95 %    42 %
-their logits                       83 %    10 %
+their logits                       82 %    10 %
 the arcsines of their roots        78 %    10 %
 the errors, or this test           99 %    99 %
 =================================  ======  ========
