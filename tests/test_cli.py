@@ -13,7 +13,7 @@ from bigbatch.cli import main
 from bigbatch.recipe.file import to_toml
 from bigbatch.recipe.presets import digits
 
-HERE = {"PYTHONPATH": str(Path(__file__).parent)}
+HERE = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
 
 
 def refused(done, message):
@@ -80,7 +80,11 @@ def here(tmp_path, monkeypatch, capfd):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "the following arguments are required: COMMAND"),
+        ((), "COMMAND is missing"),
+        (("--foo",), "unknown argument '--foo'; known are: --help, --version"),
+        (("bench",), "WHAT is missing"),
+        (("verify", "digits", "--loop="), "argument --loop: must be a name, not ''"),
+        (("runs", "--sort="), "argument --sort: must be a name, not ''"),
         (("trian",), "invalid choice: 'trian'"),
         (("plan", "digit"), "'digit' is neither a preset nor a TOML file; did you mean 'digits'?"),
         (("plan", "none.toml"), "cannot read the recipe none.toml: No such file or directory"),

@@ -1,6 +1,7 @@
 """The promise: one hash for any number of processes, through the command."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,7 @@ def test_a_users_model_data_and_optimizer(bigbatch, tmp_path, optimizer):
         "model.arguments.hidden=8",
     )
     sizes = ("--minibatch-size", 48, "--epochs", 2)
-    path = {"PYTHONPATH": str(Path(__file__).parent)}
+    path = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
     for p in (1, 3):
         done = bigbatch("train", "digits", *own, *optimizer, *sizes, "--processes", p, "--output", p, **path)
         assert done.returncode == 0, done.stderr

@@ -1,6 +1,7 @@
 """Starting processes, and telling the user once what went wrong in one of them."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from bigbatch.processes.join import default_process_count
 from bigbatch.processes.place import Place, find_place
 from user_models import FAULT
 
-HERE = {"PYTHONPATH": str(Path(__file__).parent)}
+HERE = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
 FAILS = ("train", "digits", "--minibatch-size", 64, "--output", "run", "--set", "model.name=user_models:FailsOnRank")
 
 

@@ -37,8 +37,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """
     parser = build_parser()
     options, unknown = parser.parse_known_args(_joined(arguments), argparse.Namespace(arguments=list(arguments)))
+    command = _chosen(parser, options)
     if unknown:
-        raise InputError(_refusal(unknown[0], _chosen(parser, options)))
+        raise InputError(_refusal(unknown[0], command))
+    if missing := _missing_command(command):
+        msg = f"{missing} is missing (see {command.prog} --help)"
+        raise InputError(msg)
     return options
 
 
@@ -86,10 +90,20 @@ def _joined(arguments: Sequence[str]) -> list[str]:
 
 def _chosen(parser: argparse.ArgumentParser, options: argparse.Namespace) -> argparse.ArgumentParser:
     """Return the parser of the command that was given."""
-    for action in parser._actions:  # noqa: SLF001 - argparse has no public way to list its commands
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
-            return _chosen(action.choices[getattr(options, action.dest)], options)
+    for action in _commands_of(parser):
+        if name := getattr(options, action.dest, None):
+            return _chosen(action.choices[name], options)
     return parser
+
+
+def _missing_command(parser: argparse.ArgumentParser) -> str | None:
+    """Return what stands for the command that the parser still needs."""
+    return next((str(action.metavar) for action in _commands_of(parser)), None)
+
+
+def _commands_of(parser: argparse.ArgumentParser) -> "list[argparse._SubParsersAction[Parser]]":
+    """Return the action that holds the parser's commands, if it has any: argparse has no public way to list them."""
+    return [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001
 
 
 def _options(parser: argparse.ArgumentParser) -> list[str]:

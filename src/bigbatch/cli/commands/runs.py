@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-from bigbatch.cli.options.argument_types import file_or_folder
+from bigbatch.cli.options.argument_types import file_or_folder, named
 from bigbatch.cli.options.parser import Commands, add_command, add_json
 from bigbatch.cli.output.json import print_json
 from bigbatch.cli.output.tables import cell, print_table
@@ -35,6 +35,7 @@ def add_runs(commands: Commands) -> None:
     )
     parser.add_argument(
         "--sort",
+        type=named,
         default=NEWEST_FIRST,
         metavar="FIELD",
         help="sort by this field; -FIELD puts the largest first (default: -when, the newest first)",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from bigbatch.cli.options.argument_types import list_of, positive, process_count
+from bigbatch.cli.options.argument_types import list_of, named, positive, process_count
 from bigbatch.cli.options.machine import check_outside_group
 from bigbatch.cli.options.parser import Commands, add_command, add_json
 from bigbatch.cli.options.recipe import add_recipe, resolve_recipe
@@ -45,6 +45,7 @@ def add_verify(commands: Commands) -> None:
     )
     parser.add_argument(
         "--loop",
+        type=named,
         metavar="MODULE:CALLABLE",
         help="also check your training loop, which is called as loop(model, loss_function, optimizer, minibatches, "
         "learning_rates); docs/verification.md shows one",

@@ -26,6 +26,14 @@ def file_or_folder(text: str) -> Path:
     return Path(text)
 
 
+def named(text: str) -> str:
+    """Take a name; an empty one would silently be no name."""
+    if not text.strip():
+        msg = "must be a name, not ''"
+        raise argparse.ArgumentTypeError(msg)
+    return text
+
+
 def figure_file(text: str) -> Path:
     """Take the path of a figure."""
     path = file_or_folder(text)

@@ -35,8 +35,8 @@ Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001 - arg
 
 
 def add_commands(parser: Parser, *, name: str, metavar: str) -> Commands:
-    """Make a parser one of several commands, one of which must be given; the options' `name` says which it was."""
-    return parser.add_subparsers(title="commands", metavar=metavar, required=True, parser_class=Parser, dest=name)
+    """Make a parser one of several commands; the options' `name` says which was given, or None."""
+    return parser.add_subparsers(title="commands", metavar=metavar, parser_class=Parser, dest=name)
 
 
 def add_command(commands: Commands, name: str, summary: str, *, details: str = "") -> Parser:
