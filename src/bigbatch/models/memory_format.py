@@ -21,9 +21,9 @@ LARGEST_DILATION: Final = 2
 def sound_memory_format(model: nn.Module) -> torch.memory_format:
     """Return channels_last if every convolution of the model is known to be sound in it, otherwise contiguous.
 
-    The answer depends on the model alone, not on the machine: the layout is one of the things that the bits depend on.
-    A four-dimensional tensor that belongs to no `nn.Conv2d` may be the kernel of a convolution that nobody can see. So
-    a model that has one is contiguous.
+    The answer depends on the model alone, not on the machine, as the bits depend on the layout. A four-dimensional
+    tensor that belongs to no `nn.Conv2d` may be the kernel of a hidden convolution. So a model that has one is
+    contiguous.
     """
     convolutions = [module for module in model.modules() if type(module) is nn.Conv2d]
     seen = {id(convolution.weight) for convolution in convolutions}
@@ -36,9 +36,10 @@ def sound_memory_format(model: nn.Module) -> torch.memory_format:
 def is_sound_in_channels_last(convolution: nn.Conv2d) -> bool:
     """Tell whether a convolution was run in channels_last, forward and backward, and wrote nothing beyond a buffer.
 
-    Measured in float32 between guard pages, on one CPU with AVX2: about 4,500 random shapes of up to 64 channels, with
-    groups, depthwise ones too, kernels of 1 to 7, strides of 1 to 4, and dilations of 1 and 2. Only 1x1 convolutions
-    with stride 2 and up to 5 channels failed. The rule leaves out all that read an incomplete vector of channels there.
+    It was measured in float32 between guard pages, on one CPU with AVX2, with about 4,500 random shapes. These had up
+    to 64 channels, groups (depthwise ones too), kernels of 1 to 7, strides of 1 to 4, and dilations of 1 and 2. Only
+    1x1 convolutions with stride 2 and up to 5 channels failed. The rule leaves out all that read an incomplete vector
+    of channels there.
 
     >>> is_sound_in_channels_last(nn.Conv2d(4, 8, 1, stride=2)), is_sound_in_channels_last(nn.Conv2d(4, 8, 3, stride=2))
     (False, True)
@@ -57,7 +58,7 @@ def is_sound_in_channels_last(convolution: nn.Conv2d) -> bool:
 def set_memory_format(model: nn.Module) -> nn.Module:
     """Give the model its sound layout, and return it.
 
-    Images that come as channels_last would take a contiguous model's convolutions with them, so it gets copies.
+    Images in channels_last would put a contiguous model's convolutions into channels_last too, so it gets copies.
     """
     memory_format = sound_memory_format(model)
     model.to(memory_format=memory_format)  # type: ignore[call-overload]

@@ -94,7 +94,7 @@ def plan_by_noise(run: RunRecord, *, reference: int) -> NoisePlan:
     if len(measured) < FEWEST:
         msg = (
             f"{run.path} has measured the gradient's noise {len(measured)} times; it takes a training of at least "
-            f"{FEWEST} measurements, one every eighth iteration, with at least two workers"
+            f"{FEWEST} measurements. They are taken every eighth iteration, with at least two workers"
         )
         raise InputError(msg)
     early, middle, late = (

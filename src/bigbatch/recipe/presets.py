@@ -14,10 +14,10 @@ from bigbatch.recipe.sections import Data, Model, Optimizer, Reference, Schedule
 def digits() -> Recipe:
     """Handwritten digits, 8x8 (UCI/scikit-learn), embedded: 1,280 to train on, 517 of mostly other writers to validate.
 
-    ResNet-8 of width 16, minibatch 16 at rate 0.05, Nesterov momentum 0.9, weight decay 5e-4, 30 epochs, drops by 10
-    at 15 and 25, crops after padding by one pixel; 3 epochs of gradual warmup above 16. The rate was chosen at 16
-    alone, from 0.025, 0.05 and 0.1 (mean errors of 3 seeds 1.93, 1.29 and 1.42 %). Errors from 16 to
-    1024: benchmarks/results/digits_figure1.md.
+    ResNet-8 of width 16, minibatch 16 at rate 0.05, Nesterov momentum 0.9, weight decay 5e-4. 30 epochs, drops by 10 at
+    15 and 25, crops after padding by one pixel. Above 16, 3 epochs of gradual warmup. The rate was chosen at 16 alone,
+    from 0.025, 0.05 and 0.1 (mean errors of 3 seeds 1.93, 1.29 and 1.42 %). Errors from 16 to 1024:
+    benchmarks/results/digits_figure1.md.
     """
     return Recipe(
         name="digits",
@@ -37,10 +37,9 @@ def fashion_mnist() -> Recipe:
     """Fashion-MNIST (Xiao et al. 2017), 28x28 grey: 60,000 to train on, 10,000 to validate.
 
     ResNet-8 of width 24 with a pooled stem, minibatch 64 at rate 0.1 as two workers of 32, Nesterov momentum 0.9,
-    weight decay 5e-4, 15 epochs of a cosine, flips; 1 epoch of gradual warmup above 64, the paper's share (5 of 90).
+    weight decay 5e-4. 15 epochs of a cosine, flips. Above 64, 1 epoch of gradual warmup, the paper's share (5 of 90).
     6.81 % with seed 0 (benchmarks/results/fashion_mnist_reference.md). Chosen at 64, one seed each, with a plain loop:
-    width 16 at rates 0.05, 0.1, 0.2 gave 7.49, 7.39, 7.77 %; weight decay 1e-3 gave 7.86, crops 8.09; width 24 gave
-    7.07.
+    width 16 at rates 0.05, 0.1, 0.2 gave 7.49, 7.39, 7.77 %. Weight decay 1e-3 gave 7.86, crops 8.09, width 24 7.07 %.
     """
     return Recipe(
         name="fashion-mnist",
@@ -59,9 +58,8 @@ def fashion_mnist() -> Recipe:
 def cifar10() -> Recipe:
     """CIFAR-10 (Krizhevsky 2009), 32x32 colour, with the recipe of He et al. 2016a, section 4.2, in fewer epochs.
 
-    ResNet-20, minibatch 128, rate 0.1, weight decay 1e-4, padded crops and flips are He's; 60 epochs with drops at
-    1/2 and 3/4 stand for his 64k iterations (164 epochs, drops at 32k and 48k). Not yet run to its end by this
-    project.
+    ResNet-20, minibatch 128, rate 0.1, weight decay 1e-4, padded crops and flips are He's. 60 epochs with drops at 1/2
+    and 3/4 replace his 64k iterations (164 epochs, drops at 32k and 48k). This project has not yet run it to its end.
     """
     return Recipe(
         name="cifar10",
@@ -79,10 +77,10 @@ def cifar10() -> Recipe:
 def imagenet_resnet50() -> Recipe:
     """ImageNet-1k with ResNet-50, exactly as arXiv 1706.02677, sections 2.2 and 5.1, has it.
 
-    Minibatch 256 at rate 0.1, n = 32 a worker, 90 epochs, drops by 10 at 30, 60 and 80, Nesterov momentum 0.9, weight
-    decay 1e-4 except on batch normalisation, 5 epochs of gradual warmup above 256. The paper's errors: 23.60 % at
-    256, 23.74 % at 8192, 24.79 % at 16k (figure 1). Needs `--set data.path=FOLDER` with train/ and val/ class
-    folders. Not run by this project.
+    Minibatch 256 at rate 0.1, n = 32 a worker. 90 epochs, drops by 10 at 30, 60 and 80. Nesterov momentum 0.9, weight
+    decay 1e-4 except on batch normalisation. Above 256, 5 epochs of gradual warmup. The paper's errors: 23.60 % at 256,
+    23.74 % at 8192, 24.79 % at 16k (figure 1). It needs `--set data.path=FOLDER` with train/ and val/ class folders.
+    This project has not run it.
     """
     return Recipe(
         name="imagenet-resnet50",

@@ -1,9 +1,9 @@
 """How noisy gradients are: unbiased estimates from the workers of one minibatch, and running averages of them.
 
-With G the gradient over all data and Sigma the covariance of one sample's gradient, the gradient of B samples has the
+G is the gradient over all data, and Sigma the covariance of one sample's gradient. The gradient of B samples has the
 expectation G and the covariance Sigma / B. The *gradient noise scale* tr(Sigma) / |G|^2 (McCandlish et al. 2018,
 arXiv 1812.06162, eq. 2.9) is the minibatch size at which noise and signal are equal. Far below it, doubling the
-minibatch nearly halves the number of updates; far above it, doubling saves almost none.
+minibatch nearly halves the number of updates. Far above it, doubling saves almost none.
 """
 
 import math

@@ -36,7 +36,7 @@ def check_loss(loss_function: LossFunction, outputs: Any, targets: Any) -> None:
     if not torch.isclose(parts, losses, rtol=1e-2):
         msg = (
             f"the loss is no sum over its samples ({losses.item():.4g}, but {parts.item():.4g} over its two halves); "
-            'return one loss a sample (reduction="none"), which is divided by the minibatch size '
+            'return one loss a sample (reduction="none"); the sum is divided by the minibatch size '
             "(arXiv 1706.02677, section 3)"
         )
         raise InputError(msg)

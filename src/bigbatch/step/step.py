@@ -50,8 +50,8 @@ class Step:
     Each worker of this process takes four steps. It seeds torch's, numpy's and Python's generators from (seed,
     iteration, worker). It puts the running statistics back to the step's start. It runs the model on its samples, and
     divides their summed loss by the minibatch size. It goes backward. Then gradients, running statistics and losses are
-    summed over all workers of all processes, and the running statistics become the mean over the workers (arXiv
-    1706.02677, sections 2.3 and 3).
+    summed over all workers of all processes. The running statistics become the mean over the workers (arXiv 1706.02677,
+    sections 2.3 and 3).
 
     All processes start from the weights of rank 0. Make it within `bigbatch.joined()`, or after a
     `torch.distributed.init_process_group` of your own. `with Step(...) as step:` closes it at the end. After an error

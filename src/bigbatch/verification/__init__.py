@@ -1,6 +1,12 @@
 """Verification: whether a recipe's training keeps the four precautions, and what in the user's code breaks them.
 
-`verify` runs every check of `checks`. The checks stand on the other modules: the `subject` that is verified, a `trace`
-of a model's layers, an optimizer on one `scratch` number, gradients as vectors, `reading` as some rank, and a
-`loop_run` on the subject.
+`verify` runs every check of `checks`. The checks use the other modules:
+    subject: the model, loss and samples that are verified.
+    samples: a part of a batch.
+    trace: the input and output of a model's layers, sample by sample.
+    scratch: an optimizer on a parameter of one number.
+    gradient: gradients as vectors.
+    reading: the samples that a rank reads.
+    loop_run: a training loop on a copy of the model.
+    check: the result of a check.
 """

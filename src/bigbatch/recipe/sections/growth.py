@@ -16,7 +16,7 @@ class Growth:
     Attributes:
         kind: "none", "schedule" or "noise-scale". By "schedule" the minibatch grows where the schedule would lower the
             rate, and the rate falls by so much less. By "noise-scale" it grows with the measured noise scale, and the
-            rate with it by the scaling rule; it waits while no signal can be told from the noise.
+            rate with it by the scaling rule. It stays as it is while no signal can be told from the noise.
         start: samples per update in the first epoch; 0 is the reference's size.
         noise_fraction: by "noise-scale", the largest part of the noise scale that the minibatch may be.
 

@@ -1,9 +1,16 @@
 """Statistics of repeated runs: does a minibatch size lose accuracy, and from which size on?
 
-Everything here takes validation errors in %, one for each seed. `summary` (mean ± std), `welch` (two means compared),
-`lowest_seed` (every seed far above), `equivalence` (the three verdicts over several sizes), `holm` (what comparing
-several costs), `seeds` (how many runs settle it), `elbow` (where the error leaves the reference's), `judgement` (all of
-it for the points of a study).
+Everything here takes validation errors in %, one for each seed.
+
+The modules:
+    summary: mean ± std.
+    welch: two means compared.
+    lowest_seed: whether every seed of a size lies far above the reference.
+    equivalence: the three verdicts over several sizes.
+    holm: p-values of several tests at once.
+    seeds: how many seeds a verdict needs.
+    elbow: the size at which the error leaves the reference's.
+    judgement: all of these for the points of a study.
 """
 
 from bigbatch.study.statistics.elbow import Elbow, find_elbow

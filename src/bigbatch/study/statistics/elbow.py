@@ -19,8 +19,8 @@ from bigbatch.study.statistics.welch import FEWEST_SEEDS
 Floats = npt.NDArray[np.float64]
 
 DRAWS: Final = 4000
-WIDEST: Final = 4  # times the size below: a line between sizes farther apart would place the elbow by imagination
-DIVERGED: Final = Summary(FEWEST_SEEDS, math.inf, 0.0)  # of a size: without doubt, beyond every level
+WIDEST: Final = 4  # times the size below: between sizes farther apart, a straight line says nothing about the elbow
+DIVERGED: Final = Summary(FEWEST_SEEDS, math.inf, 0.0)  # of a diverged size: surely beyond every level
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Elbow:
     """Where the mean error first exceeds the reference's mean + margin and stays above. `str()` gives it in a line.
 
     Attributes:
-        minibatch_size: the elbow; None where the error has not left up to `largest`, or leaves between two sizes of
-            which one is more than 4 times the other: then read `last_within` and `first_beyond`.
+        minibatch_size: the elbow. None where the error has not left up to `largest`. Also None where it leaves between
+            two sizes of which one is more than 4 times the other: then read `last_within` and `first_beyond`.
         low: the interval's lower end; None where that is beyond `largest` too, or where there is no interval.
         high: the interval's upper end; the same.
         confidence: of the interval.
@@ -38,8 +38,8 @@ class Elbow:
         reference: the reference's minibatch size.
         largest: the largest minibatch size measured.
         last_within: the last measured size whose mean error is within; at least the reference.
-        first_beyond: the measured size after it; None where the error has not left. A jump between the two, as when
-            runs diverge, puts the elbow right above `last_within`, though it may be anywhere between: then read these.
+        first_beyond: the measured size after it; None where the error has not left. Where the error jumps between the
+            two, as when runs diverge, the elbow can be anywhere between them: then read these two.
         fewest_seeds: of any size that counts; with one there is no interval.
         diverged: sizes of which a run ended in NaN or infinity; they count as beyond.
 
@@ -97,14 +97,14 @@ def find_elbow(
 ) -> Elbow:
     """Find where the mean error leaves the reference's, interpolated in log2(minibatch size).
 
-    The curve joins the means of the sizes from the reference on by straight lines over log2(minibatch size); the elbow
-    is where it last rises through the level, mean of the reference + margin. A size that is above but followed by one
-    that is within has not left for good. Diverged runs count with the error they recorded; a size of which one recorded
-    none is beyond every level.
+    The curve joins the means of the sizes from the reference on by straight lines over log2(minibatch size). The elbow
+    is where the curve last rises through the level, mean of the reference + margin. A size above the level that a size
+    within it follows has not left for good. Diverged runs count with the error they recorded; a size of which one
+    recorded none is beyond every level.
 
     The interval is a parametric bootstrap's: each mean is drawn 4000 times from its Student's t distribution,
-    mean + t(n - 1) * std / sqrt(n), and percentiles of the elbows are taken. Resampling the seeds themselves gives
-    intervals that are too short with few of them. Simulated coverage of 95 % intervals (nine sizes, 1,500
+    mean + t(n - 1) * std / sqrt(n), and percentiles of the elbows are taken. Resampling few seeds themselves gives
+    intervals that are too short. Simulated coverage of 95 % intervals (nine sizes, 1,500
     hinge-shaped curves):
 
     =====  ===============  ==========
@@ -117,9 +117,9 @@ def find_elbow(
 
     A size whose every seed lies far above the reference (`p_all_above`) is drawn no lower than its lowest seed.
 
-    The interval is about the curve through the measured sizes, not about what happens between two of them. Between two
-    sizes of which one is more than 4 times the other the elbow has no place, and an interval that would end there ends
-    at the farther of the two. The margin counts as given, also where it is estimated.
+    The interval is about the curve through the measured sizes, not about the error between two of them. No elbow is
+    placed between two sizes of which one is more than 4 times the other. An interval that would end there ends at the
+    farther of the two. The margin counts as given, also where it is estimated.
 
     Args:
         errors: validation errors, %, one for each seed, of every minibatch size, the reference too.
@@ -130,8 +130,8 @@ def find_elbow(
         diverged: sizes of which a run ended in NaN or infinity; what `errors` says of them does not count.
 
     Raises:
-        InputError: no errors of the reference or of a larger size, a value that is not finite, a margin that is not
-            positive or cannot be estimated, a confidence out of range, or no scipy.
+        InputError: no errors of the reference or of a larger size, or a value that is not finite. Or a margin that is
+            not positive or cannot be estimated, a confidence out of range, or no scipy.
 
     >>> elbow = find_elbow({256: [6.0, 6.2], 512: [6.1, 6.2], 1024: [8.1, 8.2]}, reference=256, margin=1.05)
     >>> round(elbow.minibatch_size), elbow.last_within, elbow.first_beyond
@@ -213,9 +213,9 @@ def _floors(
     margin: float,
     confidence: float,
 ) -> Floats:
-    """Return the lowest seed of each size that `compare` calls worse for it, as no mean there is lower; else -infinity.
+    """Return the lowest mean to draw for each size: -infinity, or the lowest seed that alone makes it "worse".
 
-    A spread that explodes would otherwise let the draws put a lost size within the margin.
+    Without it, the draws of a lost size with a very wide spread could lie within the margin.
     """
     floors = np.full(len(runs), -math.inf)
     reference = runs[0]
@@ -232,7 +232,7 @@ def _floors(
 
 
 def _gap(log2_size: float, sizes: Sequence[int]) -> tuple[float, float]:
-    """Return log2 of the two sizes that a place lies between, if they are far apart; otherwise the place twice."""
+    """Return log2 of the two sizes around a place if they are far apart; otherwise the place twice."""
     for left, right in pairwise(sizes):
         if right > WIDEST * left and math.log2(left) < log2_size < math.log2(right):
             return math.log2(left), math.log2(right)

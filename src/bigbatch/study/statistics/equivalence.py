@@ -46,15 +46,16 @@ def compare(
 ) -> dict[K, Verdict]:
     """Judge each minibatch size against the reference: matches, worse, or cannot tell.
 
-    "matches": a one-sided Welch test rejects, at level alpha, that the error is higher by `margin` or more. If the
-    other of two one-sided tests also rejects that it is lower by as much, the verdict says "within"; a lower error is a
-    match all the same, so that asking for both would only waste seeds.
+    "matches": a one-sided Welch test rejects, at level alpha, that the error is higher by `margin` or more. If a second
+    one rejects that it is lower by as much, the verdict says "within". A lower error is a match too, so the second test
+    is not required: that would only waste seeds.
 
     "worse": it is not a match, and one of two tests says that the error is higher. The first is the upper side of the
-    two-sided Welch test; by more than `margin` or not, the interval shows. The second is `p_all_above`, for sizes at
-    which training is lost and the spread explodes: every seed lies farther above the reference's mean than the
-    reference's spread explains. Each has the level alpha / 2. Else "cannot tell", with the seeds that Welch's tests
-    would take.
+    two-sided Welch test; the interval shows whether it is by more than `margin`. The second is `p_all_above`, for sizes
+    at which training fails and the errors spread widely. It finds that every seed lies farther above the reference's
+    mean than the reference's spread explains. Each has the level alpha / 2.
+
+    "cannot tell": all else, with the seeds that Welch's tests would need.
 
     The p-values of each kind of test are adjusted over all sizes with two seeds or more, Welch's by Holm's method. So
     for normally distributed errors the probability of any false "matches" is at most about alpha. So is that of any
@@ -62,8 +63,9 @@ def compare(
     was 5.3 % with five seeds or more on each side, 5.9 % with three, and 8.0 % with two against ten.) The rates here
     are those of benchmarks/results/verdict_rates.md, which `benchmarks/verdict_rates.py` simulates.
 
-    How often a size is called "worse" that has the reference's mean, but spreads so many times as widely (a margin too
-    narrow for any match; the worst of one and six sizes, and of normal, log-normal and t(3) errors):
+    The table shows how often a size is wrongly called "worse". The size has the reference's mean, but its errors spread
+    this many times as widely. The margin is too narrow for any match. Each number is the worst of one and six sizes,
+    and of normal, log-normal and t(3) errors:
 
     ============  =====  =====  =====  =====  ======
     seeds a side  0.2    1      2      4      10
@@ -74,8 +76,8 @@ def compare(
     10            4.5 %  2.3 %  2.5 %  2.7 %  2.5 %
     ============  =====  =====  =====  =====  ======
 
-    A size whose every seed lies so many standard deviations above the reference's mean is always "worse" (half a stated
-    margin counts as the standard deviation where that is more):
+    A size is always "worse" if every seed lies at least this many standard deviations above the reference's mean. Half
+    a stated margin counts as the standard deviation where that is more:
 
     ============  ======  =======  ========
     seeds a side  1 size  6 sizes  15 sizes
@@ -86,10 +88,10 @@ def compare(
     10            2.0     2.0      2.0
     ============  ======  =======  ========
 
-    What that means for a margin that is estimated, as `noise_band` does: "matches" is about the margin that is printed,
-    and a size that errs by the printed margin or more is called a match with probability at most alpha, wherever the
-    margin came from. It is not about twice the *true* standard deviation. For an excess of exactly that much,
-    alpha = 0.05, one size and equal variances, "matches" comes out at (many: the limit):
+    An estimated margin, as by `noise_band`: "matches" is about the margin that is printed. A size that errs by the
+    printed margin or more is called a match with probability at most alpha. The verdict is not about twice the *true*
+    standard deviation. For an excess of exactly that, alpha = 0.05, one size and equal variances, the verdict is
+    "matches" in this many cases (many: the limit):
 
     ==============  ==============  ================
     seeds a side    stated margin   estimated margin
@@ -112,7 +114,7 @@ def compare(
 
     Raises:
         InputError: a size without values, a value that is not finite, a margin that is not positive, an alpha out of
-            range, or scipy is missing. Too few seeds are no error but "cannot tell".
+            range, or scipy is missing. With too few seeds the verdict is "cannot tell".
 
     >>> verdicts = compare({512: [23.5, 23.6, 23.55], 32768: [27.3, 27.6, 27.8]}, [23.6, 23.5, 23.65], margin=0.3)
     >>> for minibatch_size, verdict in verdicts.items():
@@ -138,7 +140,7 @@ def compare(
 def noise_band(reference: Sequence[float]) -> float:
     """Return the margin that is used when none is stated: two sample standard deviations of the reference's errors.
 
-    A difference that small cannot be seen in two single runs. `compare` says what estimating it does to the tests.
+    Two single runs cannot show a smaller difference. `compare` describes what an estimated margin does to the tests.
 
     Raises:
         InputError: fewer than two values, all of them equal, or one that is not finite.
@@ -164,7 +166,7 @@ def _no_band(reference: Summary) -> str:
 
 
 def _untestable(side: Summary, reference: Summary, margin: float | None) -> str | None:
-    """Say why nothing can be tested, if so."""
+    """Say why a size cannot be tested; None if it can."""
     for summary, whose in ((side, ""), (reference, " of the reference")):
         if summary.count < FEWEST_SEEDS:
             return f"at least {FEWEST_SEEDS} seeds{whose} are needed, {summary.count} given"
@@ -189,7 +191,7 @@ def _decide(sides: Mapping[K, _Side], reference: Summary, rules: _Rules) -> dict
 
 def _p_lowest(sides: Sequence[_Side], reference: Summary, margin: float) -> list[float]:
     """Return the p-values of the lowest seeds, for all sizes together."""
-    spread = max(reference.std or 0.0, margin / NOISE_BAND_STDS)  # seeds that agree by chance do not show none
+    spread = max(reference.std or 0.0, margin / NOISE_BAND_STDS)  # equal seeds can be chance: no spread is not shown
     counts = [side.runs.count for side in sides]
     return [p_all_above(side.lowest / spread, counts, reference.count) for side in sides]
 
@@ -210,7 +212,7 @@ def _verdict(test: Welch, side: _Side, reference: Summary, p_values: Adjusted, r
 
 
 def _more_seeds(test: Welch, side: Summary, reference: Summary, rules: _Rules) -> int | None:
-    """Take the estimates at their word; at least one more, for those there are have not settled it."""
+    """Return how many more seeds are needed if the estimates are true; at least one, as there is no verdict yet."""
     needed = seeds_needed(
         side.std or 0.0,
         test.difference,

@@ -5,10 +5,10 @@ from itertools import accumulate
 
 
 def holm_adjusted(p_values: Sequence[float]) -> list[float]:
-    """Return adjusted p-values: those up to alpha may be rejected, and any false rejection has probability <= alpha.
+    """Return adjusted p-values. If all up to alpha are rejected, any false rejection has probability <= alpha.
 
-    The i-th smallest of m (from 0) becomes the largest so far of (m - i) * p, and no more than 1. It holds however the
-    tests depend on one another (here they share the reference's runs), and is never weaker than Bonferroni's m * p.
+    The i-th smallest of m (from 0) becomes the largest so far of (m - i) * p, and at most 1. This holds for any
+    dependence between the tests, which here share the reference's runs. It is never weaker than Bonferroni's m * p.
 
     >>> holm_adjusted([0.25, 0.01, 0.125])
     [0.25, 0.03, 0.25]

@@ -1,4 +1,4 @@
-"""All points of a study judged at once: what the table of a sweep says, and what a report does."""
+"""Judge all points of a study at once, for the table of a sweep and for a report."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ INSTALL: Final = "verdicts need scipy: pip install 'bigbatch[stats]'"
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What came of the runs of one point.
+    """The results of the runs of one point.
 
     Attributes:
         errors: validation errors, %, one for each seed that is finished.
@@ -30,13 +30,13 @@ class Outcomes:
 
     @property
     def is_whole(self) -> bool:
-        """Whether there are errors, and no run diverged: the errors of the other runs would be too good."""
+        """Whether there are errors, and no run diverged. If one did, the other runs' errors alone look too good."""
         return bool(self.errors) and not self.num_diverged
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the runs of a study show.
+    """The verdicts on a study.
 
     Attributes:
         reference: the reference's error over seeds; None if it has no error to compare with.
@@ -44,7 +44,7 @@ class Judgement:
         is_stated: whether the margin was stated, and is not the reference's noise band.
         verdicts: on each other point that is whole, Holm-adjusted over all of them.
         elbow: of the reference's own recipe; None where it has no larger size, or there is no margin.
-        remark: why there are no verdicts, if so.
+        remark: why there are no verdicts; empty if there are.
     """
 
     reference: Summary | None
@@ -58,13 +58,13 @@ class Judgement:
 def judge(
     points: Mapping[Configuration, Outcomes], reference: Configuration | None, margin: float | None = None
 ) -> Judgement:
-    """Compare every whole point with the reference, all of them as one family, and find the elbow.
+    """Compare every whole point with the reference, all as one family of tests, and find the elbow.
 
-    A point of which a run diverged has no verdict, and lies beyond the elbow.
+    A point with a diverged run has no verdict, and lies beyond the elbow.
 
     Args:
         points: the runs' outcomes, the reference's among them.
-        reference: which point all others are compared with; None if there is none.
+        reference: the point with which all others are compared; None if there is none.
         margin: the largest difference that counts as a match, percentage points; the reference's noise band if None.
 
     Raises:
@@ -91,7 +91,7 @@ def judge(
 
 
 def family_note(verdicts: Iterable[Verdict | None]) -> str:
-    """Say what holds for several verdicts together, and what does not; nothing of fewer than two that were tested."""
+    """Say what holds for several verdicts together, and what does not; empty for fewer than two tested ones."""
     num_tested = sum(verdict is not None and verdict.p_different is not None for verdict in verdicts)
     if num_tested < 2:  # noqa: PLR2004
         return ""

@@ -1,4 +1,4 @@
-"""How many seeds settle a comparison."""
+"""How many seeds a verdict needs."""
 
 import math
 from bisect import bisect_left
@@ -32,12 +32,12 @@ def seeds_needed(
     """Return how many seeds a side `compare` needs to say "matches" or "worse" with probability `power`.
 
     It integrates Welch's tests over the two sample variances, which is exact for normal errors up to the quadrature.
+    The result is the smallest number with that power, as power rises with the seeds wherever it is above a half.
     Where every seed of a size lies far above the reference, `compare` may say "worse" with fewer.
-    Fewer seeds than that do not have the power (it rises with the seeds wherever it is above a half).
 
     Args:
         std: standard deviation of the errors over seeds, percentage points.
-        mean_difference: the true difference of the means, error minus reference; the estimate, taken at its word.
+        mean_difference: the true difference of the means, error minus reference; an estimate counts as true.
         margin: the largest difference that still counts as a match.
         reference_std: the reference's standard deviation; `std` if None.
         alpha: the level of the tests.
@@ -45,7 +45,7 @@ def seeds_needed(
         comparisons: sizes that are judged together; each is tested at alpha / comparisons, Holm's strictest step.
 
     Returns:
-        Seeds on each side, at least 2; None if 1000 do not settle it.
+        Seeds on each side, at least 2; None if 1000 are not enough.
 
     Raises:
         InputError: a negative or infinite number, a margin that is not positive, `alpha` or `power` out of range, or
@@ -65,9 +65,9 @@ def seeds_needed(
 
 
 def settling_power(seeds: int, stds: tuple[float, float], mean_difference: float, margin: float, alpha: float) -> float:
-    """Return the probability that one comparison with so many seeds a side ends in a verdict.
+    """Return the probability that one comparison with this many seeds a side ends in "matches" or "worse".
 
-    Given the sample variances, there is none if margin - t(1 - alpha) se < difference < t(1 - alpha/2) se.
+    Given the sample variances, it does not if margin - t(1 - alpha) se < difference < t(1 - alpha/2) se.
     """
     special = special_functions()
     standard_errors, degrees, weights = _sampled(seeds, stds, special)
@@ -94,7 +94,7 @@ def _sampled(seeds: int, stds: tuple[float, float], special: Any) -> tuple[Float
 
 
 def _smallest(enough: Callable[[int], bool]) -> int | None:
-    """Halve the range between the fewest and the most seeds."""
+    """Return the smallest number of seeds that is enough, by bisection."""
     counts = range(FEWEST_SEEDS, MOST_SEEDS + 1)
     place = bisect_left(counts, True, key=enough)  # noqa: FBT003 - the first for which it is true
     return counts[place] if place < len(counts) else None

@@ -10,12 +10,12 @@ from bigbatch.errors import InputError
 
 @dataclass(frozen=True)
 class Summary:
-    """Several runs as the paper reports them: mean ± std (arXiv 1706.02677, section 5.1).
+    """The errors of several runs as the paper reports them: mean ± std (arXiv 1706.02677, section 5.1).
 
     Attributes:
         count: the number of runs.
         mean: their mean, %.
-        std: their sample standard deviation (divided by count - 1), %; None for one run.
+        std: their sample standard deviation (with count - 1), %; None for one run.
 
     >>> print(Summary(5, 23.74, 0.09))
     23.74 ± 0.09
@@ -34,12 +34,12 @@ class Summary:
 def summarise(values: Sequence[float], *, name: str = "values") -> Summary:
     """Return count, mean and sample standard deviation, computed exactly and then rounded once.
 
-    So neither the order of the values matters, nor do equal values get a standard deviation above zero. A diverged run
+    So the order of the values does not matter, and equal values have a standard deviation of zero. A diverged run
     counts with the error that it recorded (about 90 % for ten classes).
 
     Args:
         values: validation errors, %, one for each run.
-        name: what an error message calls them.
+        name: of the values, for error messages.
 
     Raises:
         InputError: no values, or one is NaN or infinite.

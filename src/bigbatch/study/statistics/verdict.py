@@ -1,4 +1,4 @@
-"""The three verdicts on a minibatch size, and how they read."""
+"""The three verdicts on a minibatch size, and their texts."""
 
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -13,12 +13,12 @@ CANNOT_TELL: Final = "cannot tell"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the runs say about one minibatch size. `str()` gives it in a line.
+    """The verdict on one minibatch size. `str()` gives it in a line.
 
     Attributes:
         kind: MATCHES, WORSE or CANNOT_TELL.
-        difference: the error minus the reference's, with Welch's 1 - 2 alpha interval (90 % for alpha = 0.05), within
-            the errors that are possible, 0 to 100 %. It ends below the margin where the verdict is "matches". It lies
+        difference: the error minus the reference's, with Welch's 1 - 2 alpha interval (90 % for alpha = 0.05). The
+            interval is cut to errors of 0 to 100 %. It ends below the margin where the verdict is "matches". It lies
             above zero where it is "worse", unless the lowest seed decides: then `reason` gives that seed's distance.
             None with fewer than two seeds on a side.
         margin: the largest difference that still counts as a match, percentage points. None where none was given and
@@ -29,8 +29,8 @@ class Verdict:
             if not tested.
         p_different: of Welch's two-sided test, Holm-adjusted, or twice that of the lowest seed, whichever is smaller;
             small speaks for a difference. None if not tested.
-        more_seeds: about how many more seeds the side with fewer needs, the other side having as many, for a verdict
-            to be likely (80 %). None if decided, not tested, or out of reach.
+        more_seeds: about how many more seeds the side with fewer needs for a verdict with a probability of 80 %, if the
+            other side has as many. None if decided, not tested, or more than 1000 a side are needed.
         reason: the verdict's text after its kind.
 
     >>> shown = Difference(0.03, -0.08, 0.14, 0.9)
@@ -52,14 +52,14 @@ class Verdict:
 
 
 def untested(reason: str, margin: float | None) -> Verdict:
-    """Return the verdict on runs that no test can be made of."""
+    """Return the verdict on runs that cannot be tested."""
     return Verdict(CANNOT_TELL, None, margin, None, None, None, None, reason)
 
 
 class Adjusted(NamedTuple):
     """The p-values of one size, adjusted for all sizes, as `Verdict` describes them.
 
-    `welch` is the part of `different` that is Welch's.
+    `welch` is Welch's part of `different`.
     """
 
     not_worse: float
@@ -69,14 +69,14 @@ class Adjusted(NamedTuple):
 
 
 def kind_of(mean: float, p: Adjusted, alpha: float) -> str:
-    """Decide: less than the margin above the reference is a match, even where a difference shows, up or down."""
+    """Decide. Less than the margin above the reference is a match, even if there is a difference, up or down."""
     if p.not_worse <= alpha or (p.different <= alpha and mean < 0):
         return MATCHES
     return WORSE if p.different <= alpha else CANNOT_TELL
 
 
 def text_of_worse(shown: Difference, lowest: float, p: Adjusted, alpha: float) -> str:
-    """Say by how much a size is worse; where Welch's interval does not show it, how far its lowest seed is above."""
+    """Say by how much a size is worse; if Welch's test does not show it, by how much its lowest seed is."""
     if p.welch > alpha:
         return f"by {shown.mean:.2f}: every seed by {lowest:.2f} or more"
     return f"by {str(shown).replace('+', '')}"
@@ -91,7 +91,7 @@ def text_of_match(shown: Difference, margin: float, p: Adjusted, alpha: float) -
 
 
 def more_text(seeds: int | None) -> str:
-    """Say how many seeds a verdict would take."""
+    """Say how many more seeds a verdict needs."""
     if seeds is None:
         return f"more than {MOST_SEEDS} seeds a side would be needed"
     return "1 more seed" if seeds == 1 else f"{seeds} more seeds"

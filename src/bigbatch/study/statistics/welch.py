@@ -45,7 +45,7 @@ class Difference:
         return f"{self.low:+z.2f} to {self.high:+z.2f}"
 
     def within(self, lowest: float, highest: float) -> "Difference":
-        """Leave out of the interval what is not possible; it still holds the mean, and the true difference as often."""
+        """Cut the interval to possible values. It keeps the mean, and holds the true difference as often."""
         low, high = max(self.low, min(lowest, self.mean)), min(self.high, max(highest, self.mean))
         return replace(self, low=low, high=high)
 
@@ -57,7 +57,7 @@ class Difference:
 def difference(values: Sequence[float], reference: Sequence[float], *, confidence: float = 0.95) -> Difference:
     """Return the mean of `values` minus that of `reference` with Welch's interval: mean ± t(df) * standard error.
 
-    Without any spread on either side the interval is the difference itself.
+    If neither side has any spread, the interval is the difference itself.
 
     Args:
         values: validation errors, %, one for each seed.
@@ -80,7 +80,7 @@ def difference(values: Sequence[float], reference: Sequence[float], *, confidenc
 
 @dataclass(frozen=True)
 class Welch:
-    """What Welch's tests and interval are made of.
+    """The difference of two means, and the error of that difference: the basis of Welch's tests and interval.
 
     Attributes:
         difference: the difference of the two means, percentage points.
@@ -106,7 +106,7 @@ class Welch:
     def p_above(self, shift: float) -> float:
         """Return the one-sided p-value against "the true difference is `shift` or less".
 
-        Without any spread the difference is what it is: 0 above `shift`, else 1.
+        Without any spread it is 0 for a difference above `shift`, else 1.
         """
         excess = self.difference - shift
         if self.standard_error == 0:
@@ -140,5 +140,5 @@ class Welch:
 
 
 def _satterthwaite(share: float, count: int, reference_count: int) -> float:
-    """Return the degrees of freedom from the first side's share of the standard error; shares cannot overflow."""
+    """Return the degrees of freedom from the first side's share of the standard error. Shares cannot overflow."""
     return 1 / (share**4 / (count - 1) + (1 - share**2) ** 2 / (reference_count - 1))

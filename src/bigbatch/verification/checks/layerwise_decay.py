@@ -30,7 +30,7 @@ def check_layerwise_decay(name: str, recipe: Optimizer) -> Check:
             return passed(
                 name,
                 f"layer-wise: lambda is {expected:g}, and {found[0]:.4g} * w is added to {beside}, before the layer's "
-                "own rate; that rate scales decay too, by design, so more cannot be told",
+                "own rate. That rate scales decay too, by design, so nothing more is checked",
             )
     beside = f"{_coefficient(recipe, 1.0, is_of_gradient=True):.4g} * w beside a gradient of 1"
     return failed(name, f"the optimizer is layer-wise, and does not decay by lambda = {expected:g}: {beside}")
