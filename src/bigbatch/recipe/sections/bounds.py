@@ -1,7 +1,7 @@
 """Refuse values that are out of their bounds; the error names each as `section.field`."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from bigbatch.errors import InputError, nearest
@@ -21,10 +21,7 @@ def check_positive(values: Mapping[str, float]) -> None:
 
     >>> check_positive({"epochs": 1, "schedule.factor": 0.1})
     """
-    for name, value in values.items():
-        if not (math.isfinite(value) and value > 0):
-            msg = f"{name} must be a number above 0, not {value}"
-            raise InputError(msg)
+    _refuse(values, lambda value: not (math.isfinite(value) and value > 0), "a number above 0")
 
 
 def check_at_least(least: float, values: Mapping[str, float]) -> None:
@@ -33,10 +30,7 @@ def check_at_least(least: float, values: Mapping[str, float]) -> None:
     Raises:
         InputError: names the field and its value.
     """
-    for name, value in values.items():
-        if not (math.isfinite(value) and value >= least):
-            msg = f"{name} must be a number of at least {least}, not {value}"
-            raise InputError(msg)
+    _refuse(values, lambda value: not (math.isfinite(value) and value >= least), f"a number of at least {least}")
 
 
 def check_below_one(values: Mapping[str, float]) -> None:
@@ -45,22 +39,16 @@ def check_below_one(values: Mapping[str, float]) -> None:
     Raises:
         InputError: names the field and its value.
     """
-    for name, value in values.items():
-        if value >= 1:
-            msg = f"{name} must be below 1, not {value}"
-            raise InputError(msg)
+    _refuse(values, lambda value: value >= 1, "below 1")
 
 
 def check_at_most(most: float, values: Mapping[str, float]) -> None:
-    """Refuse what would overflow, or take all memory, only later.
+    """Refuse what is above `most`, and so would overflow or take all memory later.
 
     Raises:
         InputError: names the field and its value.
     """
-    for name, value in values.items():
-        if value > most:
-            msg = f"{name} must be at most {most}, not {value}"
-            raise InputError(msg)
+    _refuse(values, lambda value: value > most, f"at most {most}")
 
 
 def check_share(values: Mapping[str, float]) -> None:
@@ -69,10 +57,7 @@ def check_share(values: Mapping[str, float]) -> None:
     Raises:
         InputError: names the field and its value.
     """
-    for name, value in values.items():
-        if not 0 <= value < 1:
-            msg = f"{name} must be a number of at least 0 and below 1, not {value}"
-            raise InputError(msg)
+    _refuse(values, lambda value: not 0 <= value < 1, "a number of at least 0 and below 1")
 
 
 def check_choice(name: str, value: str, known: Sequence[str]) -> None:
@@ -84,3 +69,10 @@ def check_choice(name: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         msg = f"{name} '{value}' is unknown; {nearest(value, list(known))}"
         raise InputError(msg)
+
+
+def _refuse(values: Mapping[str, float], is_outside: Callable[[float], bool], bounds: str) -> None:
+    for name, value in values.items():
+        if is_outside(value):
+            msg = f"{name} must be {bounds}, not {value}"
+            raise InputError(msg)
