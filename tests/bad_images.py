@@ -1,4 +1,4 @@
-"""Files that are named like images, and are not what they seem: each with its name and what must come of it."""
+"""Broken files that are named like images: each with its name and the result that it must have."""
 
 import io
 import os

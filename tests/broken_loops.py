@@ -96,7 +96,7 @@ def absorbing_loop(model, loss_function, optimizer, minibatches, learning_rates)
 
 
 def own_optimizer_loop(model, loss_function, _optimizer, minibatches, learning_rates):
-    """Make an optimizer of its own, which absorbs the rate and has a weight decay of its own."""
+    """Make an optimizer of its own that absorbs the rate, and has another weight decay."""
     optimizer = RateAbsorbedSGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     for minibatch, rate in zip(minibatches, learning_rates, strict=True):
         set_rate(optimizer, rate)

@@ -27,7 +27,7 @@ def weighted_mean_loss(outputs, targets):
 
 
 def hidden_mean_loss(outputs, targets):
-    """Return one loss a sample, but divided by how many there are."""
+    """Return one loss a sample, but divided by the number of samples."""
     return each_loss(outputs, targets) / len(targets)
 
 

@@ -44,7 +44,7 @@ class Caches(nn.Module):
 
 
 class OwnGenerator(nn.Module):
-    """Draws from a generator that nobody seeds anew."""
+    """Draws from a generator that is not seeded for each worker."""
 
     def __init__(self):
         super().__init__()
@@ -78,7 +78,7 @@ class GlobalGenerators(nn.Module):
 
 
 class Centres(nn.Module):
-    """Takes the mean over the batch off."""
+    """Subtracts the mean over the batch."""
 
     def forward(self, x):
         return x - x.mean(0)

@@ -17,7 +17,7 @@ def adam_with_l2(groups, lr):
 
 
 class FixedDecay(torch.optim.SGD):
-    """Takes off lambda * w, whatever the rate."""
+    """Subtracts lambda * w at every rate."""
 
     @torch.no_grad()
     def step(self, closure=None):

@@ -1,4 +1,4 @@
-"""Recipes and command lines gone wrong, from a seed: what a typo, a bad merge, a broken tool or malice would make."""
+"""Broken recipes and command lines, drawn from a seed: as from a typo, a bad merge, a broken tool or an attacker."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -77,7 +77,7 @@ def swap_lines(generator: random.Random, text: str) -> str:
 
 
 def change_a_value(generator: random.Random, text: str) -> str:
-    """A key has another value: of another type, extreme, or nothing that TOML knows."""
+    """A key has another value: of another type, extreme, or no TOML."""
     lines = text.splitlines(keepends=True)
     places = [place for place, line in enumerate(lines) if "=" in line] or [0]
     place = generator.choice(places)
@@ -109,7 +109,7 @@ def add_arguments(generator: random.Random, text: str) -> str:
 
 
 def add_a_table(generator: random.Random, text: str) -> str:
-    """A section that there is already, or that nobody knows, or far too deep."""
+    """A section that is there already, is unknown, or is nested far too deep."""
     known = generator.choice(SECTIONS)
     choices = (f"[{known}]", f"[{known}.{known}]", f"[[{known}]]", "[sections]", "[" + "a." * 3_000 + "a]", "[]", "[a")
     return text + generator.choice(choices) + "\na = 1\n"
@@ -123,7 +123,7 @@ def grow(generator: random.Random, text: str) -> str:
 
 
 def add_a_long_dotted_key(generator: random.Random, text: str) -> str:
-    """A key of very many parts, on which a naive reader spends minutes."""
+    """A key with very many parts, for which a simple parser needs minutes."""
     return "a." * generator.choice((100, 900, 5_000, 40_000)) + "a = 1\n" + text
 
 
@@ -224,7 +224,7 @@ def in_another_order(generator: random.Random, arguments: list[str]) -> list[str
 
 
 def with_an_unknown_flag(generator: random.Random, arguments: list[str]) -> list[str]:
-    """A flag that there is not, or hardly a flag."""
+    """An unknown flag, or a broken one."""
     flags = ("--proceses", "--js", "-x", "-", "--", "--json=yes", "--set", "---", "--\x1b[2J", "--" + "x" * 20_000, "")
     return [
         *arguments,
@@ -233,7 +233,7 @@ def with_an_unknown_flag(generator: random.Random, arguments: list[str]) -> list
 
 
 def of_another_recipe(generator: random.Random, arguments: list[str]) -> list[str]:
-    """A recipe that there is not."""
+    """A recipe that does not exist."""
     names = ("", ".", "/", "/dev/null", "none.toml", "x" * 5_000, "x" * 5_000 + ".toml", "a\0b.toml", "a\0b", "digit")
     arguments[1] = generator.choice(
         (*names, "/dev/zero", "\x1b[31m", "é.toml", "\udcff.toml", "~", "*", "/root/x.toml")

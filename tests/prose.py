@@ -1,4 +1,4 @@
-"""The sentences of a Markdown text: what a person reads of it, without code, tables, headings and pictures."""
+"""The sentences of a Markdown text, without code, tables, headings and pictures."""
 
 import re
 from collections.abc import Iterator

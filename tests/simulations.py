@@ -1,4 +1,4 @@
-"""Errors that are drawn, and counts that are judged: what the tests of statistics share."""
+"""Draw errors and judge counts, for the tests of statistics."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -12,12 +12,12 @@ NOISY = RUNS.filter(lambda runs: len(set(runs)) > 1)
 
 
 def at_most(count, total, rate):
-    """Whether so many of `total` are compatible with a rate no higher than `rate`: one chance in 10,000 to be wrong."""
+    """Whether this count of `total` is compatible with a rate no higher than `rate`; wrong once in 10,000 times."""
     return stats.binom.sf(count - 1, total, rate) > 1e-4
 
 
 def at_least(count, total, rate):
-    """Whether so many are compatible with a rate no lower than `rate`: likewise."""
+    """Whether this count is compatible with a rate no lower than `rate`; wrong once in 10,000 times."""
     return stats.binom.cdf(count, total, rate) > 1e-4
 
 

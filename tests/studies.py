@@ -19,7 +19,7 @@ EPOCHS, ITERATIONS = 6, 8  # of an epoch
 
 
 def write_run(path: Path, recipe: Recipe, error: float | None, /, **fields: object) -> RunFolder:
-    """Write a run that fell to an error (%) within its epochs; None for one that ended before its first evaluation."""
+    """Write a run that ends at an error (%); None for a run that ended before its first evaluation."""
     folder = RunFolder(path)
     folder.create(recipe)
     rate = recipe.learning_rate(ITERATIONS)

@@ -62,7 +62,7 @@ def test_the_command_says_it_in_one_printable_line(kind, tmp_path, capsys):
 
 
 def test_what_was_decoded_makes_a_block_of_samples(tmp_path):
-    """Also where the square that is cut from an image is one pixel."""
+    """Also if the square that is cut from an image is one pixel."""
     (tmp_path / "train" / "ant").mkdir(parents=True)
     good = [kind for kind in KINDS if isinstance(kind.result, tuple)]
     for number, kind in enumerate(good):
@@ -84,7 +84,7 @@ def test_sixteen_bits_become_eight_and_are_not_cut_off(tmp_path):
 
 @pytest.mark.parametrize("data", [bomb(), commented_png("A" * 50_000_000)], ids=["pixels", "comment"])
 def test_a_bomb_takes_no_memory(data, tmp_path):
-    """Of a process's own: more than 32 MB beyond what it had before it opened the file is too much."""
+    """The process may take at most 32 MB more than it had before it opened the file."""
     content(data)(tmp_path / "a.png")
     program = """
 import resource, sys
@@ -104,7 +104,7 @@ except InputError:
 
 
 def test_what_may_not_be_read_is_refused(tmp_path):
-    """In a process that is not root, which may read everything."""
+    """It needs a process that is not root, as root may read everything."""
     (tmp_path / "class").mkdir()
     (tmp_path / "class" / "a.jpg").touch(0)
     (tmp_path / "closed").mkdir(0)

@@ -1,4 +1,4 @@
-"""Checkpoints are whole, run no code, and what is not what it was is refused."""
+"""Checkpoints are whole and run no code, and changed ones are refused."""
 
 import hashlib
 import os
@@ -130,7 +130,7 @@ def test_what_killed_writers_have_left_is_swept_and_nothing_else(tmp_path):
 
 
 def test_a_manifest_whose_data_is_gone_is_refused_and_not_forgotten(tmp_path):
-    """Training must not start anew in silence."""
+    """Training must not start anew without a word."""
     data_of(save_checkpoint(tmp_path, snapshot(3), keep=2)).unlink()
     remove_leftovers(tmp_path)
     with pytest.raises(InputError, match="iteration-000000003 is not used: it cannot be read"):
@@ -294,7 +294,7 @@ def test_the_hash_is_what_the_design_says():
 
 
 def test_the_harness_of_damages_would_notice(tmp_path):
-    """The control: a checkpoint that lies about its weights is found out by the test itself."""
+    """The control: this test finds a checkpoint with other weights than it claims."""
     manifest = save(tmp_path, 1)
     assert iteration_used(tmp_path) == 1
     lie = Snapshot.of(state_of(5.0), Position(1, 16, 0, None), to_toml(digits()))

@@ -1,4 +1,4 @@
-"""The command as a user meets it: bad input is one line, exit code 2, and nothing is lost."""
+"""The command line: bad input gives one line and exit code 2, and nothing is lost."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def test_training_refuses(bigbatch, arguments, message, tmp_path):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch, capfd):
-    """Return a function that runs a command in this process: what is refused at once needs none of its own."""
+    """Return a function that runs a command in this process, for input that is refused at once."""
 
     def run(*arguments):
         monkeypatch.chdir(tmp_path)
@@ -247,7 +247,7 @@ def test_help_lists_every_command(bigbatch):
 
 
 def test_help_and_import_are_quick():
-    """Under 0.5 s and 0.2 s of a core; least of five, since other work only ever adds."""
+    """Less than 0.5 s and 0.2 s of a core. The least of five counts, since other work only adds time."""
 
     def seconds(*command):
         times = []

@@ -1,4 +1,4 @@
-"""The cost model of a cluster, held up beside the paper's measurements."""
+"""The cost model of a cluster, compared with the paper's measurements."""
 
 import json
 from dataclasses import replace
@@ -23,7 +23,7 @@ def resnet50():
 
 
 def paper(resnet50, nodes):
-    """Predict the paper's run on so many of its servers: 32 images a GPU, 90 epochs (section 5)."""
+    """Predict the paper's run on a number of its servers: 32 images a GPU, 90 epochs (section 5)."""
     minibatch_size = 256 * nodes
     return predict(
         replace(GOYAL_2017, nodes=nodes),
@@ -46,7 +46,7 @@ def test_the_papers_figures(resnet50):
 
 
 def test_halving_and_doubling_is_three_times_as_fast_as_a_ring_at_one_megabyte():
-    """On 32 servers (section 4: "3x faster"), for buffers of about 1 MB; for one of 100 MB there is little to gain."""
+    """On 32 servers it is "3x faster" (section 4) for buffers of about 1 MB; for 100 MB it gains little."""
     servers = Cluster(nodes=32, devices=1)
     gains = {size: ring(servers, size) / halving_doubling(servers, size) for size in (6e4, 1e6, 100e6)}
     assert gains[1e6] == pytest.approx(3.0, rel=0.05)
@@ -64,7 +64,7 @@ def test_more_bytes_and_slower_links_never_take_less_time(name, nodes, devices, 
 
 
 def test_what_cannot_be_hidden_is_added():
-    """One buffer is ready when backpropagation ends: nothing of its time is hidden; of many, nearly all."""
+    """A single buffer is ready when backpropagation ends, so none of its time is hidden. With many, nearly all is."""
     cluster = Cluster(nodes=2, devices=1, images_per_second=32.0, gbit=8.0, latency_us=0.0, all_reduce="native")
     sizes = {"updates": [{64: 3600}], "worker_minibatch_size": 32}
     whole, parts = predict(cluster, [1e8], **sizes), predict(cluster, [1e6] * 100, **sizes)

@@ -28,7 +28,7 @@ VERSIONS = {"torch": "2.8", "numpy": "2.0", "python": "3.11", "bigbatch": "0.1"}
 
 @pytest.fixture
 def pair(record_run):
-    """Return a function that records two runs, which differ in what is given, and compares them."""
+    """Return a function that records two runs with the given differences, and compares them."""
 
     def compared(fields=None, lines=(*LINES, EPOCH), *, recipe=None, old=None, old_lines=(*LINES, EPOCH)):
         known = {"code": CODE, "versions": VERSIONS}
@@ -123,7 +123,7 @@ def test_a_skipped_iteration_makes_that_choice_matter(pair):
 
 @given(st.lists(st.floats(), min_size=1, max_size=6), st.data())
 def test_the_first_line_that_differs_by_a_bit_is_found(losses, data):
-    """Law: with no change there is no parting; with one the parting is there, however small it is."""
+    """Law: without a change there is no parting; with one the parting is where it is, even for the smallest change."""
     lines = {i: {"iteration": i, "loss": loss} for i, loss in enumerate(losses)}
     copy = {i: json.loads(json.dumps(line)) for i, line in lines.items()}
     assert find_parting("iteration", lines, copy) is None

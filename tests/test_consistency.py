@@ -1,4 +1,4 @@
-"""A flipped bit is found and its rank named; a slow process is named, and chance is not."""
+"""A flipped bit is found, and its rank is named. A process that is slow not just by chance is named."""
 
 import pytest
 import torch

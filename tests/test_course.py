@@ -97,7 +97,7 @@ def test_growing_by_the_schedule_keeps_the_rate_and_makes_the_minibatch_larger()
     st.floats(1e-4, 2.0),
 )
 def test_a_tenth_of_the_rate_is_ten_times_the_minibatch_whatever_it_rounds_to(divided, start, rate):
-    """Where factor and growth are one, the rate never falls: the minibatch takes all that the schedule would."""
+    """If the factor and the growth are the same, the rate never falls: only the minibatch grows."""
     factor, times = divided
     changes = [
         *("growth.kind=schedule", f"growth.start={start}", f"minibatch_size={times * start}", "warmup.kind=none"),
@@ -113,7 +113,7 @@ def test_a_tenth_of_the_rate_is_ten_times_the_minibatch_whatever_it_rounds_to(di
 
 @pytest.mark.parametrize("rule", ["linear", "square-root", "none"])
 def test_the_minibatch_grows_instead_of_the_rate_under_every_rule(rule):
-    """The rate over the minibatch size is the schedule's; so the rate itself stays where the first size has it."""
+    """The rate over the minibatch size follows the schedule, so the rate stays at that of the first size."""
     halved = ("schedule.factor=0.5", "schedule.milestones=[10,20]", "warmup.kind=none")
     course = course_with(
         "growth.kind=schedule", "growth.start=32", "minibatch_size=128", f"scaling.rule={rule}", *halved
@@ -124,7 +124,7 @@ def test_the_minibatch_grows_instead_of_the_rate_under_every_rule(rule):
 
 
 def test_an_update_that_is_left_out_is_worth_nothing_and_the_training_ends_all_the_same():
-    """At the latest after as many iterations as the reference takes, for each would be worth at least one."""
+    """It ends at the latest after as many iterations as the reference, as each is worth at least one."""
     course, noise = course_with(*ADASCALE), GradientNoise(1.0, 100.0)
     course.observe(noise)
     course.advance()
@@ -142,7 +142,7 @@ def test_an_update_that_is_left_out_is_worth_nothing_and_the_training_ends_all_t
 
 
 def test_an_average_of_the_weights_spans_what_updates_are_worth():
-    """With AdaScale as many iterations of the reference, whatever the gain; otherwise as many samples."""
+    """With AdaScale it spans as many iterations of the reference at any gain; otherwise as many samples."""
     course = course_with(*ADASCALE, "average.decay=0.99")
     kept, noise = 1.0, GradientNoise(1.0, 100.0)
     for _ in range(20):
@@ -186,7 +186,7 @@ def kind(request):
 
 
 def answers(course):
-    """What a trainer is told before an update."""
+    """The values that a trainer reads before an update."""
     names = ("learning_rate", "average_decay", "measures_noise", "iterations_per_epoch", "is_epoch_over", "is_over")
     told = {name: getattr(course, name) for name in (*names, "total_iterations", "total_epochs")}
     return told | course.update_values() | course.epoch_values()
@@ -241,7 +241,7 @@ def test_a_checkpoint_holds_the_same_plain_values_for_every_kind(kind):
 
 @pytest.mark.parametrize("values", [{"epoch": 2, "epoch_iteration": 3, "iteration": 13, "samples_consumed": 3328}])
 def test_the_state_of_an_older_checkpoint_is_put_back(kind, values):
-    """It may lack what has a default."""
+    """Fields with a default may be missing."""
     course = course_with(*kind[1])
     course.restore({"minibatch_size": 256, "noise": {"square": 1.0, "variance": 9.0, "weight": 0.5}, **values})
     assert (course.now.iteration, course.now.epoch_iteration, course.now.steps) == (13, 3, 0.0)

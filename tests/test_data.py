@@ -42,7 +42,7 @@ def test_digits_are_all_there():
 
 
 def test_fashion_mnist_is_read_from_debians_package():
-    """Installed by .ci/run; elsewhere the package or data.path provides the files."""
+    """.ci/run installs the package; elsewhere the package or data.path provides the files."""
     assert DEBIAN_FOLDER.is_dir(), "install Debian's package dataset-fashion-mnist for this test"
     data = load_data(Data("fashion-mnist", augmentation=("flip",)))
     assert (len(data.train), len(data.validation), data.num_classes) == (60_000, 10_000, 10)

@@ -51,7 +51,7 @@ def test_links_lead_to_files_and_headings_that_exist(page):
 
 @each_page
 def test_files_that_are_named_exist(page):
-    """By their whole path, or by the end of it: `tree.py`, `recipe/course.py`, `rules/`."""
+    """A name is a whole path, or the end of one: `tree.py`, `recipe/course.py`, `rules/`."""
     names = {name for name in re.findall(r"`([^`\n]+)`", FENCE.sub("", page.read_text())) if OURS.fullmatch(name)}
     assert [name for name in names - OF_A_RUN if not exists(name)] == []
 

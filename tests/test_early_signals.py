@@ -1,4 +1,4 @@
-"""A signal that comes while torch is imported stops a run as any other: politely, to go on with the same bits."""
+"""A signal during the import of torch stops a run as later ones do, and it goes on with the same bits."""
 
 import json
 import os

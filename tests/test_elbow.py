@@ -88,7 +88,7 @@ def test_a_diverged_run_counts_with_what_it_recorded():
 
 
 def test_a_lost_size_is_beyond_in_every_draw_however_its_seeds_spread():
-    """Their spread would let the mean come down to the reference's, and the interval end beyond the largest size."""
+    """Else the drawn mean could fall to the reference's, and the interval end beyond the largest size."""
     reference = [8.30, 8.09, 8.28, 8.36, 8.42]
     elbow = find_elbow({64: reference, 128: reference, 256: [71.61, 24.59, 52.98]}, reference=64, margin=0.25)
     assert (elbow.last_within, elbow.first_beyond) == (128, 256)
@@ -135,7 +135,7 @@ def test_a_wider_margin_never_brings_the_elbow_nearer(means, margin):
 
 @pytest.mark.parametrize(("num_seeds", "num_curves", "most"), [(3, 800, 1.0), (10, 500, 0.98)])
 def test_the_interval_covers_the_true_elbow_at_least_as_often_as_it_says(num_seeds, num_curves, most):
-    """At 3 seeds resampled seeds would cover it 80 % of the time, and normal draws 90 %, which this refuses."""
+    """With 3 seeds, resampled seeds would cover it in 80 % and normal draws in 90 % of the cases; both are too few."""
     rng = np.random.default_rng(5)
     curves = rng.normal(np.array(hinge())[:, None], 0.1, (num_curves, len(SIZES), num_seeds)).tolist()
     elbows = [find_elbow(dict(zip(SIZES, curve, strict=True)), reference=256, margin=0.2) for curve in curves]

@@ -1,4 +1,4 @@
-"""Verdicts: what they promise, and error rates that are counted in simulations with fixed seeds."""
+"""Verdicts: their promises, and their error rates in simulations with fixed seeds."""
 
 import math
 
@@ -148,7 +148,7 @@ def test_a_size_whose_every_seed_lies_far_above_the_reference_is_worse_however_t
 
 @pytest.mark.parametrize(("seeds", "column"), [(2, 0), (3, 0), (3, 1), (5, 1), (5, 2)])
 def test_nearer_than_far_a_spread_that_explodes_cannot_be_told(seeds, column):
-    """So the documented distances are those of the test."""
+    """So the documented distances are right."""
     reference = np.linspace(8.0, 9.0, seeds)
     near = reference.mean() + (FAR[seeds][column] - 0.1) * reference.std(ddof=1)
     family = {0: [near, 100.0, *[70.0] * (seeds - 2)]} | dict.fromkeys(range(1, [1, 6, 15][column]), [8.0] * seeds)
@@ -156,7 +156,7 @@ def test_nearer_than_far_a_spread_that_explodes_cannot_be_told(seeds, column):
 
 
 def test_lost_sizes_of_the_committed_runs_are_worse():
-    """Nobody doubts these; Welch's test alone cannot tell them among so many sizes."""
+    """These are plainly worse, but Welch's test alone cannot tell among so many sizes."""
     reference = [8.30, 8.09, 8.28, 8.36, 8.42]
     family = {2: [10.40, 11.17, 11.51, 11.01, 12.42], 4: [43.42, 79.33, 83.11], 8: [71.61, 24.59, 52.98]}
     family |= {size: [8.52, 8.41, 8.30] for size in range(100, 112)}
@@ -228,7 +228,7 @@ def test_a_true_difference_at_the_stated_margin_is_called_a_match_at_most_alpha_
 @pytest.mark.usefixtures("no_planning")
 @pytest.mark.parametrize("num_seeds", [3, 5])
 def test_a_true_difference_at_the_margin_for_the_better_is_called_within_at_most_alpha_of_the_time(num_seeds):
-    """And a match nearly always: the negative control against asking a lower error to be no lower than the margin."""
+    """And nearly always a match: the control, as the test of equivalence would refuse a much lower error."""
     runs = [compare(errors, reference, margin=0.2)[0] for errors, reference in simulated(6, 1000, num_seeds, [-0.2])]
     assert at_most(sum("within" in verdict.reason for verdict in runs), len(runs), 0.05)
     assert at_least(sum(verdict.kind == MATCHES for verdict in runs), len(runs), 0.95)
@@ -249,7 +249,7 @@ def test_a_true_difference_at_the_margin_for_the_better_is_called_within_at_most
     ],
 )
 def test_no_difference_is_called_worse_as_seldom_as_documented_over_six_sizes(num_seeds, std, high, draw):
-    """With a margin too narrow for any match, so that nothing hides behind it."""
+    """The margin is too narrow for any match, so that every false "worse" is counted."""
     runs = list(simulated(2, 400, num_seeds, [0.0] * 6, std=std, draw=draw))
     verdicts = [compare(errors, reference, margin=1e-6) for errors, reference in runs]
     assert at_most(sum(WORSE in kinds(family).values() for family in verdicts), len(runs), high)
@@ -259,7 +259,7 @@ def test_no_difference_is_called_worse_as_seldom_as_documented_over_six_sizes(nu
 
 @pytest.mark.usefixtures("no_planning")
 def test_holm_finds_more_than_bonferroni_would():
-    """Of two clear losses the second one is tested at alpha, not alpha / 2: a negative control against over-caution."""
+    """Of two clear losses the second one is tested at alpha, not alpha / 2: the control against too strict a test."""
     losses = [[6.30, 6.40, 6.35], [6.08, 6.13, 6.18]]
     verdicts = compare(dict(enumerate(losses)), [6.0, 6.05, 6.02], margin=0.01)
     assert kinds(verdicts) == {0: WORSE, 1: WORSE}
@@ -272,7 +272,7 @@ def test_holm_finds_more_than_bonferroni_would():
 @pytest.mark.usefixtures("no_planning")
 @pytest.mark.parametrize(("num_seeds", "low", "high"), [(3, 0.012, 0.023), (5, 0.05, 0.062), (10, 0.075, 0.089)])
 def test_what_an_estimated_margin_does_is_as_documented(num_seeds, low, high):
-    """At a true difference of twice the true std; and the margin that is printed is kept whatever it was taken from."""
+    """The true difference is twice the true std. For the printed margin the level holds, wherever it came from."""
     runs = list(simulated(3, 2000, num_seeds, [0.2]))
     verdicts = [compare(errors, reference)[0] for errors, reference in runs]
     matches = [verdict for verdict in verdicts if verdict.kind == MATCHES]

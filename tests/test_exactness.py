@@ -1,4 +1,4 @@
-"""The promise: one hash for any number of processes, through the command."""
+"""The command gives the same hash for any number of processes."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def test_the_size_of_the_buckets_and_overlap_do_not_matter(bigbatch, tmp_path):
 
 
 def test_with_dropout_and_augmentation_too_also_when_a_run_changes_its_processes(bigbatch, tmp_path):
-    """With AdaScale besides, whose rate and length follow from what the gradients tell."""
+    """Also with AdaScale, whose rate and length follow from the gradients."""
     hashes = {sha256(bigbatch, tmp_path, f"p{p}", *MEASURED, "--processes", p) for p in (1, 3)}
     stopped = train(bigbatch, tmp_path, "changes", *MEASURED, "--processes", 2, "--stop-after-epoch", 1)
     assert stopped["status"] == "stopped"
@@ -71,7 +71,7 @@ def test_with_dropout_and_augmentation_too_also_when_a_run_changes_its_processes
 
 
 def test_a_growing_minibatch_has_the_same_bits_too(bigbatch, tmp_path):
-    """Over a change of size within a run of several processes, and of processes after it."""
+    """Also if the size changes within a run of several processes, and the number of processes after it."""
     grows = (*PLAIN, "--set", "growth.kind=schedule", "--set", "growth.start=64", "--set", "schedule.milestones=[1.0]")
     grows = (*grows, "--set", "warmup.epochs=0", "--set", "average.decay=0.9")
     runs = [train(bigbatch, tmp_path, "alone", *grows, "--processes", 1)]

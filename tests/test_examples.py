@@ -1,4 +1,4 @@
-"""The examples for clusters: what can be checked of them without a cluster."""
+"""The examples for clusters, as far as they can be checked without a cluster."""
 
 import re
 import shlex

@@ -132,7 +132,7 @@ def ring(transport, buffer):
 
 
 def test_the_control_a_ring_has_other_bits():
-    """Same mathematics; and the slices of one buffer start at different ranks, so its bits depend on the layout."""
+    """The sum is the same, but the slices of a buffer start at different ranks, so its bits depend on the layout."""
     for p in (4, 8, 13):
         terms = leaves(p, 1000, torch.float32)
         want = partial_sums(terms, range(p))[0].value
@@ -158,7 +158,7 @@ def test_what_one_sends_another_receives_in_the_same_order(name, p):
 
 @pytest.mark.parametrize("p", [2, 4, 8, 16, 32])
 def test_halving_and_doubling_sends_what_a_ring_sends_in_a_logarithm_of_steps(p):
-    """Each process 2(p-1)/p of the buffer, in 2 log2(p) steps (arXiv 1706.02677, section 4)."""
+    """Each process sends 2(p-1)/p of the buffer, in 2 log2(p) steps (arXiv 1706.02677, section 4)."""
     for name, num_rounds in (("halving-doubling", 2 * (p.bit_length() - 1)), ("direct", 2)):
         for rank in range(p):
             schedule = make_schedule(name, p)(rank, 0, 32 * 7)

@@ -1,4 +1,4 @@
-"""Whatever is killed, wherever it resumes: the short version of `benchmarks/faults/run`."""
+"""The weights are the same after any kill: the short version of `benchmarks/faults/run`."""
 
 import os
 

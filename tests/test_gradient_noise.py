@@ -19,7 +19,7 @@ SQUARE, VARIANCE = float((MEAN**2).sum()), float((STD**2).sum())
 
 
 class Quadratic(nn.Module):
-    """The loss |w - x|^2 / 2 of a sample x: its gradient at w is w - x, so that x says mean and covariance of it."""
+    """The loss |w - x|^2 / 2 of a sample x. Its gradient is w - x, so x has the mean and covariance of the gradient."""
 
     def __init__(self):
         super().__init__()
@@ -76,7 +76,7 @@ def test_one_worker_alone_tells_nothing():
 
 
 def test_what_overflows_tells_nothing_rather_than_infinity():
-    """Gradients of 1e20 are finite numbers, but their squares are none in float32."""
+    """Gradients of 1e20 are finite, but their squares are not in float32."""
     assert measure(np.full((4, 3), 1e20), n=2) is None
 
 
@@ -112,7 +112,7 @@ def test_the_average_of_a_constant_is_the_constant_from_the_first_iteration_on(s
 
 @given(st.floats(-1, 1e6), st.floats(-1, 1e6), st.integers(1, 64), st.integers(1, 512))
 def test_the_gain_lies_between_one_step_and_as_many_as_the_minibatch_holds(square, variance, reference, times):
-    """And grows with the noise."""
+    """The gain grows with the noise."""
     sizes = {"minibatch_size": reference * times, "reference": reference}
     found = gain(GradientNoise(square, variance), **sizes)
     assert 1 <= found <= times * (1 + 1e-9)
@@ -164,7 +164,7 @@ def test_what_was_not_measured_is_skipped_and_changes_nothing():
 
 
 def test_an_estimate_that_is_not_positive_gives_no_scale_until_the_average_is():
-    """Unbiased estimates of |G|^2 may be negative; they count in the average all the same."""
+    """Unbiased estimates of |G|^2 may be negative, and count in the average too."""
     first, second = smoothed_noise_scale([-1.0, 4.0], [8.0, 8.0], 2)
     assert first is None
     assert math.isclose(second, 8.0 * 3 / (4.0 * 2 - 1.0))

@@ -1,4 +1,4 @@
-"""What `joined()` sets is put back when it is left, whatever it was before, and also after an error."""
+"""`joined()` restores all that it has set when it is left, also after an error."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What run.json and metrics.jsonl say as frozen values: nothing is lost by reading, whoever wrote it."""
+"""run.json and the lines of metrics.jsonl as frozen values: reading loses nothing, from any version."""
 
 import json
 from dataclasses import fields, replace

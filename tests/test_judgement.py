@@ -1,4 +1,4 @@
-"""All points judged at once, and what a divergence means."""
+"""All points judged at once, with and without diverged runs."""
 
 import math
 

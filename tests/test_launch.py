@@ -1,4 +1,4 @@
-"""Starting processes, and telling the user once what went wrong in one of them."""
+"""Start processes, and report once what went wrong in one of them."""
 
 import json
 import os
@@ -20,7 +20,7 @@ FAILS = ("train", "digits", "--minibatch-size", 64, "--output", "run", "--set", 
 
 
 def seconds_since_the_fault(folder):
-    """Since it happened: how long processes take to start is not what is asked."""
+    """Counted from the failure, as the time that processes take to start does not matter."""
     return time.time() - (folder / FAULT).stat().st_mtime
 
 
@@ -95,7 +95,7 @@ def test_a_growing_minibatch_trains_on_as_many_processes_as_its_first_size_has_w
 @pytest.mark.parametrize("arguments", [("plan", "digits"), ("plan", "digit"), ("--help",)])
 @pytest.mark.parametrize("starter", [{}, {"RANK": "1", "WORLD_SIZE": "2"}, {"SLURM_PROCID": "0"}])
 def test_one_process_of_several_leaves_without_tearing_the_interpreter_down(tmp_path, bigbatch, starter, arguments):
-    """Whoever has started it: torch's threads can abort it then (pytorch#190489)."""
+    """Started by any launcher: torch's threads can abort it then (pytorch#190489)."""
     (tmp_path / "sitecustomize.py").write_text("import atexit\natexit.register(print, 'torn down')\n")
     done = bigbatch(*arguments, PYTHONPATH=str(tmp_path), **starter)
     assert done.returncode == (2 if "digit" in arguments else 0), done.stderr

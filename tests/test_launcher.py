@@ -1,4 +1,4 @@
-"""What a launcher makes of the ends of its processes."""
+"""A launcher reports why its processes ended."""
 
 import json
 import os
@@ -24,7 +24,7 @@ GONE = "PeerLostError: rank 1 has ended (x)"
 
 
 def record(folder, rank, message, attempt=0):
-    """Write what torch writes of an error."""
+    """Write an error's record as torch does."""
     path = folder / "run_x" / f"attempt_{attempt}" / str(rank) / "error.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(

@@ -142,7 +142,7 @@ def test_links_that_go_round_and_folders_inside_runs_count_once(tmp_path, record
 @settings(max_examples=50, deadline=None)
 @given(JSON, st.dictionaries(st.sampled_from(["status", "recipe", "attempts", "iterations", "started"]), JSON))
 def test_whatever_run_json_holds_is_a_row(tmp_path_factory, anything, fields):
-    """A hostile or old folder is a row, at worst a damaged one, and never an error."""
+    """A hostile or old folder gives a row, which may say that it is damaged, and never an error."""
     path = tmp_path_factory.mktemp("run")
     for content in (anything, {**fields, "status": "finished"}, {**fields, "status": "running"}):
         (path / "run.json").write_text(json.dumps(content))

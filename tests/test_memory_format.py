@@ -1,4 +1,4 @@
-"""No model is trained in a layout in which oneDNN writes beyond a buffer, and those that were fast stay fast."""
+"""No model trains in a layout in which oneDNN writes beyond a buffer; models that were fast stay fast."""
 
 import ctypes
 import json
@@ -30,7 +30,7 @@ def has_malloc_checks():
 
 
 def train_a_narrow_net(folder, *arguments):
-    """Train in a process whose CPU has nothing better than AVX2 to offer, and whose heap is watched."""
+    """Train in a process that uses AVX2 at best, with glibc's checks of the heap."""
     checks = {"LD_PRELOAD": MALLOC_CHECKS, "MALLOC_CHECK_": "3"} if has_malloc_checks() else {}
     return subprocess.run(
         [sys.executable, str(PROGRAM), str(folder), *arguments],

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a recipe or a command line: a plan, or one line that can be printed; never more than that."""
+"""A broken recipe or command line gives a plan, or an error of one printable line."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a run's measured noise says of minibatch sizes."""
+"""Predict minibatch sizes from a run's measured noise."""
 
 import json
 

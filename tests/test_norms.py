@@ -58,7 +58,7 @@ def test_what_is_aligned_is_not_copied_and_all_is_aligned_then():
 
 
 def test_every_reduction_is_given_aligned_rows(monkeypatch):
-    """On a CPU the order does not depend on the alignment; on CUDA it does, so what the kernel gets is looked at."""
+    """On CUDA the order depends on the alignment, unlike on a CPU; so the test looks at the kernel's input."""
     given = []
     kernel = torch._foreach_norm
     monkeypatch.setattr(norms.torch, "_foreach_norm", lambda rows, *a, **k: given.extend(rows) or kernel(rows, *a, **k))

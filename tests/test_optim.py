@@ -74,7 +74,7 @@ def test_torchs_optimizers_do_not_absorb_the_rate(make):
 
 
 class Renamed(RateAbsorbedSGD):
-    """The form is recognised by what it does, not by a name."""
+    """The form is recognised by its effect, not by its name."""
 
 
 def test_the_absorbed_form_is_recognised_by_behaviour_and_the_probe_leaves_no_trace():

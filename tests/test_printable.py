@@ -1,4 +1,4 @@
-"""Text made safe to print."""
+"""Make text safe to print."""
 
 import string
 

@@ -1,4 +1,4 @@
-"""What a person sees."""
+"""The progress that is shown."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Processes that meet agree on a new word, whatever the dead have left in the store."""
+"""Processes that meet agree on a new word, also when ended processes have left old ones in the store."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta

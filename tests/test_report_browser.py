@@ -41,7 +41,7 @@ def page(report, tmp_path):
 
 @pytest.fixture
 def browse(tmp_path):
-    """Return a function that opens a file in a browser of its own, which may have nothing to complain of."""
+    """Return a function that opens a file in a new browser, and fails if that reports an error."""
 
     def browse(file: Path, *options: str) -> str:
         profile = f"--user-data-dir={tmp_path / 'profile'}"

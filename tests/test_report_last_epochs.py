@@ -1,4 +1,4 @@
-"""What a report takes for a run's error: the median of its last epochs, five of them unless asked for fewer."""
+"""A run's error in a report is the median of its last epochs: five, or fewer if asked."""
 
 from dataclasses import replace
 from statistics import median

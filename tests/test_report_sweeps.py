@@ -237,7 +237,7 @@ def test_one_name_for_two_variants_of_the_users_own_is_two_series(tmp_path):
 
 
 def test_two_sweeps_of_one_recipe_stay_one_series_at_other_sizes_too(tmp_path):
-    """Also for a variant whose weight decay follows the size, and with a setting that nothing switches on."""
+    """Also for a variant whose weight decay follows the size, and with a setting that has no effect."""
     write_sweep(tmp_path / "a", {("recipe", 16): [2.0], ("recipe", 64): [2.1], ("loss-mean-per-worker", 64): [2.5]})
     other = with_settings(digits(), ["growth.start=32"])
     errors = {("recipe", 16): [2.0], ("recipe", 256): [2.1], ("loss-mean-per-worker", 256): [2.5]}

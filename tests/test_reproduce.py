@@ -1,4 +1,4 @@
-"""A run run again: identical, or where it differs and why."""
+"""Reproduce a run: it is identical, or the first difference and its reason are named."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""One writer a folder: the lock ends with its holder, however that ends, and readers of data do not inherit it."""
+"""One process writes a folder. The lock ends with that process, and readers of data do not inherit it."""
 
 import errno
 import os

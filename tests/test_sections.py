@@ -1,4 +1,4 @@
-"""Each section of a recipe refuses alone what it cannot mean; what concerns several of them, the recipe refuses."""
+"""Each section of a recipe refuses its own wrong values; the recipe refuses what concerns several sections."""
 
 import subprocess
 import sys

@@ -49,7 +49,7 @@ def gradients(model):
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 6))
 def test_k_workers_of_n_agree_with_one_pass_over_all_samples(k, n):
-    """Without batch normalisation the worker's size is no part of the loss: the gradients agree to rounding."""
+    """Without batch normalisation the loss does not depend on the worker's size: the gradients agree to rounding."""
     inputs, targets = samples(k * n)
     model, whole = small_model(), small_model()
     loss = make_step(model, minibatch_size=k * n, n=n).backward(batches_of(n, inputs, targets), iteration=0)

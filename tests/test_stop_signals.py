@@ -1,4 +1,4 @@
-"""The first signal asks; a second interrupt ends at once; what is lost needs no politeness."""
+"""The first signal asks to stop, a second interrupt ends at once, and a lost group does not wait."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What a name of the library loads: a reader of the step has to read no more than that."""
+"""Count the modules that a public name loads: a reader of the step has to read no others."""
 
 import subprocess
 import sys

@@ -242,7 +242,7 @@ def test_checkpoints_are_saved_when_and_kept_as_the_recipe_says(run, tmp_path, m
 
 
 def test_with_adascale_skipped_updates_are_worth_nothing_and_an_epoch_of_them_has_no_loss(tmp_path):
-    """It ends after as many iterations as the reference takes; and what it writes is JSON that every reader takes."""
+    """It ends after as many iterations as the reference takes, and every JSON reader can read its files."""
     changes = ["scaling.rule=adascale", "minibatch_size=128", "epochs=1", "reference.learning_rate=1e30"]
     folder = RunFolder(tmp_path / "run")
     summary = train(with_settings(SMALL, [*changes, "launch.on_nonfinite=skip"]), folder, MACHINE)

@@ -15,7 +15,7 @@ def text(left, right):
 
 
 def tree_over(k, p, leaves, merge):
-    """Evaluate the tree as p processes do: each its own block, then the nodes of all in order."""
+    """Evaluate the tree as p processes do: each process its block, then the nodes of all in order."""
     held = []
     for rank in range(p):
         block = process_workers(k, rank=rank, world_size=p)

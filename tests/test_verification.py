@@ -1,4 +1,4 @@
-"""Verification: what is right passes, and every rule has something built to break it that fails and is named."""
+"""Right code passes. For every rule there is code that breaks it; it fails, and the rule is named."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def by_name(checks):
 
 
 def is_named(check, words):
-    """Check that a rule was broken, and that the line names by what."""
+    """Check that a rule was broken, and that the line names what breaks it."""
     assert not check.is_passed, check
     assert words in check.text
     assert "\n" not in check.text

@@ -1,4 +1,4 @@
-"""What a recipe warns of before it is trained."""
+"""The warnings of a recipe before training."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The average of the weights: what it is, that a run evaluates it, and that it goes on as it was."""
+"""The average of the weights: its formula, its evaluation in a run, and its restoring."""
 
 from types import SimpleNamespace
 

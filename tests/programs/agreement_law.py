@@ -1,4 +1,4 @@
-"""One process of a group: whatever differs between the processes is refused by all of them, and named."""
+"""One process of a group: every difference between the processes is refused by all of them, and named."""
 
 import os
 from dataclasses import replace
@@ -17,7 +17,7 @@ from bigbatch.training.attempts import check_attempts, describe_attempt
 
 
 def complaint(machine, **of_the_last_rank):
-    """Return what the processes are refused for, if the last of them differs."""
+    """Return the error of all processes, if the last of them differs."""
     values = {"recipe": digits(), "fingerprint": "a", "all_reduce": "auto", "threads": 1, "position": 0}
     if machine.processes.rank == machine.processes.world_size - 1:
         values |= of_the_last_rank
@@ -35,7 +35,7 @@ def complaint(machine, **of_the_last_rank):
 
 
 def step_complaint(machine, *, model=None, minibatch_size=12, dtype=torch.float32, **options):
-    """Return what Step refuses the processes for, if the last of them differs."""
+    """Return the error of Step, if the last process differs."""
     is_last = machine.processes.rank == machine.processes.world_size - 1
     module = (model() if model and is_last else nn.Linear(3, 2)).to(dtype if is_last else torch.float32)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)

@@ -21,7 +21,7 @@ EPOCHS = 3
 
 
 class Points(torch.utils.data.Dataset):
-    """Points of three classes, somewhere else whenever they are read."""
+    """Points of three classes, which move whenever they are read."""
 
     def __init__(self, num_samples):
         self.num_samples = num_samples

@@ -1,4 +1,4 @@
-"""One process of a group: three steps, one of another size, have the bits of one process, however their sums travel."""
+"""One process of a group: three steps, one of another size, have the bits of one process with every all-reduce."""
 
 import gc
 import os
