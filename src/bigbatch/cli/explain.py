@@ -79,7 +79,7 @@ def _raise_if_peer_lost(error: BaseException) -> None:
 
 
 def _print_error(error: BaseException) -> None:
-    """Print one line, whatever the user's input had in it; of a very long one its beginning and its end."""
+    """Print one line, also if the input has line breaks in it; of a very long one its beginning and its end."""
     line = printable(str(error))
     if len(line) > LONGEST_LINE:
         line = f"{line[: LONGEST_LINE // 2]} [...] {line[-LONGEST_LINE // 2 :]}"

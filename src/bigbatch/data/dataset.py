@@ -16,7 +16,7 @@ from bigbatch.rules.randomness.keyed import random_words
 
 NUM_FINGERPRINTED: Final = 16
 
-Batch = Any  # what default_collate makes of samples; (inputs, targets) for classification
+Batch = Any  # collated samples; (inputs, targets) for classification
 
 
 class BatchDataset(Protocol):

@@ -25,7 +25,7 @@ class InMemoryImages:
         images: uint8, shape (num_samples, channels, height, width).
         labels: int64, shape (num_samples,).
         mean: of each channel, of values in [0, 1].
-        std: likewise.
+        std: of each channel too.
         augmentation: "crop" and "flip", applied to the bytes.
     """
 

@@ -24,7 +24,7 @@ def weight_decay_groups(model: nn.Module, recipe: Optimizer) -> list[dict[str, A
 
 
 def layerwise_groups(model: nn.Module, recipe: Optimizer) -> list[dict[str, Any]]:
-    """Divide likewise; those that do not decay have no rate of their own either, as in the authors' code.
+    """Divide in the same way. Parameters that do not decay get no layer's rate either, as in the authors' code.
 
     Also for a weight decay of 0: the two groups differ in `is_layerwise`.
     """

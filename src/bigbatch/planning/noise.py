@@ -11,7 +11,7 @@ from bigbatch.rules.gradient_noise import GradientNoise
 from bigbatch.runs.record import RunRecord
 
 FEWEST: Final = 10  # measurements
-BEYOND: Final = 4  # the table ends at so many times the noise scale
+BEYOND: Final = 4  # the table ends at this many times the noise scale
 CAVEAT: Final = (
     "The noise scale tells roughly at which size larger minibatches stop paying, not where accuracy is lost. It grows "
     "while training (McCandlish 2018, arXiv 1812.06162). The useful limit differs widely between workloads (Shallue "

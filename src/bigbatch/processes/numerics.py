@@ -12,7 +12,7 @@ CUBLAS: Final = "CUBLAS_WORKSPACE_CONFIG"
 
 @contextmanager
 def reproducible_numerics(threads: int) -> Iterator[None]:
-    """Compute with so many threads on the CPU, and by deterministic algorithms, until it is left."""
+    """Compute with this number of CPU threads, and with deterministic algorithms, inside the `with` block."""
     threads_before = torch.get_num_threads()
     is_deterministic = torch.are_deterministic_algorithms_enabled()
     only_warns = torch.is_deterministic_algorithms_warn_only_enabled()

@@ -128,7 +128,7 @@ class Recipe:
 
     @property
     def is_fixed(self) -> bool:
-        """Whether minibatch size, rate and length stay as the recipe says, whatever is measured."""
+        """Whether the recipe alone decides minibatch size, rate and length, and no measurement does."""
         return not (self.is_adascale or self.is_growing)
 
     @property
@@ -147,7 +147,7 @@ class Recipe:
         return self.scaled_rate(self.initial_minibatch_size)
 
     def scaled_rate(self, minibatch_size: int) -> float:
-        """Return what the scaling rule makes of the reference rate at a minibatch size."""
+        """Return the reference rate as the scaling rule scales it for a minibatch size."""
         rule = SCALING_RULES[self.scaling.rule]
         return rule(
             self.reference.learning_rate, minibatch_size=minibatch_size, reference=self.reference.minibatch_size

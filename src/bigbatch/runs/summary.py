@@ -1,4 +1,4 @@
-"""run.json: what a run was made from, its attempts, and what came of it."""
+"""run.json: the recipe and data of a run, its attempts, and its results."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -224,7 +224,7 @@ class Step:
         return self.loss
 
     def look(self) -> StepOutcome:
-        """Return what came of the last `backward`, the same on every process. A GPU is waited for."""
+        """Return the outcome of the last `backward`, the same on every process. It waits for a GPU."""
         assert self.aggregation is not None
         assert self.state is not None
         norms = () if self.aggregation.norms is None else self.aggregation.norms

@@ -49,7 +49,7 @@ def evaluate(
     precision: str = "float32",
     loader_workers: int = 0,
 ) -> Evaluation:
-    """Measure top-1 error and cross-entropy, whatever loss the model was trained with.
+    """Measure top-1 error and cross-entropy, also of a model that was trained with another loss.
 
     All processes call it together, and all get the same result. The samples are cut into the same batches for any
     number of processes. One process evaluates each batch, and every process adds up the results in the same order. So

@@ -32,7 +32,7 @@ class Limit:
 
     Attributes:
         epoch: after this one, counted from 1; None for no limit.
-        iteration: after so many iterations in all; None for no limit.
+        iteration: after this number of iterations in all; None for no limit.
     """
 
     epoch: int | None = None

@@ -12,7 +12,7 @@ def flat_parameters(model: nn.Module) -> Tensor:
 
 
 def flat_gradient(model: nn.Module) -> Tensor:
-    """Return a copy of the gradient likewise; a parameter without one has zeros."""
+    """Return a copy of the gradient as one vector; a parameter without one has zeros."""
     return as_one_row(
         torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         for parameter in model.parameters()

@@ -79,7 +79,7 @@ class Subject:
 
     @torch.no_grad()
     def outputs(self) -> Any:  # noqa: ANN401 - whatever the model returns
-        """Return what the model makes of `batch`, without a gradient."""
+        """Return the model's outputs for `batch`, without a gradient."""
         model = self.copy()
         self.seed()
         return model(self.batch[0])

@@ -116,5 +116,5 @@ def free_folder(run: Path) -> Path:
 
 
 def _say_code(recipe: Recipe) -> str:
-    """Name the user's own code that the recipe runs, so that nobody runs it unawares."""
+    """Name the user's own code that the recipe runs, as a warning."""
     return f", with the code that its recipe names: {', '.join(recipe.user_code)}" if recipe.user_code else ""

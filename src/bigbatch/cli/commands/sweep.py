@@ -138,7 +138,7 @@ def sweep_command(options: argparse.Namespace) -> int:
     check_writers(sweep)
     if _jobs_to_run(sweep, options):
         check_presence(sweep.recipe.data)
-    # Entered before anything starts: a signal then always finds somebody who passes it on.
+    # Entered before anything starts, so that every signal is passed on.
     with StopSignals(what_follows="") as signals, locked(sweep.output):
         write_manifest(sweep)
         endings = _run(sweep, options, signals)

@@ -98,7 +98,7 @@ def check_sizes(recipe: Recipe, processes: int | None) -> None:
 
 
 def print_summary(summary: Summary, path: Path) -> None:
-    """Print what came of a run."""
+    """Print the result of a run."""
     error = "no epoch is over" if summary.validation_error is None else f"{summary.validation_error:.2f} %"
     stopped_by = f" by {summary.stopped_by}: go on with --resume" if summary.stopped_by else ""
     print(f"validation error  {error} (median of the last 5 epochs), {summary.status}{stopped_by}")

@@ -47,7 +47,7 @@ def add_recipe_name(parser: Parser, *, default: str | None = None) -> None:
 
 
 def add_changes(parser: Parser) -> None:
-    """Add the options that change a recipe, whatever its minibatch size."""
+    """Add the options that change a recipe, except its minibatch size."""
     parser.add_argument(
         "--epochs", type=whole_number, metavar="E", help="passes over the training data (default: the recipe's)"
     )

@@ -1,4 +1,4 @@
-"""What a trainer may ask of a course, whatever its kind."""
+"""The values and functions that every kind of course gives to a trainer."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol

@@ -43,7 +43,7 @@ class GrowingCourse:
 
     @property
     def learning_rate(self) -> float:
-        """The schedule's rate at the samples that were consumed, times what the growth rule makes of the size."""
+        """The schedule's rate at the samples that were consumed, times the growth rule's factor for the size."""
         return self.schedule(self._position) * self.rule.rate_factor(self.now.minibatch_size)
 
     @property

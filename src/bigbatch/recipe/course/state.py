@@ -40,12 +40,12 @@ class CourseState:
         return self.iteration % NOISE_EVERY == 0
 
     def observe(self, noise: GradientNoise | None, *, reference: int, iterations: int = NOISE_EVERY) -> None:
-        """Average what the gradients of an update tell.
+        """Add the noise of an update to the running averages.
 
         Args:
             noise: of the update; None if it was not measured.
             reference: the minibatch size of the reference.
-            iterations: for which this measurement stands.
+            iterations: that this measurement counts for.
         """
         if noise is not None:
             self.noise.add(noise, scale=iterations * self.minibatch_size / reference)

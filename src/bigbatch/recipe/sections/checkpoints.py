@@ -10,10 +10,10 @@ class Checkpoints:
     """When checkpoints are saved, and which are kept. The first reason that is due counts; 0 switches a reason off.
 
     Attributes:
-        every_epochs: save after so many epochs, and after the last.
-        every_iterations: save after so many iterations, also within an epoch.
-        every_seconds: save after so many seconds, also within an epoch.
-        keep: so many of the newest stay, and the best.
+        every_epochs: save every this many epochs, and after the last.
+        every_iterations: save every this many iterations, also within an epoch.
+        every_seconds: save every this many seconds, also within an epoch.
+        keep: how many of the newest stay, besides the best.
 
     Raises:
         InputError: a field is out of its range.

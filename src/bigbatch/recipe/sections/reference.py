@@ -12,7 +12,7 @@ class Reference:
     Attributes:
         minibatch_size: its samples per update.
         learning_rate: its learning rate (eta).
-        largest_matching: the largest minibatch size known to keep the accuracy; 0 if nobody has measured it.
+        largest_matching: the largest minibatch size known to keep the accuracy; 0 if it was not measured.
 
     Raises:
         InputError: a field is out of its range.

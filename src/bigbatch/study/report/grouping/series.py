@@ -31,7 +31,7 @@ class Point:
     Attributes:
         series: the label of its series.
         minibatch_size: samples per update (kn).
-        runs: all of them, in whatever state, by seed.
+        runs: all of them, in any state, by seed.
     """
 
     series: str
