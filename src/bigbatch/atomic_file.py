@@ -24,7 +24,7 @@ def write_atomically(target: Path, content: bytes) -> None:
 
 
 def temporary_of(target: Path) -> Path:
-    """Return the name under which this process writes a file before it gets its own."""
+    """Return the temporary name under which this process writes a file."""
     return target.with_name(f".{target.name}.{os.getpid()}.tmp")
 
 
@@ -44,7 +44,7 @@ def put_in_place(temporary: Path, target: Path) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove the temporary files of killed writers. Call it only as the folder's one writer: it takes any writer's."""
+    """Remove the temporary files of all writers. Only the folder's one writer may call it."""
     for path in folder.glob(TEMPORARIES):
         path.unlink(missing_ok=True)
 

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def start() -> int:
-    """Be the process of a command, and return its exit code; one process of several leaves at once instead."""
+    """Run this process's command, and return its exit code. One process of several ends here instead."""
     notice_signals_early(sys.argv[1:])
     if "TORCHELASTIC_ERROR_FILE" in os.environ:  # our launcher, or torchrun, has started it
         die_with_launcher()
@@ -71,7 +71,7 @@ def _run_recorded(arguments: Sequence[str]) -> int:
 
 
 def _leave_after(run: Callable[[Sequence[str]], int]) -> NoReturn:
-    """Run the command, and end the process, one of several, at once: what had to be written is written.
+    """Run the command, and end this process of several at once: all files are written by then.
 
     An interpreter that is torn down can abort when one of torch's threads still wants it (pytorch#190489), or wait for
     a message that never comes.

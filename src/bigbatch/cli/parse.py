@@ -1,4 +1,4 @@
-"""All commands: which of them the words name, and with which options."""
+"""Parse a command line: find its command and its options."""
 
 import argparse
 from collections.abc import Sequence

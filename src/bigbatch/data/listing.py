@@ -64,7 +64,7 @@ def list_split(folder: Path) -> Listing:
 
 
 def _images(folder: Path) -> Iterator[str]:
-    """Yield the names of a class's images; what is named like one is refused if it is a folder, a pipe or a dead link.
+    """Yield the names of a class's images; a folder, a pipe or a broken link with such a name is refused.
 
     The kind of an entry comes with its name, so that this costs a look only for links.
     """

@@ -40,12 +40,12 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the weights after an update."""
+        """Average the weights after an update."""
         torch._foreach_lerp_(self.averages, self.parameters, 1 - self.decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Give the model the averaged weights for a while, and then its own again, to the bit."""
+        """Give the model the averaged weights inside the `with` block, and afterwards its own, bit for bit."""
         own = [parameter.detach().clone() for parameter in self.parameters]
         self._write(self.averages)
         try:

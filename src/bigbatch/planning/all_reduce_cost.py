@@ -1,4 +1,4 @@
-"""How long one buffer's all-reduce takes on a cluster, by its algorithm.
+"""The time of one buffer's all-reduce on a cluster, for each algorithm.
 
 Symbols: a is the latency of a message (s), b the seconds per byte of a node's link. N nodes of G devices run p = N G
 processes, and n is the bytes of a buffer. a' and b' are those between the devices of a node.

@@ -1,4 +1,4 @@
-"""What the bits depend on in a process: the threads, deterministic algorithms. Set for a while, then put back."""
+"""Set the threads and deterministic algorithms, on which the bits depend, and restore them afterwards."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A polite end: the first signal asks, and the training ends at its next iteration; a second interrupt ends it now."""
+"""Signals that stop a training: after the first it ends at its next iteration; a second interrupt ends it now."""
 
 import os
 import signal
@@ -120,7 +120,7 @@ def notice_signals_early(arguments: Sequence[str]) -> None:
 
 
 def end_at_a_signal() -> None:
-    """End at the next signal, or now if one has come: a launcher that has started nothing has nothing to save.
+    """End at the next signal, or now if one has come. It is for a launcher that has started no process yet.
 
     Once it starts its processes, torch's handlers take over, and pass the signal on.
 

@@ -1,4 +1,4 @@
-"""JSON that every reader takes."""
+"""JSON that every program can read."""
 
 import json
 import math

@@ -70,7 +70,7 @@ class AdaScaleCourse:
         return -(-self.total_iterations // self.iterations_per_epoch)
 
     def observe(self, noise: GradientNoise | None) -> None:
-        """Take in the noise of the next update's gradients; its gain follows."""
+        """Average the noise of the next update's gradients, and compute its gain."""
         self.now.observe(noise, reference=self.reference, iterations=1)
         average = self.now.noise.average
         if noise is not None and average:

@@ -11,7 +11,7 @@ from bigbatch.rules.learning_rate import LearningRate
 
 @dataclass(frozen=True)
 class Introduction:
-    """What a person should know of a course before its first update, as parts of a sentence.
+    """The parts of the line that introduces a course before its first update.
 
     Attributes:
         minibatch: its size and its workers.

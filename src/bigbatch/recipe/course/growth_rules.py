@@ -64,7 +64,7 @@ class ByNoiseScale:
     follows_gradients = True
 
     def limit(self, *, base: float, rate: float, noise: GradientNoise | None) -> float:
-        """See `GrowthRule`; a signal that cannot be told from noise is no reason to grow: early, it is chance."""
+        """See `GrowthRule`; without a signal above the noise it does not grow, as early estimates are chance."""
         del base, rate
         return self.recipe.growth.noise_fraction * (noise.scale or 0.0) if noise else 0.0
 

@@ -1,4 +1,4 @@
-"""The sections of a recipe; each refuses values that it cannot mean."""
+"""The sections of a recipe; each refuses wrong values."""
 
 from bigbatch.recipe.sections.average import Average
 from bigbatch.recipe.sections.checkpoints import Checkpoints
