@@ -114,6 +114,7 @@ def test_what_may_not_be_read_is_refused(tmp_path):
 import os, sys
 from pathlib import Path
 import PIL.Image
+import bigbatch.cli.parse  # the standard library may be root's alone
 from bigbatch.cli import main
 from bigbatch.data.image_folder import open_image
 from bigbatch.data.listing import list_split

@@ -169,7 +169,7 @@ def run_json(folder):
 
 def states_of(folder):
     """Return the status of every run of a sweep."""
-    return {path.name: run_json(path).get("status") for path in sorted(folder.glob("recipe-*"))}
+    return {path.name: run_json(path).status for path in sorted(folder.glob("recipe-*"))}
 
 
 def times_of(folder, names):
@@ -220,12 +220,12 @@ def test_whatever_ends_it_a_sweep_goes_on_and_repeats_nothing(trial, bigbatch, t
     assert f"3 runs in {folder}, {len(done)} of them are there already; " in trial.printed()
     assert times_of(folder, done) == before
     assert states_of(folder) == dict.fromkeys(RUNS, "finished")
-    assert [len(run_json(folder / name)["attempts"]) for name in (first, third)] == [1, 2]
+    assert [len(run_json(folder / name).attempts) for name in (first, third)] == [1, 2]
 
     undisturbed = bigbatch("train", folder / third / "recipe.toml", "--output=undisturbed", "--processes=1")
     assert undisturbed.returncode == 0, undisturbed.stderr
-    weights = run_json(tmp_path / "undisturbed")["weights_sha256"]
-    assert run_json(folder / third)["weights_sha256"] == weights
+    weights = run_json(tmp_path / "undisturbed").weights_sha256
+    assert run_json(folder / third).weights_sha256 == weights
 
 
 def wait_until_gone(processes):

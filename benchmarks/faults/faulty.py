@@ -2,14 +2,16 @@
 
 import os
 import platform
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch.utils.data import TensorDataset
 
-from bigbatch import step
 from bigbatch.data.load import load_data
 from bigbatch.recipe import Data
 from bigbatch.runs import provenance
+from bigbatch.step.step import Step
 
 BAD_SAMPLE = 700
 FLIP_BEFORE = 130  # iterations
@@ -41,14 +43,14 @@ def digits() -> tuple[TensorDataset, TensorDataset]:
 
 def flip_once() -> None:
     """Flip the lowest bit of a weight before an iteration of the first attempt."""
-    backward = step.Step.backward
+    backward = Step.backward
 
-    def flipping(self: step.Step, minibatch: object, *, iteration: int) -> torch.Tensor:
+    def flipping(self: Step, minibatch: Iterable[Any], *, iteration: int, **options: Any) -> torch.Tensor:  # noqa: ANN401
         if iteration == FLIP_BEFORE and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0":
             self.parameters[0].data.view(torch.int32).view(-1)[0] ^= 1
-        return backward(self, minibatch, iteration=iteration)
+        return backward(self, minibatch, iteration=iteration, **options)
 
-    step.Step.backward = flipping
+    Step.backward = flipping
 
 
 def net(width: int = 16, dtype: str = "float32") -> torch.nn.Module:
