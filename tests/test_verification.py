@@ -360,7 +360,7 @@ def test_the_command_refuses_what_cannot_be(bigbatch):
     verify_digits = ("verify", "digits", *("--minibatch-size", 64))
     refused(bigbatch(*verify_digits, "--processes", "1,8"), "8 processes are more than the 4 workers")
     refused(bigbatch(*verify_digits, "--processes", ""), "must be a whole number from 1 to 65536, not ''")
-    refused(bigbatch(*verify_digits, RANK="0", WORLD_SIZE="2"), "run it without torchrun or srun")
+    refused(bigbatch(*verify_digits, RANK="0", WORLD_SIZE="2"), "run it outside torchrun and srun")
 
 
 def test_by_default_one_two_and_four_processes_as_far_as_there_are_workers():
