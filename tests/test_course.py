@@ -11,7 +11,9 @@ from bigbatch.errors import InputError
 from bigbatch.recipe.course import AdaScaleCourse, FixedCourse, GrowingCourse, course_of, largest_size
 from bigbatch.recipe.file import with_settings
 from bigbatch.recipe.presets import digits
+from bigbatch.rules.adascale import ADASCALE as ADASCALE_RULE
 from bigbatch.rules.gradient_noise import GradientNoise
+from bigbatch.rules.learning_rate import SCALING_RULES
 
 N = 1280  # samples of the digits
 
@@ -111,8 +113,8 @@ def test_a_tenth_of_the_rate_is_ten_times_the_minibatch_whatever_it_rounds_to(di
     assert course.learning_rate == pytest.approx(before)
 
 
-@pytest.mark.parametrize("rule", ["linear", "square-root", "none"])
-def test_the_minibatch_grows_instead_of_the_rate_under_every_rule(rule):
+@pytest.mark.parametrize("rule", sorted(SCALING_RULES.keys() - {ADASCALE_RULE}))
+def test_the_minibatch_grows_instead_of_the_rate_under_every_fixed_rule(rule):
     """The rate over the minibatch size follows the schedule, so the rate stays at that of the first size."""
     halved = ("schedule.factor=0.5", "schedule.milestones=[10,20]", "warmup.kind=none")
     course = course_with(

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigbatch.errors import InputError
+from bigbatch.rules.adascale import ADASCALE
 from bigbatch.rules.learning_rate import (
     SCALING_RULES,
     LearningRate,
@@ -60,9 +61,9 @@ def test_cosine_falls_from_the_base_after_warmup_to_almost_zero(warmup, total):
     assert replace(rate, schedule="constant")(total - 1) == 1.0
 
 
-@given(st.sampled_from([64, 256, 512, 8192]), st.sampled_from(["linear", "square-root", "none"]), st.integers(1, 200))
+@given(st.sampled_from([64, 256, 512, 8192]), st.sampled_from(sorted(SCALING_RULES)), st.integers(1, 200))
 def test_one_call_scales_warms_up_and_decays_as_the_parts_do(size, scaling, iterations_per_epoch):
-    """There is no warmup at or below the reference's size; a milestone is an epoch of the whole training."""
+    """There is no warmup with AdaScale, nor at or below the reference's size; milestones are epochs of the training."""
     rate = LearningRate.scaled(
         0.1,
         reference=256,
@@ -75,7 +76,7 @@ def test_one_call_scales_warms_up_and_decays_as_the_parts_do(size, scaling, iter
         scaling=scaling,
     )
     base = SCALING_RULES[scaling](0.1, minibatch_size=size, reference=256)
-    warmup = 5 * iterations_per_epoch if size > 256 else 0
+    warmup = 5 * iterations_per_epoch if size > 256 and scaling != ADASCALE else 0
     drops = tuple(epoch * iterations_per_epoch for epoch in (30, 60, 80))
     assert rate == LearningRate(0.1, base, "gradual", warmup, "step", drops, 0.1, 90 * iterations_per_epoch)
 

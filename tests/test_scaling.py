@@ -12,6 +12,8 @@ from bigbatch.recipe import Optimizer, Scaling
 from bigbatch.recipe.file import from_toml, to_toml, with_settings
 from bigbatch.recipe.presets import digits
 from bigbatch.recipe.scaled_optimizer import scale_optimizer
+from bigbatch.rules.adascale import ADASCALE
+from bigbatch.rules.learning_rate import SCALING_RULES
 from bigbatch.rules.optimizer_scaling import (
     largest_minibatch_size,
     scale_average_decay,
@@ -50,7 +52,7 @@ def test_the_named_largest_size_is_the_largest(reference, beta):
         square_root_beta(beta, minibatch_size=largest + 1, reference=reference)
 
 
-@given(KAPPAS, st.sampled_from(["linear", "square-root", "none"]))
+@given(KAPPAS, st.sampled_from(sorted(SCALING_RULES.keys() - {ADASCALE})))
 def test_timescale_keeps_rate_times_decay_per_sample(kappa, rule):
     """ArXiv 2405.13698: tau = kn / (rate * lambda * samples)."""
     large = recipe(

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
-FIXED_RULES: Final = ("linear", "square-root", "none")  # at the reference's size they all keep its rate
+# At the reference's minibatch size each of these rules gives the reference rate.
+FIXED_RULES: Final = ("linear", "square-root", "none")
 
 # The fields that have no effect if another field has a value.
 SWITCHED_OFF: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {

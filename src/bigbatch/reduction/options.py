@@ -5,7 +5,8 @@ from typing import Final
 
 from bigbatch.errors import InputError, nearest
 
-EXACT_ALGORITHMS: Final = ("halving-doubling", "direct", "three-phase")  # each keeps the canonical tree: the same bits
+# Each keeps the canonical tree: the same bits.
+EXACT_ALGORITHMS: Final = ("halving-doubling", "direct", "three-phase")
 NATIVE: Final = "native"
 AUTO: Final = "auto"
 ALL_REDUCES: Final = (AUTO, *EXACT_ALGORITHMS, NATIVE)

@@ -128,7 +128,7 @@ class LearningRate:
             schedule: "cosine", "step" or "constant".
             milestones: of the step schedule, in epochs.
             factor: what each milestone multiplies the rate by.
-            scaling: "linear", "square-root" or "none".
+            scaling: a name in `SCALING_RULES`.
 
         Raises:
             InputError: an unknown word.
