@@ -49,8 +49,8 @@ are like the reference.
 
 {lost}
 
-Student's test with the reference's spread alone calls a size "worse" that has the reference's mean but spreads 4
-times as widely: {student}.
+Take a size that has the reference's mean but spreads 4 times as widely. Student's test with the reference's spread
+alone calls it "worse": {student}.
 
 ## False "worse"
 A size has the reference's mean, but spreads so many times as widely. The margin is too narrow for any match. The

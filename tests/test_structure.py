@@ -8,7 +8,7 @@ import pytest
 from bigbatch.recipe import PRECISIONS
 from bigbatch.step import worker_pass
 
-MOST_MODULES_OF_A_STEP = 40
+MOST_MODULES_OF_A_STEP = 37  # besides the algorithms of an all-reduce: 40 with the three of today
 PRINT_MODULES = """
 import sys, bigbatch
 for name in sys.argv[1:]:
@@ -30,7 +30,7 @@ def within(modules: set[str], package: str) -> set[str]:
 def test_the_step_reads_in_one_pass():
     """It needs no recipe, no data, no trainer and no folder: only numbers, sums and processes."""
     modules = modules_after("Step")
-    # The algorithms of an all-reduce are alternatives: however many there are, a reader of the step needs one.
+    # The algorithms are alternatives: however many there are, a reader of the step needs one.
     algorithms = within(modules, "reduction.schedules") - {"bigbatch.reduction.schedules.schedule"}
     assert len(modules - algorithms) <= MOST_MODULES_OF_A_STEP, sorted(modules)
     for package in ("recipe", "data", "models", "runs", "checkpoint", "planning", "training"):

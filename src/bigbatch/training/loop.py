@@ -71,6 +71,7 @@ class Loop:
         self.training, self.course, self.recorder = training, training.course, recorder
         self.signals, self.limit = signals, limit
         self.updates: list[Update] = []
+        self.started, self.samples_before = time.monotonic(), self.course.now.samples_consumed  # of this epoch
 
     def run(self) -> None:
         """Train, and save the last state.
