@@ -295,6 +295,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     ):
         train(recipe, folder, MACHINE)
     assert folder.read_summary().status == "failed"
+    assert [line.iteration for line in folder.read_iterations()] == [0]  # the update before it is recorded
     state = load_last_good(folder.checkpoints, recipe=recipe, like=None)[0]
     assert state is None or all(bool(tensor.isfinite().all()) for tensor in state[1]["model"].values())
 
