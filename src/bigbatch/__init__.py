@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bigbatch.rules.learning_rate import LearningRate, linear_scaling, no_scaling, square_root_scaling
     from bigbatch.rules.sampling import Sampling
     from bigbatch.runs.folder import RunFolder
+    from bigbatch.step.objective import Loss, objective
     from bigbatch.step.step import Step
     from bigbatch.training.evaluation import evaluate
     from bigbatch.training.trainer import train
@@ -33,6 +34,7 @@ MODULE_OF: Final = {
     "LAMB": "optim.layerwise",
     "LARS": "optim.layerwise",
     "LearningRate": "rules.learning_rate",
+    "Loss": "step.objective",
     "Minibatches": "data.minibatches",
     "Recipe": "recipe",
     "RunFolder": "runs.folder",
@@ -45,6 +47,7 @@ MODULE_OF: Final = {
     "joined": "processes.join",
     "linear_scaling": "rules.learning_rate",
     "no_scaling": "rules.learning_rate",
+    "objective": "step.objective",
     "set_learning_rate": "optim.absorbed_rate",
     "square_root_scaling": "rules.learning_rate",
     "train": "training.trainer",
@@ -56,6 +59,7 @@ __all__ = [
     "AggregationOptions",
     "InputError",
     "LearningRate",
+    "Loss",
     "Minibatches",
     "Recipe",
     "RunFolder",
@@ -68,6 +72,7 @@ __all__ = [
     "joined",
     "linear_scaling",
     "no_scaling",
+    "objective",
     "set_learning_rate",
     "square_root_scaling",
     "train",

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from bigbatch.errors import InputError
-from bigbatch.models.losses import CROSS_ENTROPY, check_loss_name
+from bigbatch.recipe.losses import CROSS_ENTROPY, check_loss_name, check_objective
 from bigbatch.recipe.scaled_optimizer import scale_optimizer
 from bigbatch.recipe.sections import (
     Average,
@@ -50,8 +50,9 @@ class Recipe:
         epochs: passes over the training data.
         seed: of initialisation, order and augmentation, where `seeds` gives none of its own.
         precision: float32, or bfloat16 for autocast in the forward pass.
-        loss: cross-entropy, or `package.module:callable`, a function of (output, targets) that returns one loss per
-            sample. Evaluation measures top-1 error and cross-entropy in either case.
+        loss: cross-entropy or another of `recipe.losses`; or `package.module:callable`, a function of (output,
+            targets) that returns one loss a sample, or a `Loss`.
+        objective: `package.module:callable`, a function of (model, batch) that returns the same; "" for the loss.
         launch, checkpoints: how the training is run and saved; its result does not depend on them.
 
     Raises:
@@ -68,6 +69,7 @@ class Recipe:
     seed: int = 0
     precision: str = "float32"
     loss: str = CROSS_ENTROPY
+    objective: str = ""
     seeds: Seeds = field(default_factory=Seeds)
     scaling: Scaling = field(default_factory=Scaling)
     growth: Growth = field(default_factory=Growth)
@@ -93,6 +95,7 @@ class Recipe:
         check_at_most(MAX_SAMPLES, {"minibatch_size": self.minibatch_size})
         check_choice("precision", self.precision, PRECISIONS)
         check_loss_name(self.loss)
+        check_objective(self.objective, self.loss)
         if not 0 <= self.seed <= MAX_SEED:
             msg = f"seed must be between 0 and {MAX_SEED}, not {self.seed}"
             raise InputError(msg)
@@ -113,7 +116,7 @@ class Recipe:
     @property
     def user_code(self) -> tuple[str, ...]:
         """The names in it that are the user's own code, each `package.module:callable`."""
-        names = (self.model.name, self.data.name, self.optimizer.name, self.loss)
+        names = (self.model.name, self.data.name, self.optimizer.name, self.loss, self.objective)
         return tuple(name for name in names if is_user_code(name))
 
     @property

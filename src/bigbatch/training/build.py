@@ -1,7 +1,6 @@
 """Build a training from its recipe: the same bits on every process."""
 
 from bigbatch.data.load import load_data
-from bigbatch.models.losses import find_loss
 from bigbatch.optim.build import build_optimizer
 from bigbatch.optim.weight_average import WeightAverage
 from bigbatch.processes.join import Machine
@@ -9,6 +8,7 @@ from bigbatch.recipe import Recipe
 from bigbatch.recipe.course import course_of
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.step.step import Step
+from bigbatch.tasks.losses import find_objective
 from bigbatch.training.parts import build_minibatches, build_recipe_model
 from bigbatch.training.state import TrainingState
 
@@ -23,7 +23,7 @@ def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, 
     optimizer = build_optimizer(recipe.scaled_optimizer, model, recipe.reference.learning_rate)
     step = Step(
         model,
-        find_loss(recipe.loss),
+        find_objective(recipe),
         optimizer,
         minibatch_size=size,
         worker_minibatch_size=recipe.worker_minibatch_size,

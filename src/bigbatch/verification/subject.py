@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from bigbatch.data.dataset import Splits
-from bigbatch.models.losses import find_loss
 from bigbatch.recipe import Recipe
 from bigbatch.step.preconditions import LossFunction
 from bigbatch.step.worker_pass import forward_precision, in_full_precision, seed_worker
+from bigbatch.tasks.losses import find_objective
 from bigbatch.training.parts import build_minibatches, build_recipe_model
 
 MIN_WORKERS: Final = 2  # with one worker, its mean and the minibatch's mean are the same
@@ -94,7 +94,7 @@ def build_subject(recipe: Recipe, data: Splits, device: torch.device) -> Subject
     recipe.sampling(len(data.train))
     source = build_minibatches(recipe, data, device, minibatch_size=recipe.worker_minibatch_size)
     batch = next(next(source.epoch(0)))
-    return Subject(recipe, data, device, build(recipe, data, device), find_loss(recipe.loss), batch)
+    return Subject(recipe, data, device, build(recipe, data, device), find_objective(recipe), batch)
 
 
 def build(recipe: Recipe, data: Splits, device: torch.device) -> nn.Module:
