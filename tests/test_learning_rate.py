@@ -10,13 +10,8 @@ from hypothesis import strategies as st
 
 from bigbatch.errors import InputError
 from bigbatch.rules.adascale import ADASCALE
-from bigbatch.rules.learning_rate import (
-    SCALING_RULES,
-    LearningRate,
-    linear_scaling,
-    no_scaling,
-    square_root_scaling,
-)
+from bigbatch.rules.learning_rate import LearningRate
+from bigbatch.rules.scaling import SCALING_RULES, linear_scaling, no_scaling, square_root_scaling
 
 RATES = st.floats(1e-4, 10)
 

@@ -13,7 +13,6 @@ from bigbatch.recipe.file import from_toml, to_toml, with_settings
 from bigbatch.recipe.presets import digits
 from bigbatch.recipe.scaled_optimizer import scale_optimizer
 from bigbatch.rules.adascale import ADASCALE
-from bigbatch.rules.learning_rate import SCALING_RULES
 from bigbatch.rules.optimizer_scaling import (
     largest_minibatch_size,
     scale_average_decay,
@@ -21,6 +20,7 @@ from bigbatch.rules.optimizer_scaling import (
     square_root_epsilon,
     timescale_weight_decay,
 )
+from bigbatch.rules.scaling import SCALING_RULES
 
 KAPPAS = st.integers(1, 64)
 

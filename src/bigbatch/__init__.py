@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from bigbatch.recipe import Recipe
     from bigbatch.recipe.presets import find_recipe
     from bigbatch.reduction.options import AggregationOptions
-    from bigbatch.rules.learning_rate import LearningRate, linear_scaling, no_scaling, square_root_scaling
+    from bigbatch.rules.learning_rate import LearningRate
     from bigbatch.rules.sampling import Sampling
+    from bigbatch.rules.scaling import linear_scaling, no_scaling, square_root_scaling
     from bigbatch.runs.folder import RunFolder
     from bigbatch.step.objective import Loss, objective
     from bigbatch.step.step import Step
@@ -45,11 +46,11 @@ MODULE_OF: Final = {
     "evaluate": "training.evaluation",
     "find_recipe": "recipe.presets",
     "joined": "processes.join",
-    "linear_scaling": "rules.learning_rate",
-    "no_scaling": "rules.learning_rate",
+    "linear_scaling": "rules.scaling",
+    "no_scaling": "rules.scaling",
     "objective": "step.objective",
     "set_learning_rate": "optim.absorbed_rate",
-    "square_root_scaling": "rules.learning_rate",
+    "square_root_scaling": "rules.scaling",
     "train": "training.trainer",
 }
 

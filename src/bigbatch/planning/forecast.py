@@ -9,6 +9,7 @@ from bigbatch.errors import InputError
 from bigbatch.planning.optimizer import AVERAGED
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.course import AdaScaleCourse, GrowingCourse, course_of
+from bigbatch.recipe.sections.schedule import PLATEAU
 from bigbatch.rules.sampling import iterations_per_epoch
 
 JOHNSON: Final = "Johnson 2020, arXiv 2007.05105"
@@ -138,11 +139,14 @@ def rate_at(recipe: Recipe, num_samples: int, iteration: int) -> float:
         iteration: the number of the update, counted from 0.
 
     Raises:
-        InputError: the gradients decide the rate, or there is no such update.
+        InputError: the gradients or the results decide the rate, or there is no such update.
     """
     course, left = course_of(recipe, num_samples), iteration
     if course.follows_gradients:
         msg = "the learning rate of an iteration follows from the gradients here; leave --at out"
+        raise InputError(msg)
+    if recipe.schedule.kind == PLATEAU:
+        msg = "the learning rate of an iteration follows from the results here; leave --at out"
         raise InputError(msg)
     while left >= (updates := course.iterations_per_epoch) and not course.is_over:
         course.now.advance(updates)

@@ -10,8 +10,9 @@ from bigbatch.recipe import Growth, Recipe
 from bigbatch.recipe.course import course_of
 from bigbatch.recipe.idle import FIXED_RULES
 from bigbatch.recipe.warnings import warnings_of
-from bigbatch.rules.learning_rate import SCALING_SOURCES, LearningRate
+from bigbatch.rules.learning_rate import LearningRate
 from bigbatch.rules.sampling import Sampling, process_workers
+from bigbatch.rules.scaling import SCALING_SOURCES
 
 PAPER: Final = "arXiv 1706.02677"
 

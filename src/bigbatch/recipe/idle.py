@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from typing import Final
 
+from bigbatch.recipe.sections.schedule import KINDS, OPTIONS, used_by
+from bigbatch.user_code import is_user_code
+
 # At the reference's minibatch size each of these rules gives the reference rate.
 FIXED_RULES: Final = ("linear", "square-root", "none")
 
 # The fields that have no effect if another field has a value.
 SWITCHED_OFF: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("warmup.kind", "none"): ("warmup.epochs",),
-    ("schedule.kind", "cosine"): ("schedule.milestones", "schedule.factor"),
-    ("schedule.kind", "constant"): ("schedule.milestones", "schedule.factor"),
+    ("schedule.kind", "one-cycle"): ("warmup.kind", "warmup.epochs"),
     ("growth.kind", "schedule"): ("growth.noise_fraction",),
     ("growth.kind", "none"): ("growth.start", "growth.noise_fraction"),
     ("scaling.rule", "adascale"): ("warmup.kind", "warmup.epochs"),
@@ -42,6 +44,8 @@ def effective_fields(fields: Mapping[str, object]) -> dict[str, object]:
 def switched_on_fields(fields: Mapping[str, object]) -> dict[str, object]:
     """Return the fields that no other field switches off: they have an effect at some minibatch size."""
     off = {name for (field, value), names in SWITCHED_OFF.items() if fields.get(field) == value for name in names}
+    if isinstance(kind := fields.get("schedule.kind"), str) and (kind in KINDS or is_user_code(kind)):
+        off |= {f"schedule.{name}" for name in OPTIONS if name not in used_by(kind)}
     return {name: value for name, value in fields.items() if name not in off}
 
 

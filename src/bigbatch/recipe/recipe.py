@@ -2,7 +2,9 @@
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from bigbatch.errors import InputError
@@ -23,15 +25,18 @@ from bigbatch.recipe.sections import (
     Warmup,
 )
 from bigbatch.recipe.sections.bounds import MAX_EPOCHS, MAX_SAMPLES, check_at_most, check_choice, check_positive
-from bigbatch.recipe.sections.growth import BY_NOISE_SCALE, NO_GROWTH
+from bigbatch.recipe.sections.growth import BY_NOISE_SCALE, BY_SCHEDULE, NO_GROWTH
 from bigbatch.recipe.sections.optimizer import ADAM_LIKE, BY_SQUARE_ROOT, LAYERWISE
 from bigbatch.recipe.sections.scaling import KEEP, SQUARE_ROOT
+from bigbatch.recipe.sections.schedule import PLATEAU
 from bigbatch.recipe.sections.seeds import MAX_SEED
 from bigbatch.rules.adascale import ADASCALE
-from bigbatch.rules.learning_rate import SCALING_RULES, LearningRate, warmup_needed
+from bigbatch.rules.learning_rate import LearningRate, warmup_needed
 from bigbatch.rules.optimizer_scaling import scale_average_decay
 from bigbatch.rules.sampling import Sampling, check_minibatch_size
-from bigbatch.user_code import is_user_code
+from bigbatch.rules.scaling import SCALING_RULES
+from bigbatch.rules.schedules import FALLS
+from bigbatch.user_code import call_user_code, is_user_code, load_callable
 
 PRECISIONS: Final = ("float32", "bfloat16")
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -116,7 +121,7 @@ class Recipe:
     @property
     def user_code(self) -> tuple[str, ...]:
         """The names in it that are the user's own code, each `package.module:callable`."""
-        names = (self.model.name, self.data.name, self.optimizer.name, self.loss, self.objective)
+        names = (self.model.name, self.data.name, self.optimizer.name, self.schedule.kind, self.loss, self.objective)
         return tuple(name for name in names if is_user_code(name))
 
     @property
@@ -181,6 +186,7 @@ class Recipe:
             reference=self.reference.minibatch_size,
             warmup=self.warmup.kind,
             scaling=self.scaling.rule,
+            schedule=self.schedule.kind,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -193,7 +199,7 @@ class Recipe:
         return Sampling(num_samples, size, self.worker_minibatch_size, self.seed_of("order"))
 
     def learning_rate(self, iterations_per_epoch: int) -> LearningRate:
-        """Return the rate of every iteration, given the number of iterations in an epoch."""
+        """Return the rate of every iteration, given the number of iterations in an epoch; no result lowers it yet."""
         return LearningRate.scaled(
             self.reference.learning_rate,
             reference=self.reference.minibatch_size,
@@ -202,11 +208,19 @@ class Recipe:
             iterations_per_epoch=iterations_per_epoch,
             warmup_epochs=self.warmup.epochs,
             warmup=self.warmup.kind,
-            schedule=self.schedule.kind,
+            schedule=self._schedule(),
             milestones=self.schedule.milestones,
             factor=self.schedule.factor,
             scaling=self.scaling.rule,
+            **self.schedule.options,
         )
+
+    def _schedule(self) -> str | Callable[[float], float]:
+        kind, arguments = self.schedule.kind, self.schedule.arguments
+        if not is_user_code(kind):
+            return "constant" if kind == PLATEAU else kind
+        call_user_code(kind, 0.0, **arguments)  # which refuses arguments that it does not take
+        return partial(load_callable(kind), **arguments)
 
 
 def _check_learning_rate(recipe: Recipe) -> None:
@@ -249,6 +263,10 @@ def _check_growth(recipe: Recipe) -> None:
     is_scaled = recipe.optimizer.name in BY_SQUARE_ROOT and recipe.scaling.rule == SQUARE_ROOT
     if is_scaled or recipe.scaling.weight_decay != KEEP:
         msg = "a growing minibatch changes the rate alone, not betas or weight decay; use sgd, or growth.kind=none"
+        raise InputError(msg)
+    only_falls = recipe.schedule.kind in FALLS and not recipe.schedule.period
+    if recipe.growth.kind == BY_SCHEDULE and not only_falls:
+        msg = f"growth.kind 'schedule' needs a schedule that only falls: {', '.join(FALLS)} (without restarts)"
         raise InputError(msg)
     if recipe.growth.kind == BY_NOISE_SCALE:
         _check_measurable(recipe, "growth.kind 'noise-scale'", start)

@@ -6,8 +6,8 @@ from dataclasses import replace
 from bigbatch.errors import InputError
 from bigbatch.recipe.sections.optimizer import BY_SQUARE_ROOT, NO_TIMESCALE, OPTIMIZERS, Optimizer
 from bigbatch.recipe.sections.scaling import SQUARE_ROOT, TIMESCALE, Scaling
-from bigbatch.rules.learning_rate import SCALING_RULES
 from bigbatch.rules.optimizer_scaling import square_root_beta, square_root_epsilon, timescale_weight_decay
+from bigbatch.rules.scaling import SCALING_RULES
 
 
 def scale_optimizer(optimizer: Optimizer, scaling: Scaling, *, minibatch_size: int, reference: int) -> Optimizer:

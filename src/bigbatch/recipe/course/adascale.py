@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any, final
 
 from bigbatch.recipe.course.course import Introduction, introduce
+from bigbatch.recipe.course.plateau import judge, plateau_factor
 from bigbatch.recipe.course.state import CourseState, restored
 from bigbatch.recipe.recipe import Recipe
 from bigbatch.rules.adascale import gain
@@ -36,7 +37,8 @@ class AdaScaleCourse:
     @property
     def learning_rate(self) -> float:
         """The reference's rate at the step that the training has come to, times the gain."""
-        return self.now.gain * self.schedule(min(int(self.now.steps), self.schedule.total_iterations - 1))
+        rate = self.schedule(min(int(self.now.steps), self.schedule.total_iterations - 1))
+        return self.now.gain * rate * plateau_factor(self.now, self.recipe)
 
     @property
     def average_decay(self) -> float:
@@ -82,9 +84,10 @@ class AdaScaleCourse:
         if is_taken:
             self.now.steps += self.now.gain
 
-    def end_epoch(self) -> None:
+    def end_epoch(self, result: float | None = None) -> None:
         """Go on to the next epoch."""
         self.now.end_epoch()
+        judge(self.now, self.recipe, result)
 
     def update_values(self) -> dict[str, Any]:
         """Return the gain."""

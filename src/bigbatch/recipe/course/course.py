@@ -102,8 +102,12 @@ class Course(Protocol):
         """Count an update; one that was not taken is worth nothing."""
         ...
 
-    def end_epoch(self) -> None:
-        """Go on to the next epoch, and choose its minibatch size."""
+    def end_epoch(self, result: float | None = None) -> None:
+        """Go on to the next epoch, and choose its minibatch size.
+
+        Args:
+            result: of the epoch that has ended: its value of the metric that judges. It may lower the rate.
+        """
         ...
 
     def update_values(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from typing import Any, final
 
 from bigbatch.recipe.course.course import Introduction, introduce
+from bigbatch.recipe.course.plateau import judge, plateau_factor
 from bigbatch.recipe.course.state import CourseState, restored
 from bigbatch.recipe.recipe import Recipe
 from bigbatch.rules.gradient_noise import GradientNoise
@@ -37,7 +38,7 @@ class FixedCourse:
     @property
     def learning_rate(self) -> float:
         """See `Course`."""
-        return self.schedule(self.now.iteration)
+        return self.schedule(self.now.iteration) * plateau_factor(self.now, self.recipe)
 
     @property
     def measures_noise(self) -> bool:
@@ -63,9 +64,10 @@ class FixedCourse:
         del is_taken
         self.now.advance()
 
-    def end_epoch(self) -> None:
+    def end_epoch(self, result: float | None = None) -> None:
         """Go on to the next epoch."""
         self.now.end_epoch()
+        judge(self.now, self.recipe, result)
 
     def update_values(self) -> dict[str, Any]:
         """Return nothing: all is in the recipe."""

@@ -5,6 +5,7 @@ from typing import Any, final
 
 from bigbatch.recipe.course.course import Introduction, introduce
 from bigbatch.recipe.course.growth_rules import GROWTH_RULES, GrowthRule
+from bigbatch.recipe.course.plateau import judge, plateau_factor
 from bigbatch.recipe.course.state import CourseState, restored
 from bigbatch.recipe.recipe import Recipe
 from bigbatch.rules.gradient_noise import GradientNoise
@@ -44,7 +45,8 @@ class GrowingCourse:
     @property
     def learning_rate(self) -> float:
         """The schedule's rate at the samples that were consumed, times the growth rule's factor for the size."""
-        return self.schedule(self._position) * self.rule.rate_factor(self.now.minibatch_size)
+        rate = self.schedule(self._position) * self.rule.rate_factor(self.now.minibatch_size)
+        return rate * plateau_factor(self.now, self.recipe)
 
     @property
     def _position(self) -> float:
@@ -99,9 +101,10 @@ class GrowingCourse:
         del is_taken
         self.now.advance()
 
-    def end_epoch(self) -> None:
+    def end_epoch(self, result: float | None = None) -> None:
         """Go on to the next epoch, and let its minibatch grow after the warmup; it never shrinks."""
         self.now.end_epoch()
+        judge(self.now, self.recipe, result)
         if not self.is_over and self.now.epoch >= self.recipe.warmup_epochs:
             base, rate = self.schedule.base, self.schedule(self._position)
             limit = self.rule.limit(base=base, rate=rate, noise=self.now.noise.average)

@@ -6,6 +6,7 @@ from typing import Any, Final
 from bigbatch.errors import InputError
 from bigbatch.recipe.recipe import Recipe
 from bigbatch.rules.gradient_noise import GradientNoise, RunningNoise
+from bigbatch.rules.plateau import Plateau
 
 NOISE_EVERY: Final = 8  # iterations; measured in each, it would cost a small model's step 5 to 13 %
 
@@ -23,6 +24,7 @@ class CourseState:
         steps: of the reference that the updates are worth, with AdaScale (its scale-invariant iterations, tau).
         gain: of the last update, with AdaScale.
         noise: running averages of the gradient's signal and noise.
+        plateau: what the results have done to the rate, with a schedule that follows them.
     """
 
     minibatch_size: int
@@ -33,6 +35,7 @@ class CourseState:
     steps: float = 0.0
     gain: float = 1.0
     noise: RunningNoise = field(default_factory=RunningNoise)
+    plateau: Plateau = field(default_factory=Plateau)
 
     @property
     def is_noise_due(self) -> bool:
@@ -73,7 +76,8 @@ def restored(values: dict[str, Any], recipe: Recipe, num_samples: int) -> Course
         InputError: the values are no such state, or their minibatch size does not fit the recipe and the data.
     """
     try:
-        state = CourseState(**{**values, "noise": RunningNoise(**values["noise"])})
+        inner = {"noise": RunningNoise(**values["noise"]), "plateau": Plateau(**values.get("plateau", {}))}
+        state = CourseState(**{**values, **inner})
         recipe.sampling(num_samples, state.minibatch_size)
     except (KeyError, TypeError) as error:
         msg = "the checkpoint does not say where the training is; put a whole one back, or choose another --output"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bigbatch.recipe.sections.bounds import check_choice
-from bigbatch.rules.learning_rate import SCALING_RULES
+from bigbatch.rules.scaling import SCALING_RULES
 
 SQUARE_ROOT: Final = "square-root"
 KEEP, TIMESCALE = "keep", "timescale"
