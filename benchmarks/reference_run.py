@@ -20,13 +20,13 @@ def main() -> None:
     subprocess.run([sys.executable, "-m", "bigbatch", "train", name, "--output", str(folder.path)], check=True)
     seconds = time.monotonic() - start
     summary, recipe = folder.read_summary(), folder.recipe
-    errors = [epoch.validation_error for epoch in folder.read_epochs() if epoch.validation_error is not None]
+    errors = [epoch.result for epoch in folder.read_epochs() if epoch.result is not None]
     rows = {
         "minibatch, rate": f"{recipe.minibatch_size}, {recipe.base_learning_rate:g}",
         "epochs": recipe.epochs,
         "processes": summary.attempt.processes,
-        "validation error (median of the last 5 epochs)": f"**{summary.validation_error:.2f} %**",
-        "final validation error": f"{summary.final_validation_error:.2f} %",
+        "validation error (median of the last 5 epochs)": f"**{summary.result:.2f} %**",
+        "final validation error": f"{summary.final_result:.2f} %",
         "seconds, start-up included": f"**{seconds:.0f}**",
         "weights_sha256": summary.weights_sha256,
         "each epoch's error, %": ", ".join(f"{error:.2f}" for error in errors),

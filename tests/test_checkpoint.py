@@ -35,7 +35,7 @@ def snapshot(iteration, error=None, model=MODEL):
 
 
 def state_of_a_training(model, optimizer=None, **changes):
-    rest = {"buffers": {}, "validation_errors": [], "epoch_loss": 0.0, "epoch_updates": 0, "course": {}, "seconds": 0.0}
+    rest = {"buffers": {}, "results": [], "epoch_loss": 0.0, "epoch_updates": 0, "course": {}, "seconds": 0.0}
     return {"model": model, "optimizer": optimizer or {"state": {}}, **rest, **changes}
 
 
@@ -175,7 +175,7 @@ def test_refused_checkpoints_are_told_and_set_aside(tmp_path):
     ("state", "reason"),
     [
         (state_of_a_training({**MODEL, "w": MODEL["w"].double()}), "its 'w' is of torch.float64 instead of torch.flo"),
-        (state_of_a_training(MODEL, validation_errors=[1.0]), "does not hold the state of a training"),
+        (state_of_a_training(MODEL, results=[1.0]), "does not hold the state of a training"),
         (state_of_a_training(MODEL, epoch_loss=None), "does not hold the state of a training"),
         ({"model": MODEL}, "does not hold the state of a training"),
     ],

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bigbatch.recipe.metrics import TOP_1_ERROR
 from bigbatch.runs.metrics import EpochLine, IterationLine, TimingLine, parse_line, read_line
 from bigbatch.runs.summary import Attempt, Summary
 
@@ -38,10 +39,11 @@ STARTED = Summary(
     seed=0,
     reduction="exact",
     data_fingerprint="cd",
+    metric=TOP_1_ERROR,
     attempt=ATTEMPT,
     attempts=(ATTEMPT,),
 )
-OF_ITS_START = ["status", "recipe", "seed", "reduction", "data_fingerprint"]
+OF_ITS_START = ["status", "recipe", "seed", "reduction", "data_fingerprint", "metric"]
 OF_THE_ATTEMPT = [
     *("started", "argv", "versions", "git", "host", "processes", "threads_per_process", "device", "default_dtype"),
     *("memory_format", "code", "all_reduce", "from_sample", "after"),
@@ -68,8 +70,8 @@ def test_run_json_says_first_what_was_run_and_last_what_came_of_it():
 def test_what_is_replaced_is_written_and_nothing_else_changes():
     table = {"newer": [1], "seconds": "long", "attempts": [{"newer": 2}], "validation_error": 2.0, "git": None}
     summary = Summary.read(table)
-    assert (summary.seconds, summary.validation_error, summary.attempts[0].processes) == (None, 2.0, None)
-    assert replace(summary, validation_error=None).to_json() == {**table, "validation_error": None}
+    assert (summary.seconds, summary.result, summary.attempts[0].processes) == (None, 2.0, None)
+    assert replace(summary, result=None).to_json() == {**table, "result": None, "validation_error": None}
     assert replace(summary, variant="recipe").to_json() == {**table, "variant": "recipe"}
     assert replace(summary, attempts=(*summary.attempts, ATTEMPT)).to_json()["attempts"] == [
         {"newer": 2},
@@ -80,8 +82,8 @@ def test_what_is_replaced_is_written_and_nothing_else_changes():
 def test_a_line_says_what_holds_for_it_and_no_more():
     update = IterationLine(iteration=0, loss=None, learning_rate=0.1, skipped=True)
     assert update.to_json() == {"iteration": 0, "loss": None, "learning_rate": 0.1, "skipped": True}
-    epoch = EpochLine(epoch=1, iteration=5, loss=0.5, validation_error=9.0, seconds=1.0)
-    assert list(epoch.to_json()) == ["epoch", "iteration", "loss", "validation_error", "seconds"]
+    epoch = EpochLine(epoch=1, iteration=5, loss=0.5, validation={"top-1-error": 9.0}, seconds=1.0)
+    assert list(epoch.to_json()) == ["epoch", "iteration", "loss", "validation", "seconds", "validation_error"]
     timing = TimingLine(until_iteration=100, compute_seconds=[1.0], wait_seconds=[0.0], straggler=None)
     for line in (update, epoch, timing):
         read = parse_line(json.dumps(line.to_json()).encode())

@@ -273,7 +273,7 @@ def test_a_file_of_runs_is_small_stable_and_says_all_there_is(study, tmp_path):
     assert runs_to_json(again) == text
     assert text.count("\n") == len(runs.records) + 2
     assert [run.recipe for run in again.records] == [run.recipe for run in runs.records]
-    assert [run.validation_error for run in again.records] == [run.validation_error for run in runs.records]
+    assert [run.result for run in again.records] == [run.result for run in runs.records]
 
 
 def test_what_cannot_be_reported_or_written_is_refused(study, tmp_path, report):
@@ -316,7 +316,7 @@ def test_the_folder_of_a_run_that_was_trained_again_goes_before_an_older_file(tm
     again = {"started": "2026-11-25T00:00:00+00:00"}
     write_run(tmp_path / "runs" / "64-seed0", recipe_of(64, 0), 7.0, **again)
     for paths in ([tmp_path / "runs", tmp_path / "old.json"], [tmp_path / "old.json", tmp_path / "runs"]):
-        assert [run.validation_error for run in read_runs(paths).records] == [7.0, 2.0]
+        assert [run.result for run in read_runs(paths).records] == [7.0, 2.0]
 
 
 def test_a_path_that_is_named_twice_counts_once(study, tmp_path, report):

@@ -16,8 +16,8 @@ from studies import recipe_of, write_run
 @pytest.mark.parametrize("number", range(1, 6))
 def test_a_runs_error_is_the_median_of_its_last_epochs(tmp_path, number):
     run = write_run(tmp_path / "a", recipe_of(16), 2.0)
-    errors = [line.validation_error for line in run.read_epochs()]
-    run.write_summary(replace(run.read_summary(), validation_error=median(errors[-5:])))
+    errors = [line.result for line in run.read_epochs()]
+    run.write_summary(replace(run.read_summary(), result=median(errors[-5:])))
     (found,) = judged_by_last(read_runs([tmp_path]).records, number)
     assert result_of(found) == pytest.approx(median(errors[-number:]), rel=1e-5)  # condensed to six digits
 

@@ -203,7 +203,7 @@ def test_condensing_leaves_out_what_is_no_finite_number():
     lines = [{"iteration": 0, "loss": float("nan"), "learning_rate": "fast"}, {"iteration": 1, "loss": 2}]
     small = condense(record(lines, [{"epoch": 1, "validation_error": float("inf")}], seconds=float("nan")))
     assert [line.to_json() for line in small.iterations] == [{"iteration": 0}, {"iteration": 1, "loss": 2.0}]
-    assert small.validation_error is None
+    assert small.result is None
     assert json.loads(json.dumps(small.summary.to_json(), allow_nan=False)) == {"iterations": 2, "seconds": None}
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from bigbatch.errors import InputError
 from bigbatch.recipe.presets import digits
-from bigbatch.runs.folder import RunFolder, default_folder, run_error
+from bigbatch.runs.folder import RunFolder, default_folder, run_result
 from bigbatch.runs.metrics import read_line
 from bigbatch.runs.provenance import describe_host, git_state, installed_versions
 from bigbatch.runs.summary import Summary
@@ -75,7 +75,7 @@ def test_metrics_survive_a_killed_writer_and_repeated_epochs(tmp_path):
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 3, "valid')
     append(folder, {"epoch": 2, "validation_error": 7.0})
-    assert [(line.epoch, line.validation_error) for line in folder.read_epochs()] == [(1, 9.0), (2, 7.0)]
+    assert [(line.epoch, line.result) for line in folder.read_epochs()] == [(1, 9.0), (2, 7.0)]
 
 
 def test_of_an_iteration_that_was_repeated_the_last_line_counts(tmp_path):
@@ -96,8 +96,8 @@ def test_metrics_that_are_no_tables_or_no_text_are_passed_over(tmp_path):
 
 
 def test_the_error_of_a_run_is_the_median_of_its_last_five_epochs():
-    assert run_error([99.0, 99.0, 5.0, 1.0, 4.0, 2.0, 3.0]) == 3.0
-    assert run_error([4.0]) == 4.0
+    assert run_result([99.0, 99.0, 5.0, 1.0, 4.0, 2.0, 3.0]) == 3.0
+    assert run_result([4.0]) == 4.0
 
 
 def test_run_json_says_what_a_result_might_be_asked_about(tmp_path):

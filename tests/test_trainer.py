@@ -45,8 +45,8 @@ def test_the_folder_tells_the_whole_run(run):
     assert summary.iterations == 15
     epochs = folder.read_epochs()
     assert [epoch.epoch for epoch in epochs] == [1, 2, 3]
-    assert summary.final_validation_error == epochs[-1].validation_error
-    assert summary.validation_error == sorted(epoch.validation_error for epoch in epochs)[1]
+    assert summary.final_result == epochs[-1].result
+    assert summary.result == sorted(epoch.result for epoch in epochs)[1]
     lines = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
     rate = SMALL.learning_rate(5)
     assert [(line["iteration"], line["learning_rate"]) for line in lines if "loss" in line and "epoch" not in line] == [
@@ -93,7 +93,7 @@ def test_what_follows_from_the_course_is_resumed_to_the_same_bits(tmp_path, chan
     resumed = train(recipe, folder, MACHINE)
     lines = [run.read_iterations() for run in (RunFolder(tmp_path / "whole"), folder)]
     assert lines[0] == lines[1]
-    for key in ("weights_sha256", "average_sha256", "validation_error", "iterations"):
+    for key in ("weights_sha256", "average_sha256", "result", "iterations"):
         assert getattr(resumed, key) == getattr(whole, key) is not None
     sizes = [line.minibatch_size or recipe.minibatch_size for line in lines[0]]
     if recipe.is_growing:
@@ -120,7 +120,7 @@ def test_interrupted_and_resumed_it_gives_the_same_bits(run, tmp_path):
     assert (stopped.status, stopped.iterations) == ("stopped", 5)
     resumed = train(SMALL, folder, MACHINE)
     assert resumed.weights_sha256 == run[1].weights_sha256
-    assert resumed.validation_error == run[1].validation_error
+    assert resumed.result == run[1].result
     assert [attempt.from_sample for attempt in resumed.attempts] == [0, 1280]
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
     again = train(SMALL, folder, replace(MACHINE, threads=2))
@@ -177,7 +177,7 @@ def test_readers_ahead_do_not_change_a_bit(tmp_path):
 def test_an_evaluation_of_the_run_finds_its_final_error(run):
     folder, summary = run
     result = evaluate_run(folder, MACHINE)
-    assert result.evaluation.error == summary.final_validation_error
+    assert result.evaluation.error == summary.final_result
     assert result.hashes.weights_sha256 == summary.weights_sha256
     assert result.evaluation.num_samples == 517
 
@@ -197,7 +197,7 @@ def test_a_run_may_be_cut_anywhere_also_where_an_epoch_ends(run, tmp_path, stops
     for stop in stops:
         summary = train(SMALL, folder, MACHINE, stop_after_iteration=stop)
         assert (summary.status, summary.iterations) == ("stopped", stop)
-        assert (summary.validation_error is not None) == (stop >= 5)
+        assert (summary.result is not None) == (stop >= 5)
     resumed = train(SMALL, folder, MACHINE)
     assert resumed.weights_sha256 == run[1].weights_sha256
     assert folder.read_iterations() == run[0].read_iterations()
@@ -232,7 +232,7 @@ def test_checkpoints_are_saved_when_and_kept_as_the_recipe_says(run, tmp_path, m
         monkeypatch.setattr("bigbatch.checkpoint.writer.CheckpointWriter.is_busy", False)
     assert train(recipe, folder, MACHINE).weights_sha256 == run[1].weights_sha256
     newest = [iteration_of(path) for path in list_manifests(folder.checkpoints)]
-    best = min(folder.read_epochs(), key=lambda epoch: epoch.validation_error).iteration
+    best = min(folder.read_epochs(), key=lambda epoch: epoch.result).iteration
     if setting == "every_seconds=1e-9":  # one that is still being written is not waited for
         assert newest[0] == 15
         assert len(newest) >= 3
@@ -331,9 +331,9 @@ def test_a_second_writer_of_the_same_process_name_is_refused(tmp_path):
 def test_the_best_weights_can_be_evaluated_and_exported(run, tmp_path):
     folder, _ = run
     epochs = folder.read_epochs()
-    best = min(epochs, key=lambda epoch: (epoch.validation_error, epoch.epoch))
+    best = min(epochs, key=lambda epoch: (epoch.result, epoch.epoch))
     result = evaluate_run(folder, MACHINE, best=True)
-    assert (result.iteration, result.evaluation.error) == (best.iteration, best.validation_error)
+    assert (result.iteration, result.evaluation.error) == (best.iteration, best.result)
     exported = export_run(folder, tmp_path / "best.safetensors", best=True)
     assert exported == Export(best.iteration, result.hashes)
     assert weights_sha256(load_file(tmp_path / "best.safetensors")) == result.hashes.weights_sha256

@@ -97,7 +97,7 @@ def test_a_run_that_is_interrupted_within_an_epoch_goes_on_to_the_same_bits(run,
     train(AVERAGED, folder, MACHINE, stop_after_iteration=3)
     train(AVERAGED, folder, MACHINE, stop_after_iteration=7)
     resumed = train(AVERAGED, folder, MACHINE)
-    for result in ("weights_sha256", "average_sha256", "validation_error"):
+    for result in ("weights_sha256", "average_sha256", "result"):
         assert getattr(resumed, result) == getattr(run[1], result) is not None
     assert run[1].weights_sha256 != run[1].average_sha256
 
@@ -111,7 +111,7 @@ def test_averaging_changes_nothing_of_the_training(run, tmp_path):
 def test_the_average_is_what_is_evaluated_and_exported(run, tmp_path):
     folder, summary = run
     result = evaluate_run(folder, MACHINE)
-    assert result.evaluation.error == summary.final_validation_error
+    assert result.evaluation.error == summary.final_result
     exported = export_run(folder, tmp_path / "average.safetensors")
     for found in (result, exported):
         assert found.hashes == WeightsHashes(summary.weights_sha256, summary.average_sha256)

@@ -33,7 +33,7 @@ def state_of(value: float, size: int = 4096) -> dict[str, Any]:
     value = float(value)
     model = {"w": torch.full((size,), value), "b": torch.arange(7.0)}
     optimizer = {"state": {0: {"momentum_buffer": torch.full((size,), value)}}}
-    rest = {"buffers": {}, "validation_errors": [], "epoch_loss": 0.0, "epoch_updates": 0, "course": {}, "seconds": 0.0}
+    rest = {"buffers": {}, "results": [], "epoch_loss": 0.0, "epoch_updates": 0, "course": {}, "seconds": 0.0}
     return {"model": model, "optimizer": optimizer, **rest}
 
 

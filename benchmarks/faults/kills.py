@@ -108,7 +108,7 @@ def kill_in_save(times: int, *, megabytes: int = 4, seed: int = 0) -> Row:
     """Kill a process that saves, again and again; each time look at what it has left."""
     torch.set_num_threads(1)  # a forked process has none of the others
     chance, recipe = random.Random(seed), digits()
-    rest = {"buffers": {}, "optimizer": {}, "validation_errors": []}
+    rest = {"buffers": {}, "optimizer": {}, "results": []}
     rest |= {"epoch_loss": 0.0, "epoch_updates": 0, "course": {}, "seconds": 0.0}
     state = {"model": {"w": torch.randn(megabytes << 18)}, **rest}
     like, num_lost, num_stale, iteration = state["model"], 0, 0, 1

@@ -22,12 +22,13 @@ KINDS: Final = {
     "model": dict,
     "buffers": dict,
     "optimizer": dict,
-    "validation_errors": list,
+    "results": list,
     "epoch_loss": float,
     "epoch_updates": int,
     "course": dict,
     "seconds": float,
 }
+OLD_RESULTS: Final = "validation_errors"  # as older checkpoints name them
 
 
 class RefusedError(ValueError):
@@ -131,6 +132,8 @@ def _read_state(path: Path, manifest: Manifest, like: Like) -> dict[str, Any]:
             return tensor.clone()  # the file itself is only mapped
 
         state = unflatten(json.loads((file.metadata() or {}).get("structure", "null")), read)
+    if isinstance(state, dict) and OLD_RESULTS in state:
+        state["results"] = state.pop(OLD_RESULTS)
     _check_state(state, manifest, like)
     whole: dict[str, Any] = state
     return whole
@@ -139,7 +142,7 @@ def _read_state(path: Path, manifest: Manifest, like: Like) -> dict[str, Any]:
 def _check_state(state: Any, manifest: Manifest, like: Like) -> None:  # noqa: ANN401 - from a file
     """Refuse what is not the state of a training, or is that of another model."""
     is_whole = isinstance(state, dict) and all(isinstance(state.get(name), kind) for name, kind in KINDS.items())
-    if not is_whole or len(state["validation_errors"]) != manifest.epochs:
+    if not is_whole or len(state["results"]) != manifest.epochs:
         msg = "it does not hold the state of a training"
         raise RefusedError(msg)
     for name, tensor in (like or {}).items():

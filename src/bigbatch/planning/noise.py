@@ -108,7 +108,7 @@ def plan_by_noise(run: RunRecord, *, reference: int) -> NoisePlan:
         msg = f"{run.path}: the workers' gradients agree, and there is no noise to plan by; are their samples the same?"
         raise InputError(msg)
     costs = tuple(prices(scale, reference=reference))
-    return NoisePlan(str(run.path), run.recipe.minibatch_size, run.validation_error, early, middle, late, scale, costs)
+    return NoisePlan(str(run.path), run.recipe.minibatch_size, run.result, early, middle, late, scale, costs)
 
 
 def measured_noise(run: RunRecord) -> list[GradientNoise]:

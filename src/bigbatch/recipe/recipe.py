@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from bigbatch.errors import InputError
 from bigbatch.recipe.losses import CROSS_ENTROPY, check_loss_name, check_objective
+from bigbatch.recipe.metrics import TOP_1_ERROR, check_metric_names
 from bigbatch.recipe.scaled_optimizer import scale_optimizer
 from bigbatch.recipe.sections import (
     Average,
@@ -58,6 +59,9 @@ class Recipe:
         loss: cross-entropy or another of `recipe.losses`; or `package.module:callable`, a function of (output,
             targets) that returns one loss a sample, or a `Loss`.
         objective: `package.module:callable`, a function of (model, batch) that returns the same; "" for the loss.
+        metrics: what the model is judged by on the validation data: top-1-error, top-5-error, mean-loss, perplexity,
+            mean-iou, or `package.module:callable`. The first one decides which checkpoint is the best, and is the
+            run's result.
         launch, checkpoints: how the training is run and saved; its result does not depend on them.
 
     Raises:
@@ -75,6 +79,7 @@ class Recipe:
     precision: str = "float32"
     loss: str = CROSS_ENTROPY
     objective: str = ""
+    metrics: tuple[str, ...] = (TOP_1_ERROR.name,)
     seeds: Seeds = field(default_factory=Seeds)
     scaling: Scaling = field(default_factory=Scaling)
     growth: Growth = field(default_factory=Growth)
@@ -101,6 +106,7 @@ class Recipe:
         check_choice("precision", self.precision, PRECISIONS)
         check_loss_name(self.loss)
         check_objective(self.objective, self.loss)
+        check_metric_names(self.metrics)
         if not 0 <= self.seed <= MAX_SEED:
             msg = f"seed must be between 0 and {MAX_SEED}, not {self.seed}"
             raise InputError(msg)
@@ -121,7 +127,8 @@ class Recipe:
     @property
     def user_code(self) -> tuple[str, ...]:
         """The names in it that are the user's own code, each `package.module:callable`."""
-        names = (self.model.name, self.data.name, self.optimizer.name, self.schedule.kind, self.loss, self.objective)
+        sections = (self.model.name, self.data.name, self.optimizer.name, self.schedule.kind)
+        names = (*sections, self.loss, self.objective, *self.metrics)
         return tuple(name for name in names if is_user_code(name))
 
     @property

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from bigbatch.recipe.metrics import TOP_1_ERROR, Measure
 from bigbatch.runs.contract import Difference, differences_by_contract
+from bigbatch.runs.metrics import OLD_NAME, EpochLine
 from bigbatch.runs.record import RunRecord
+from bigbatch.runs.summary import OLD_NAMES
 
-RESULTS: Final = ("iterations", "seconds", "validation_error", "final_validation_error", "weights_sha256")
-ALWAYS_COMPARED: Final = frozenset({"loss", "learning_rate", "validation_error", "skipped"})
+ALWAYS_COMPARED: Final = frozenset({"loss", "learning_rate", "skipped"})
 NEVER_COMPARED: Final = frozenset({"seconds", "images_per_second"})  # times depend on the machine
 # The learning rate is computed from the first; the second have no effect on a loss before the first update.
 OF_THE_RATE: Final = (
@@ -58,10 +60,10 @@ class Comparison:
     @property
     def results(self) -> list[Difference]:
         """The results that a run records, also those that are the same in both."""
-        old, new = self.old.summary.to_json(), self.new.summary.to_json()
-        pairs = {name: (old.get(name), new.get(name)) for name in RESULTS}
-        recorded = [Difference(name, *pair) for name, pair in pairs.items() if pair != (None, None)]
-        return [Difference("state", self.old.state, self.new.state), *recorded]
+        is_error = self.old.metric == self.new.metric == TOP_1_ERROR
+        old, new = _results_of(self.old, is_error=is_error), _results_of(self.new, is_error=is_error)
+        differences = [Difference(name, old[name], new[name]) for name in old]
+        return [pair for pair in differences if (pair.old, pair.new) != (None, None)]
 
     @property
     def has_same_length(self) -> bool:
@@ -92,7 +94,7 @@ def compare(old: RunRecord, new: RunRecord) -> Comparison:
     """Compare two runs by what their folders record."""
     inside, outside = differences_by_contract(old, new)
     iterations = [{line.iteration: line.to_json() for line in run.iterations} for run in (old, new)]
-    epochs = [{line.epoch: line.to_json() for line in run.epochs} for run in (old, new)]
+    epochs = [{line.epoch: _epoch_values(line, run.metric) for line in run.epochs} for run in (old, new)]
     return Comparison(
         old,
         new,
@@ -102,6 +104,28 @@ def compare(old: RunRecord, new: RunRecord) -> Comparison:
         num_iterations=len(iterations[0].keys() & iterations[1].keys()),
         num_epochs=len(epochs[0].keys() & epochs[1].keys()),
     )
+
+
+def _results_of(run: RunRecord, *, is_error: bool) -> dict[str, object]:
+    """Return a run's results; those of two runs that are judged by their top-1 error have the old names."""
+    summary, names = run.summary, OLD_NAMES.values() if is_error else OLD_NAMES
+    results = dict(zip(names, (summary.result, summary.final_result), strict=True))
+    judged = {} if is_error else {"metric": run.metric.heading}
+    return {
+        "state": run.state,
+        "iterations": summary.iterations,
+        "seconds": summary.seconds,
+        **judged,
+        **results,
+        "weights_sha256": summary.weights_sha256,
+    }
+
+
+def _epoch_values(line: EpochLine, metric: Measure) -> dict[str, Any]:
+    """Return an epoch's values, each metric's by its name; that of the run's own metric also if it is missing."""
+    table = {name: value for name, value in line.to_json().items() if name not in {"validation", OLD_NAME}}
+    values = {metric.name: None, **line.validation}
+    return table | {OLD_NAME if name == TOP_1_ERROR.name else name: value for name, value in values.items()}
 
 
 def find_parting(unit: str, old: Lines, new: Lines) -> Parting | None:

@@ -3,7 +3,7 @@
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -167,10 +167,10 @@ def default_folder(recipe: Recipe, *, resume: bool) -> Path:
     return first if not taken else Path(f"{first}-{len(taken) + 1}")
 
 
-def run_error(validation_errors: list[float], *, last: int = LAST_EPOCHS) -> float:
-    """Return the error of a run: the median of its last 5 epochs (arXiv 1706.02677, section 5.1), in %.
+def run_result(results: Sequence[float], *, last: int = LAST_EPOCHS) -> float:
+    """Return the result of a run: the median of its last 5 epochs (arXiv 1706.02677, section 5.1).
 
-    >>> run_error([50.0, 3.0, 2.0, 9.0, 2.5, 2.6])
+    >>> run_result([50.0, 3.0, 2.0, 9.0, 2.5, 2.6])
     2.6
     """
-    return median(validation_errors[-last:])
+    return median(results[-last:])

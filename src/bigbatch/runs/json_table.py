@@ -4,6 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final, NamedTuple, Self, get_args, get_origin, get_type_hints
 
+from bigbatch.recipe.metrics import Measure
+
+READ: Final = "read"  # in a field's metadata: its own way to be read from the whole table
+
 
 @dataclass(frozen=True, kw_only=True)
 class JsonTable:
@@ -45,7 +49,7 @@ def _fields(kind: type[JsonTable]) -> Sequence[_Field]:
     if kind not in FIELDS:
         types = get_type_hints(kind)
         FIELDS[kind] = [
-            _Field(field.name, _reader(field.name, types[field.name]), field.default)
+            _Field(field.name, field.metadata.get(READ) or _reader(field.name, types[field.name]), field.default)
             for field in fields(kind)
             if field.name != "raw"
         ]
@@ -66,6 +70,8 @@ def _reader(name: str, kind: Any) -> Callable[[Mapping[str, Any]], object]:  # n
 def _written(name: str, value: object) -> dict[str, Any]:
     if isinstance(value, JsonTable):
         return value.to_json()
+    if isinstance(value, Measure):
+        return {name: value.to_json()}
     return {name: [item.to_json() for item in value] if isinstance(value, tuple) else value}
 
 

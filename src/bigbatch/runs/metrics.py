@@ -3,10 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
-from bigbatch.runs.json_table import JsonTable
+from bigbatch.recipe.metrics import TOP_1_ERROR
+from bigbatch.runs.json_table import READ, JsonTable, as_number, as_table
+
+OLD_NAME: Final = "validation_error"  # of a top-1 error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,13 @@ class IterationLine(JsonTable):
     gradient_variance: float | None = None
 
 
+def _read_validation(table: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the values of an epoch's metrics; older lines have nothing but an error."""
+    old = {TOP_1_ERROR.name: table[OLD_NAME]} if OLD_NAME in table else {}
+    values = as_table(table["validation"]) if "validation" in table else old
+    return {name: as_number(value) for name, value in values.items()}
+
+
 @dataclass(frozen=True, kw_only=True)
 class EpochLine(JsonTable):
     """An epoch that is over, and its evaluation.
@@ -42,7 +52,7 @@ class EpochLine(JsonTable):
         epoch: its number, from 1.
         iteration: updates done by its end; a report's file has it with a decimal point.
         loss: the mean over its updates; None if it took none.
-        validation_error: in %.
+        validation: the value of each metric, by its name; the first one judges.
         seconds: of training, without the evaluation.
         total_epochs: of the whole training, where its recipe does not say: with AdaScale.
     """
@@ -50,9 +60,20 @@ class EpochLine(JsonTable):
     epoch: int
     iteration: float | None
     loss: float | None
-    validation_error: float | None
+    validation: Mapping[str, float | None] = field(metadata={READ: _read_validation})
     seconds: float | None
     total_epochs: int | None = None
+
+    @property
+    def result(self) -> float | None:
+        """The value of the first metric; None if the line has none."""
+        return next(iter(self.validation.values()), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the table. A top-1 error that was not read also has its old name, which other programs read."""
+        table = super().to_json()
+        is_error = self.raw is None and next(iter(self.validation), None) == TOP_1_ERROR.name
+        return table | ({OLD_NAME: self.result} if is_error else {})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,8 @@ from bigbatch.errors import InputError
 from bigbatch.processes.outcome import ExitCode
 from bigbatch.recipe import Recipe, flat_fields
 from bigbatch.recipe.file import from_table
-from bigbatch.runs.folder import RunFolder, run_error
+from bigbatch.recipe.metrics import Measure
+from bigbatch.runs.folder import RunFolder, run_result
 from bigbatch.runs.json_table import as_table
 from bigbatch.runs.lock import is_locked
 from bigbatch.runs.metrics import EpochLine, IterationLine
@@ -111,13 +112,18 @@ class RunRecord:
         return self.summary.weights_sha256 if self.has_ended else None
 
     @property
-    def validation_error(self) -> float | None:
-        """The run's error in %; its error so far if it has not ended."""
-        recorded = self.summary.validation_error if self.has_ended else None
+    def metric(self) -> Measure:
+        """What the run is judged by."""
+        return self.summary.metric
+
+    @property
+    def result(self) -> float | None:
+        """The run's result in its metric's unit; its result so far if it has not ended."""
+        recorded = self.summary.result if self.has_ended else None
         if recorded is not None:
             return recorded
-        errors = [epoch.validation_error for epoch in self.epochs if epoch.validation_error is not None]
-        return run_error(errors) if errors else None
+        results = [epoch.result for epoch in self.epochs if epoch.result is not None]
+        return run_result(results) if results else None
 
     @property
     def started(self) -> str | None:

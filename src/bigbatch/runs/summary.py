@@ -1,10 +1,30 @@
 """run.json: the recipe and data of a run, its attempts, and its results."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
-from bigbatch.runs.json_table import JsonTable
+from bigbatch.recipe.metrics import TOP_1_ERROR, Measure, read_measure
+from bigbatch.runs.json_table import READ, JsonTable, as_number
+
+OLD_NAMES: Final = {"result": "validation_error", "final_result": "final_validation_error"}  # of a top-1 error
+MISSING: Final = object()
+
+
+def _read_metric(table: Mapping[str, Any]) -> Measure:
+    return read_measure(table["metric"]) if "metric" in table else TOP_1_ERROR
+
+
+def _read_result(table: Mapping[str, Any]) -> float | None:
+    return _number_named("result", table)
+
+
+def _read_final_result(table: Mapping[str, Any]) -> float | None:
+    return _number_named("final_result", table)
+
+
+def _number_named(name: str, table: Mapping[str, Any]) -> float | None:
+    return as_number(table.get(name if name in table else OLD_NAMES[name]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +74,14 @@ class Summary(JsonTable):
         seed: of the recipe.
         reduction: exact or native.
         data_fingerprint: of the data.
+        metric: that judges the run; top-1 error in one of an older version.
         attempt: the last one, whose fields stand beside these.
         attempts: all of them; none in a run of an older version.
         stopped_by: what ended the run before its last iteration.
         iterations: updates done.
         seconds: of training and evaluation, over all attempts.
-        validation_error: the median of the last 5 epochs, in %.
-        final_validation_error: of the last epoch, in %.
+        result: the metric's median over the last 5 epochs, in its unit.
+        final_result: the metric after the last epoch.
         weights_sha256: of the last weights.
         average_sha256: of the averaged weights, if the recipe asks for them.
         error: why the run failed.
@@ -74,16 +95,25 @@ class Summary(JsonTable):
     seed: int | None
     reduction: str | None
     data_fingerprint: str | None
+    metric: Measure = field(metadata={READ: _read_metric})
     attempt: Attempt
     attempts: tuple[Attempt, ...]
     stopped_by: str | None = None
     iterations: int | None = None
     seconds: float | None = None
-    validation_error: float | None = None
-    final_validation_error: float | None = None
+    result: float | None = field(default=None, metadata={READ: _read_result})
+    final_result: float | None = field(default=None, metadata={READ: _read_final_result})
     weights_sha256: str | None = None
     average_sha256: str | None = None
     error: str | None = None
     exit_code: int | None = None
     variant: str | None = None
     is_reference: bool | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the table. A top-1 error has its old names, too, which other programs read."""
+        table, before = super().to_json(), {**dict.fromkeys(OLD_NAMES, MISSING), **(self.raw or {})}
+        if self.metric == TOP_1_ERROR:
+            new = (name for name in OLD_NAMES if name in table and table[name] is not before[name])
+            table |= {OLD_NAMES[name]: table[name] for name in new}
+        return table

@@ -96,7 +96,7 @@ def _row(record: RunRecord, membership: Membership) -> dict[str, Value]:
         None,
         as_text(fields.get("name")),
         as_number(fields.get("minibatch_size")),
-        record.validation_error,
+        record.result,
         DIVERGED if record.has_diverged else record.state,
         when if when and WRITTEN.fullmatch(when) else None,
         record.weights,

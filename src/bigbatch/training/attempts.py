@@ -11,6 +11,7 @@ from bigbatch.processes.group import check_agreement
 from bigbatch.processes.join import Machine
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.file import to_toml
+from bigbatch.recipe.metrics import UNKNOWN, find_measure
 from bigbatch.reduction.options import NATIVE
 from bigbatch.runs.code_version import describe_code
 from bigbatch.runs.contract import MEMORY_FORMAT_BEFORE
@@ -77,6 +78,7 @@ def describe_attempt(
         seed=recipe.seed,
         reduction=NATIVE if all_reduce["algorithm"] == NATIVE else "exact",
         data_fingerprint=fingerprint,
+        metric=find_measure(recipe.metrics[0]) or UNKNOWN,
         attempt=attempt,
         attempts=(*(before.attempts if before else ()), attempt),
     )

@@ -1,11 +1,13 @@
 """Build a training from its recipe: the same bits on every process."""
 
 from bigbatch.data.load import load_data
+from bigbatch.errors import InputError
 from bigbatch.optim.build import build_optimizer
 from bigbatch.optim.weight_average import WeightAverage
 from bigbatch.processes.join import Machine
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.course import course_of
+from bigbatch.recipe.metrics import TOP_1_ERROR
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.step.step import Step
 from bigbatch.tasks.losses import find_objective
@@ -15,6 +17,9 @@ from bigbatch.training.state import TrainingState
 
 def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, loader_workers: int) -> TrainingState:
     """Build everything from the recipe. The seed alone decides, so every process has the same bits."""
+    if recipe.metrics != (TOP_1_ERROR.name,):
+        msg = f"this version measures {TOP_1_ERROR.name} alone, not {', '.join(recipe.metrics)}"
+        raise InputError(msg)
     data = load_data(recipe.data)
     course = course_of(recipe, len(data.train))
     size = course.now.minibatch_size

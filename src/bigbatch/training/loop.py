@@ -14,6 +14,7 @@ from bigbatch.errors import NonFiniteError
 from bigbatch.optim.absorbed_rate import set_learning_rate
 from bigbatch.processes.stop_signals import StopSignals
 from bigbatch.recipe.course import CourseState
+from bigbatch.recipe.metrics import TOP_1_ERROR
 from bigbatch.runs.metrics import EpochLine, IterationLine
 from bigbatch.step.step import StepOutcome
 from bigbatch.training.consistency import compare_processes
@@ -194,9 +195,11 @@ class Loop:
         training, recorder = self.training, self.recorder
         error = self.evaluate()
         iteration, loss = training.iteration, training.mean_loss
-        training.validation_errors.append(error)
-        epoch = len(training.validation_errors)
-        line = EpochLine(epoch=epoch, iteration=iteration, loss=loss, validation_error=error, seconds=seconds)
+        training.results.append(error)
+        epoch = len(training.results)
+        line = EpochLine(
+            epoch=epoch, iteration=iteration, loss=loss, validation={TOP_1_ERROR.name: error}, seconds=seconds
+        )
         recorder.append(replace(line, **self.course.epoch_values()))
         training.end_epoch()
         if training.is_finished or recorder.is_due_after_epoch(epoch) or recorder.is_due_after(iteration):

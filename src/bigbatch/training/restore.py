@@ -33,7 +33,7 @@ def restore(training: TrainingState, folder: RunFolder) -> list[str]:
     training.course.restore(state["course"])
     if training.course.now.minibatch_size != training.step.minibatch_size:
         training.resize()
-    training.validation_errors = state["validation_errors"]
+    training.results = state["results"]
     training.epoch_loss, training.epoch_updates = state["epoch_loss"], state["epoch_updates"]
     training.seconds = state["seconds"]
     training.checkpoint_sha256 = manifest.sha256

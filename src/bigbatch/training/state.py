@@ -17,7 +17,7 @@ from bigbatch.optim.weight_average import WeightAverage
 from bigbatch.processes.join import Machine
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.course import Course
-from bigbatch.runs.folder import run_error
+from bigbatch.runs.folder import run_result
 from bigbatch.runs.metrics import IterationLine
 from bigbatch.runs.record import FINISHED, STOPPED
 from bigbatch.runs.summary import Summary
@@ -32,7 +32,7 @@ class TrainingState:
     Attributes:
         course: the position, and the minibatch sizes and rates that follow from it.
         average: of the weights; it is evaluated in their place. None if the recipe has none.
-        validation_errors: of every finished epoch, in %.
+        results: of every finished epoch, by the first metric.
         epoch_loss: the sum of the losses of this epoch so far, in the order of its iterations.
         epoch_updates: the number of those losses.
         last_rate: of the last update.
@@ -53,7 +53,7 @@ class TrainingState:
     course: Course
     loader_workers: int
     average: WeightAverage | None = None
-    validation_errors: list[float] = field(default_factory=list)
+    results: list[float] = field(default_factory=list)
     epoch_loss: float = 0.0
     epoch_updates: int = 0
     last_rate: float = 0.0
@@ -86,7 +86,7 @@ class TrainingState:
             "buffers": {name: buffer for name, buffer in self.model.named_buffers() if name not in weights},
             "optimizer": self.optimizer.state_dict(),
             **({"average": self.average.state()} if self.average else {}),
-            "validation_errors": list(self.validation_errors),
+            "results": list(self.results),
             "epoch_loss": self.epoch_loss,
             "epoch_updates": self.epoch_updates,
             "course": self.course.state(),
@@ -97,7 +97,7 @@ class TrainingState:
         """Return the position for a checkpoint."""
         now = self.course.now
         is_epochs_end = now.iteration and not now.epoch_iteration
-        error = self.validation_errors[-1] if is_epochs_end else None
+        error = self.results[-1] if is_epochs_end else None
         return Position(now.iteration, now.samples_consumed, now.epoch, error)
 
     @property
@@ -152,15 +152,15 @@ class TrainingState:
 
     def conclude(self, summary: Summary) -> Summary:
         """Return run.json at the end of the training: `summary` with the results."""
-        errors, hashes = self.validation_errors, self.hashes()
+        results, hashes = self.results, self.hashes()
         return replace(
             summary,
             status=FINISHED if self.is_finished else STOPPED,
             stopped_by=None if self.is_finished else self.stopped_by,
             iterations=self.iteration,
             seconds=round(self.seconds_in_all, 3),
-            validation_error=run_error(errors) if errors else None,
-            final_validation_error=errors[-1] if errors else None,
+            result=run_result(results) if results else None,
+            final_result=results[-1] if results else None,
             weights_sha256=hashes.weights_sha256,
             average_sha256=hashes.average_sha256,
         )

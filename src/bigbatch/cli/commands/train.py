@@ -99,9 +99,10 @@ def check_sizes(recipe: Recipe, processes: int | None) -> None:
 
 def print_summary(summary: Summary, path: Path) -> None:
     """Print the result of a run."""
-    error = "no epoch is over" if summary.validation_error is None else f"{summary.validation_error:.2f} %"
+    metric = summary.metric
+    result = "no epoch is over" if summary.result is None else metric.text(summary.result)
     stopped_by = f" by {summary.stopped_by}: go on with --resume" if summary.stopped_by else ""
-    print(f"validation error  {error} (median of the last 5 epochs), {summary.status}{stopped_by}")
+    print(f"{metric.label:<17} {result} (median of the last 5 epochs), {summary.status}{stopped_by}")
     print(f"weights_sha256    {summary.weights_sha256}")
     if summary.average_sha256:
         print(f"average_sha256    {summary.average_sha256}  (what was evaluated)")

@@ -45,7 +45,7 @@ def read_state(job: Job) -> State:
     kind = _kind(record)
     return State(
         kind,
-        error=record.validation_error,
+        error=record.result,
         detail=_detail(record, kind),
         iterations=record.num_iterations if record.has_ended else None,
         seconds=record.summary.seconds if kind == FINISHED else None,
@@ -61,7 +61,7 @@ def _detail(record: RunRecord, kind: str) -> str:
 def _kind(record: RunRecord) -> str:
     if record.state == FINISHED:
         ended = SKIPPED if record.has_skipped_updates else FINISHED
-        return ended if record.validation_error is not None else INTERRUPTED
+        return ended if record.result is not None else INTERRUPTED
     if record.state == FAILED:
         return DIVERGED if record.has_diverged else FAILED
     return RUNNING if record.state == RUNNING else INTERRUPTED

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 
-from bigbatch.runs.folder import run_error
+from bigbatch.runs.folder import run_result
 from bigbatch.runs.metrics import EpochLine, parse_line
 from bigbatch.study.configuration import Configuration
 from bigbatch.study.sweep.jobs import Job
@@ -36,7 +36,7 @@ class Watch:
     @property
     def error(self) -> float | None:
         """The run's error so far, in %: the median of its last 5 epochs."""
-        return run_error([self.errors[epoch] for epoch in sorted(self.errors)]) if self.errors else None
+        return run_result([self.errors[epoch] for epoch in sorted(self.errors)]) if self.errors else None
 
     def look(self) -> None:
         """Read what was written since the last look, up to the last whole line."""
@@ -48,8 +48,8 @@ class Watch:
         self.offset += len(whole)
         for line in whole.splitlines():
             parsed = parse_line(line)
-            if isinstance(parsed, EpochLine) and parsed.validation_error is not None:
-                self.errors[parsed.epoch] = parsed.validation_error
+            if isinstance(parsed, EpochLine) and parsed.result is not None:
+                self.errors[parsed.epoch] = parsed.result
                 self.total_epochs = parsed.total_epochs
 
 

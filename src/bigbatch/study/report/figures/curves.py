@@ -24,7 +24,7 @@ def rate_curve(run: RunRecord) -> Curve:
 
 def error_curve(run: RunRecord) -> Curve:
     """Return the validation error (%) after each epoch."""
-    return [(float(line.epoch), line.validation_error) for line in run.epochs if line.validation_error is not None]
+    return [(float(line.epoch), line.result) for line in run.epochs if line.result is not None]
 
 
 def noise_curve(runs: Sequence[RunRecord]) -> Curve:

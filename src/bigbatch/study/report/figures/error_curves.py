@@ -56,7 +56,7 @@ def _name(run: RunRecord) -> str:
 
 
 def _result(run: RunRecord) -> str:
-    result = "no result" if run.validation_error is None else f"{run.validation_error:.2f} %"
+    result = "no result" if run.result is None else f"{run.result:.2f} %"
     return result if run.state == FINISHED else f"{result} ({run.state})"
 
 

@@ -15,7 +15,7 @@ Cost = Callable[[RunRecord], float | None]
 
 def result_of(run: RunRecord) -> float | None:
     """Return a run's validation error, if it is a percentage."""
-    error = run.validation_error
+    error = run.result
     return error if error is not None and 0 <= error <= WHOLE else None
 
 

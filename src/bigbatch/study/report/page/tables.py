@@ -28,7 +28,7 @@ def run_row(run: RunRecord) -> Row:
         "workers": _number(workers_of(run)),
         "rate": _number(rate_of(run)),
         "iterations": _number(iterations_of(run)),
-        "error %": _decimals(run.validation_error, 2),
+        "error %": _decimals(run.result, 2),
         "seconds": _decimals(seconds_of(run), 1),
         "weights": (run.weights or NOTHING)[:HASH_DIGITS],
     }

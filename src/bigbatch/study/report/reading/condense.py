@@ -13,10 +13,19 @@ MOST_POINTS: Final = 200
 LARGEST: Final = 1e30  # larger numbers are not drawn
 LAST_EPOCHS: Final = 5  # they are all kept: the error of a run that has not ended is their median
 ITERATION_VALUES: Final = ("loss", "learning_rate", "gradient_square", "gradient_variance")
-EPOCH_VALUES: Final = ("iteration", "loss", "validation_error", "seconds")
+EPOCH_VALUES: Final = ("iteration", "loss", "seconds")
 OF_THE_RUN: Final = (
     *("status", "recipe", "seed", "reduction", "data_fingerprint", "all_reduce"),
-    *("iterations", "seconds", "validation_error", "final_validation_error", "weights_sha256"),
+    *(
+        "metric",
+        "result",
+        "final_result",
+        "iterations",
+        "seconds",
+        "validation_error",
+        "final_validation_error",
+        "weights_sha256",
+    ),
     *("error", "exit_code", "stopped_by"),
     *("variant", "is_reference"),  # of a sweep's run, from the sweep's folder
 )
@@ -64,9 +73,10 @@ def _thin_epochs(lines: Sequence[EpochLine]) -> list[EpochLine]:
     return [EpochLine.read({"epoch": line.epoch, **_numbers(line)}) for line in lines]
 
 
-def _numbers(line: EpochLine) -> dict[str, float]:
+def _numbers(line: EpochLine) -> dict[str, Any]:
     values = {name: _mean([getattr(line, name)]) for name in EPOCH_VALUES}
-    return {name: value for name, value in values.items() if value is not None}
+    validation = {name: _mean([value]) for name, value in line.validation.items()}
+    return {name: value for name, value in values.items() if value is not None} | {"validation": validation}
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

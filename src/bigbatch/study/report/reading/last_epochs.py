@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from bigbatch.runs.folder import LAST_EPOCHS, run_error
+from bigbatch.runs.folder import LAST_EPOCHS, run_result
 from bigbatch.runs.record import RunRecord
 
 
@@ -22,12 +22,12 @@ def judged_by_last(runs: Iterable[RunRecord], number: int) -> list[RunRecord]:
 
 def _judged(run: RunRecord, number: int) -> RunRecord:
     """Return the run with its new error. If no epoch can be read, only the last one's is known, from run.json."""
-    errors = [line.validation_error for line in run.epochs if line.validation_error is not None]
-    if run.validation_error is None:
+    errors = [line.result for line in run.epochs if line.result is not None]
+    if run.result is None:
         return run
-    last = run.summary.final_validation_error if number == 1 else None
-    error = run_error(errors, last=number) if errors else last
-    return replace(run, summary=replace(run.summary, validation_error=error))
+    last = run.summary.final_result if number == 1 else None
+    error = run_result(errors, last=number) if errors else last
+    return replace(run, summary=replace(run.summary, result=error))
 
 
 def error_in_words(number: int) -> str:
