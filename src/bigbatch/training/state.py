@@ -132,7 +132,7 @@ class TrainingState:
         """Go on to the next epoch, with the minibatch size that the course has for it."""
         self.epoch_loss, self.epoch_updates = 0.0, 0
         before = self.course.now.minibatch_size
-        self.course.end_epoch(self.validation_errors[-1])
+        self.course.end_epoch(self.results[-1])
         if self.course.now.minibatch_size != before:
             self.resize()
 
