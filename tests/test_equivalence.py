@@ -52,7 +52,7 @@ def test_one_seed_of_the_reference_is_no_error():
 def test_a_reference_without_spread_needs_a_stated_margin():
     verdict = compare({512: [6.0, 6.1]}, [6.0, 6.0])[512]
     assert verdict.kind == CANNOT_TELL
-    assert "2 seeds with the same error, which shows no noise band: state a margin" in verdict.reason
+    assert "2 seeds with the same result, which shows no noise band: state a margin" in verdict.reason
     assert compare({512: [6.0, 6.0]}, [6.0, 6.0], margin=0.1)[512].kind == MATCHES
 
 
@@ -77,7 +77,7 @@ def test_a_difference_at_the_margin_is_worse_once_it_shows():
 def test_the_default_margin_is_two_standard_deviations_of_the_reference():
     assert noise_band([6.0, 7.0, 8.0]) == 2.0
     assert compare({512: [6.0, 7.0]}, [6.0, 7.0, 8.0])[512].margin == 2.0
-    for reference, why in (([6.0], "has one seed"), ([6.0, 6.0], "2 seeds with the same error")):
+    for reference, why in (([6.0], "has one seed"), ([6.0, 6.0], "2 seeds with the same result")):
         with pytest.raises(InputError, match=f"{why}.*; run more seeds of it, or state a margin"):
             noise_band(reference)
 

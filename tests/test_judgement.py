@@ -24,7 +24,7 @@ def test_whole_points_are_one_family_with_the_margin_of_the_reference():
         ("other", 256): Outcomes(SAME, num_diverged=1),
     }
     found = judge(points, REFERENCE)
-    whole = {key: points[key].errors for key in (("recipe", 64), ("recipe", 256), ("other", 64))}
+    whole = {key: points[key].results for key in (("recipe", 64), ("recipe", 256), ("other", 64))}
     assert found.verdicts == compare(whole, TRUSTED)
     assert (found.margin, found.is_stated, found.remark) == (noise_band(TRUSTED), False, "")
     assert found.elbow == find_elbow({16: TRUSTED, 64: SAME, 256: HIGHER}, reference=16)

@@ -49,20 +49,20 @@ def test_summaries_read_as_the_paper_writes_them():
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_is_refused_by_name(bad):
-    with pytest.raises(InputError, match=rf"^values: {bad} is no validation error"):
+    with pytest.raises(InputError, match=rf"^values: {bad} is no result"):
         summarise([6.0, bad])
-    with pytest.raises(InputError, match=r"^errors at 512: "):
+    with pytest.raises(InputError, match=r"^results at 512: "):
         compare({512: [6.0, bad]}, [6.0, 6.1])
     with pytest.raises(InputError, match=r"^reference: "):
         compare({512: [6.0, 6.1]}, [bad, 6.0])
-    with pytest.raises(InputError, match=r"^errors at 512: "):
+    with pytest.raises(InputError, match=r"^results at 512: "):
         find_elbow({256: [6.0, 6.1], 512: [bad]}, reference=256)
 
 
 def test_no_values_are_refused():
     with pytest.raises(InputError, match="at least one run"):
         summarise([])
-    with pytest.raises(InputError, match="errors at 512"):
+    with pytest.raises(InputError, match="results at 512"):
         compare({512: []}, [6.0, 6.1])
     assert compare({}, [6.0, 6.1]) == {}
 

@@ -1,15 +1,19 @@
 """Statistics of repeated runs: does a minibatch size lose accuracy, and from which size on?
 
-Everything here takes validation errors in %, one for each seed.
+Everything here takes results of one metric, one for each seed. Inside, they are counted as costs: a result, or its
+negative where higher is better. So what is said of two errors is said of two accuracies, mirrored.
 
 The modules:
+    costs: results as costs, and differences of costs in the metric's own direction.
+    possible: the values that a metric can have.
+    digits: how many digits are shown.
     summary: mean ± std.
     welch: two means compared.
-    lowest_seed: whether every seed of a size lies far above the reference.
+    lowest_seed: whether every seed of a size is far worse than the reference.
     equivalence: the three verdicts over several sizes.
     holm: p-values of several tests at once.
     seeds: how many seeds a verdict needs.
-    elbow: the size at which the error leaves the reference's.
+    elbow: the size at which the results leave the reference's.
     judgement: all of these for the points of a study.
 """
 

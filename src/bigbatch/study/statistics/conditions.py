@@ -8,7 +8,7 @@ from bigbatch.errors import InputError
 def check_margin(margin: float) -> None:
     """Raise InputError unless the margin is finite and above 0."""
     if not (math.isfinite(margin) and margin > 0):
-        msg = f"margin {margin} is not above 0; state the largest difference that counts as a match, percentage points"
+        msg = f"margin {margin} is not above 0; state the largest difference that counts as a match"
         raise InputError(msg)
 
 

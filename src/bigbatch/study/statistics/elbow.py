@@ -1,4 +1,4 @@
-"""The elbow: where the error leaves the reference's for good (arXiv 1706.02677, figure 1)."""
+"""The elbow: where the results leave the reference's for good (arXiv 1706.02677, figure 1)."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bigbatch.errors import InputError
+from bigbatch.recipe.metrics import TOP_1_ERROR, Measure
 from bigbatch.study.statistics.conditions import check_confidence, check_margin
+from bigbatch.study.statistics.costs import cost_summary, costs_of, sign_of
 from bigbatch.study.statistics.equivalence import NOISE_BAND_STDS, noise_band
 from bigbatch.study.statistics.lowest_seed import p_all_above
 from bigbatch.study.statistics.summary import Summary, summarise
@@ -25,21 +27,23 @@ DIVERGED: Final = Summary(FEWEST_SEEDS, math.inf, 0.0)  # of a diverged size: su
 
 @dataclass(frozen=True)
 class Elbow:
-    """Where the mean error first exceeds the reference's mean + margin and stays above. `str()` gives it in a line.
+    """Where the mean is first worse than the reference's by more than the margin, and stays so.
+
+    `str()` gives it in a line.
 
     Attributes:
-        minibatch_size: the elbow. None where the error has not left up to `largest`. Also None where it leaves between
+        minibatch_size: the elbow. None where the mean has not left up to `largest`. Also None where it leaves between
             two sizes of which one is more than 4 times the other: then read `last_within` and `first_beyond`.
         low: the interval's lower end; None where that is beyond `largest` too, or where there is no interval.
         high: the interval's upper end; the same.
         confidence: of the interval.
-        level: the error that is left, the reference's mean + margin, %.
-        margin: percentage points.
+        level: the result that is left: the reference's mean and the margin together, in the metric's unit.
+        margin: in the metric's unit; percentage points for one in %.
         reference: the reference's minibatch size.
         largest: the largest minibatch size measured.
-        last_within: the last measured size whose mean error is within; at least the reference.
-        first_beyond: the measured size after it; None where the error has not left. Where the error jumps between the
-            two, as when runs diverge, the elbow can be anywhere between them: then read these two.
+        last_within: the last measured size whose mean is within; at least the reference.
+        first_beyond: the measured size after it; None where the mean has not left. Where it jumps between the two, as
+            when runs diverge, the elbow can be anywhere between them: then read these two.
         fewest_seeds: of any size that counts; with one there is no interval.
         diverged: sizes of which a run ended in NaN or infinity; they count as beyond.
 
@@ -87,15 +91,18 @@ class Elbow:
 
 
 def find_elbow(
-    errors: Mapping[int, Sequence[float]],
+    results: Mapping[int, Sequence[float]],
     *,
     reference: int,
+    measure: Measure = TOP_1_ERROR,
     margin: float | None = None,
     confidence: float = 0.95,
     seed: int = 0,
     diverged: Collection[int] = (),
 ) -> Elbow:
-    """Find where the mean error leaves the reference's, interpolated in log2(minibatch size).
+    """Find where the mean leaves the reference's, interpolated in log2(minibatch size).
+
+    What follows is said of errors. Where higher is better, all of it holds mirrored: for the results' negatives.
 
     The curve joins the means of the sizes from the reference on by straight lines over log2(minibatch size). The elbow
     is where the curve last rises through the level, mean of the reference + margin. A size above the level that a size
@@ -122,15 +129,16 @@ def find_elbow(
     farther of the two. The margin counts as given, also where it is estimated.
 
     Args:
-        errors: validation errors, %, one for each seed, of every minibatch size, the reference too.
+        results: of every minibatch size, the reference too, one for each seed.
         reference: the reference's minibatch size. Smaller sizes are left out.
-        margin: percentage points; `noise_band` of the reference's errors if None.
+        measure: what the results are, and which way is better.
+        margin: in the metric's unit (percentage points for %); `noise_band` of the reference's results if None.
         confidence: of the interval.
         seed: of the draws; the same seed gives the same interval (with the same numpy).
-        diverged: sizes of which a run ended in NaN or infinity; what `errors` says of them does not count.
+        diverged: sizes of which a run ended in NaN or infinity; what `results` says of them does not count.
 
     Raises:
-        InputError: no errors of the reference or of a larger size, or a value that is not finite. Or a margin that is
+        InputError: no results of the reference or of a larger size, or a value that is not finite. Or a margin that is
             not positive or cannot be estimated, a confidence out of range, or no scipy.
 
     >>> elbow = find_elbow({256: [6.0, 6.2], 512: [6.1, 6.2], 1024: [8.1, 8.2]}, reference=256, margin=1.05)
@@ -139,14 +147,15 @@ def find_elbow(
     """
     check_confidence(confidence)
     beyond = tuple(sorted(size for size in set(diverged) if size > reference))
-    sizes = _sizes(dict.fromkeys(beyond, ()) | dict(errors), reference)
-    used = noise_band(errors[reference]) if margin is None else margin
+    sizes = _sizes(dict.fromkeys(beyond, ()) | dict(results), reference)
+    used = noise_band(results[reference]) if margin is None else margin
     check_margin(used)
-    runs = [DIVERGED if size in beyond else summarise(errors[size], name=f"errors at {size}") for size in sizes]
+    runs = [DIVERGED if size in beyond else _costs(results[size], size, measure) for size in sizes]
     means = np.array([[run.mean for run in runs]])
     last = int(last_within(means, used)[0])
     is_wide = last + 1 < len(sizes) and sizes[last + 1] > WIDEST * sizes[last] and sizes[last + 1] not in beyond
-    floors = _floors(errors, runs, sizes, used, confidence)
+    lowest = [math.inf if size in beyond else min(costs_of(results[size], measure)) for size in sizes]
+    floors = _floors(lowest, runs, used, confidence)
     low, high = (math.inf, math.inf) if is_wide else _interval(runs, floors, sizes, used, confidence, seed)
     low, high = _gap(low, sizes)[0], _gap(high, sizes)[1]
     return Elbow(
@@ -154,7 +163,7 @@ def find_elbow(
         low=_size(low),
         high=_size(high),
         confidence=confidence,
-        level=runs[0].mean + used,
+        level=sign_of(measure) * (runs[0].mean + used),
         margin=used,
         reference=reference,
         largest=sizes[-1],
@@ -165,12 +174,16 @@ def find_elbow(
     )
 
 
-def _sizes(errors: Mapping[int, Sequence[float]], reference: int) -> list[int]:
-    sizes = sorted(size for size in errors if size >= reference)
-    if reference < 1 or reference not in errors or len(sizes) == 1:
-        msg = f"an elbow needs the errors of the reference, {reference}, and of a larger minibatch size; given: "
-        raise InputError(msg + (", ".join(map(str, sorted(errors))) or "none"))
+def _sizes(results: Mapping[int, Sequence[float]], reference: int) -> list[int]:
+    sizes = sorted(size for size in results if size >= reference)
+    if reference < 1 or reference not in results or len(sizes) == 1:
+        msg = f"an elbow needs results of the reference, {reference}, and of a larger minibatch size; given: "
+        raise InputError(msg + (", ".join(map(str, sorted(results))) or "none"))
     return sizes
+
+
+def _costs(results: Sequence[float], size: int, measure: Measure) -> Summary:
+    return cost_summary(summarise(results, name=f"results at {size}"), measure)
 
 
 def last_within(means: Floats, margin: float) -> npt.NDArray[np.intp]:
@@ -198,21 +211,15 @@ def _interval(
     counts = np.array([run.count for run in runs])
     if counts.min() < FEWEST_SEEDS:
         return math.inf, math.inf
-    errors = np.array([run.std for run in runs], dtype=float) / np.sqrt(counts)
+    standard_errors = np.array([run.std for run in runs], dtype=float) / np.sqrt(counts)
     noise = np.random.default_rng(seed).standard_t(counts - 1, (DRAWS, len(runs)))
-    means = np.maximum(np.array([run.mean for run in runs]) + errors * noise, floors)
+    means = np.maximum(np.array([run.mean for run in runs]) + standard_errors * noise, floors)
     elbows = np.sort(crossings(means, sizes, margin))
     tail = (1 - confidence) / 2
     return elbows[math.floor(DRAWS * tail)], elbows[math.ceil(DRAWS * (1 - tail)) - 1]
 
 
-def _floors(
-    errors: Mapping[int, Sequence[float]],
-    runs: Sequence[Summary],
-    sizes: Sequence[int],
-    margin: float,
-    confidence: float,
-) -> Floats:
+def _floors(lowest: Sequence[float], runs: Sequence[Summary], margin: float, confidence: float) -> Floats:
     """Return the lowest mean to draw for each size: -infinity, or the lowest seed that alone makes it "worse".
 
     Without it, the draws of a lost size with a very wide spread could lie within the margin.
@@ -223,11 +230,10 @@ def _floors(
         return floors
     spread = max(reference.std, margin / NOISE_BAND_STDS)
     counts = [run.count for run in runs[1:]]
-    for place, (run, size) in enumerate(zip(runs, sizes, strict=True)):
-        lowest = math.inf if run is DIVERGED else min(errors[size])
-        distance = (lowest - reference.mean) / spread
+    for place, seed in enumerate(lowest):
+        distance = (seed - reference.mean) / spread
         if place and 2 * p_all_above(distance, counts, reference.count) <= 1 - confidence:
-            floors[place] = lowest
+            floors[place] = seed
     return floors
 
 

@@ -4,9 +4,13 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from bigbatch.errors import InputError
+from bigbatch.recipe.metrics import TOP_1_ERROR, Measure
 from bigbatch.study.statistics.conditions import check_alpha, check_margin
+from bigbatch.study.statistics.costs import as_results, cost_summary, costs_of
+from bigbatch.study.statistics.digits import digits_of
 from bigbatch.study.statistics.holm import holm_adjusted
 from bigbatch.study.statistics.lowest_seed import p_all_above
+from bigbatch.study.statistics.possible import possible_range
 from bigbatch.study.statistics.seeds import seeds_needed
 from bigbatch.study.statistics.summary import Summary, summarise
 from bigbatch.study.statistics.verdict import (
@@ -14,37 +18,43 @@ from bigbatch.study.statistics.verdict import (
     MATCHES,
     Adjusted,
     Verdict,
+    Words,
     kind_of,
     more_text,
-    text_of_match,
-    text_of_worse,
     untested,
 )
-from bigbatch.study.statistics.welch import FEWEST_SEEDS, Welch
+from bigbatch.study.statistics.welch import FEWEST_SEEDS, Difference, Welch
 
 K = TypeVar("K", bound=Hashable)
 
 NOISE_BAND_STDS: Final = 2
-HIGHEST_ERROR: Final = 100.0  # %
 
 
 class _Rules(NamedTuple):
+    measure: Measure
     margin: float
     alpha: float
     comparisons: int
 
 
 class _Side(NamedTuple):
-    """A minibatch size: its seeds, and how far the lowest of them lies above the reference's mean."""
+    """A minibatch size: the costs of its seeds, and how far the lowest of them lies above the reference's mean."""
 
     runs: Summary
     lowest: float
 
 
 def compare(
-    errors: Mapping[K, Sequence[float]], reference: Sequence[float], *, margin: float | None = None, alpha: float = 0.05
+    results: Mapping[K, Sequence[float]],
+    reference: Sequence[float],
+    *,
+    measure: Measure = TOP_1_ERROR,
+    margin: float | None = None,
+    alpha: float = 0.05,
 ) -> dict[K, Verdict]:
     """Judge each minibatch size against the reference: matches, worse, or cannot tell.
+
+    What follows is said of errors. Where higher is better, all of it holds mirrored: for the results' negatives.
 
     "matches": a one-sided Welch test rejects, at level alpha, that the error is higher by `margin` or more. If a second
     one rejects that it is lower by as much, the verdict says "within". A lower error is a match too, so the second test
@@ -107,9 +117,11 @@ def compare(
     the margin where you can.
 
     Args:
-        errors: validation errors, %, one for each seed, of every minibatch size to judge; not of the reference itself.
-        reference: validation errors of the reference.
-        margin: the largest difference that still counts as a match, percentage points; `noise_band(reference)` if None.
+        results: of every minibatch size to judge, one for each seed; not of the reference itself.
+        reference: the reference's results.
+        measure: what the results are: which way is better, which values are possible, how many digits are shown.
+        margin: the largest difference that still counts as a match, in the metric's unit (percentage points for %);
+            `noise_band(reference)` if None.
         alpha: the level of the tests, below 0.5.
 
     Raises:
@@ -125,20 +137,22 @@ def compare(
     check_alpha(alpha)
     if margin is not None:
         check_margin(margin)
-    trusted = summarise(reference, name="reference")
-    sides = {
-        size: _Side(summarise(values, name=f"errors at {size}"), min(values) - trusted.mean)
-        for size, values in errors.items()
-    }
+    trusted = cost_summary(summarise(reference, name="reference"), measure)
+    sides = {size: _side(values, size, trusted, measure) for size, values in results.items()}
     reasons = {size: _untestable(side.runs, trusted, margin) for size, side in sides.items()}
     band = _band(trusted) if margin is None else margin
     tested = {size: side for size, side in sides.items() if reasons[size] is None}
-    decided = _decide(tested, trusted, _Rules(band or 0.0, alpha, len(tested)))
+    decided = _decide(tested, trusted, _Rules(measure, band or 0.0, alpha, len(tested)))
     return {size: decided[size] if reason is None else untested(reason, band) for size, reason in reasons.items()}
 
 
+def _side(results: Sequence[float], size: Hashable, reference: Summary, measure: Measure) -> _Side:
+    runs = cost_summary(summarise(results, name=f"results at {size}"), measure)
+    return _Side(runs, min(costs_of(results, measure)) - reference.mean)
+
+
 def noise_band(reference: Sequence[float]) -> float:
-    """Return the margin that is used when none is stated: two sample standard deviations of the reference's errors.
+    """Return the margin that is used when none is stated: two sample standard deviations of the reference's results.
 
     Two single runs cannot show a smaller difference. `compare` describes what an estimated margin does to the tests.
 
@@ -161,7 +175,7 @@ def _band(reference: Summary) -> float | None:
 
 
 def _no_band(reference: Summary) -> str:
-    why = "has one seed" if reference.std is None else f"has {reference.count} seeds with the same error"
+    why = "has one seed" if reference.std is None else f"has {reference.count} seeds with the same result"
     return f"the reference {why}, which shows no noise band"
 
 
@@ -198,17 +212,25 @@ def _p_lowest(sides: Sequence[_Side], reference: Summary, margin: float) -> list
 
 def _verdict(test: Welch, side: _Side, reference: Summary, p_values: Adjusted, rules: _Rules) -> Verdict:
     kind = kind_of(test.difference, p_values, rules.alpha)
-    shown = test.interval(1 - 2 * rules.alpha).within(-reference.mean, HIGHEST_ERROR - reference.mean)
+    costs = _possible(test.interval(1 - 2 * rules.alpha), reference, rules.measure)
     more_seeds = _more_seeds(test, side.runs, reference, rules) if kind == CANNOT_TELL else None
+    words = Words(rules.measure, digits_of(rules.measure, reference))
     if kind == CANNOT_TELL:
         text = more_text(more_seeds)
     elif kind == MATCHES:
-        text = text_of_match(shown, rules.margin, p_values, rules.alpha)
+        text = words.of_match(costs, rules.margin, p_values, rules.alpha)
     else:
-        text = text_of_worse(shown, side.lowest, p_values, rules.alpha)
+        text = words.of_worse(costs, side.lowest, p_values, rules.alpha)
+    shown = as_results(costs, rules.measure)
     return Verdict(
         kind, shown, rules.margin, p_values.not_worse, p_values.equivalent, p_values.different, more_seeds, text
     )
+
+
+def _possible(costs: Difference, reference: Summary, measure: Measure) -> Difference:
+    """Cut the interval of a difference of costs to results that are possible."""
+    ends = sorted(costs_of(possible_range(measure), measure))
+    return costs.within(ends[0] - reference.mean, ends[1] - reference.mean)
 
 
 def _more_seeds(test: Welch, side: Summary, reference: Summary, rules: _Rules) -> int | None:

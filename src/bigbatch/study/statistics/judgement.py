@@ -6,8 +6,10 @@ from importlib.util import find_spec
 from typing import Final
 
 from bigbatch.errors import InputError
+from bigbatch.recipe.metrics import TOP_1_ERROR, Measure
 from bigbatch.study.configuration import Configuration
 from bigbatch.study.statistics.conditions import check_margin
+from bigbatch.study.statistics.digits import digits_of
 from bigbatch.study.statistics.elbow import Elbow, find_elbow
 from bigbatch.study.statistics.equivalence import compare, noise_band
 from bigbatch.study.statistics.summary import Summary, summarise
@@ -18,20 +20,20 @@ INSTALL: Final = "verdicts need scipy: pip install 'bigbatch[stats]'"
 
 @dataclass(frozen=True)
 class Outcomes:
-    """The results of the runs of one point.
+    """How the runs of one point ended.
 
     Attributes:
-        errors: validation errors, %, one for each seed that is finished.
+        results: one for each seed that is finished.
         num_diverged: runs that ended in NaN or infinity.
     """
 
-    errors: Sequence[float]
+    results: Sequence[float]
     num_diverged: int = 0
 
     @property
     def is_whole(self) -> bool:
-        """Whether there are errors, and no run diverged. If one did, the other runs' errors alone look too good."""
-        return bool(self.errors) and not self.num_diverged
+        """Whether there are results, and no run diverged. If one did, the other runs' results alone look too good."""
+        return bool(self.results) and not self.num_diverged
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,16 @@ class Judgement:
     """The verdicts on a study.
 
     Attributes:
-        reference: the reference's error over seeds; None if it has no error to compare with.
-        margin: the largest difference that counts as a match, percentage points; None if there is none.
+        measure: what the results are.
+        reference: the reference's result over seeds; None if it has none to compare with.
+        margin: the largest difference that counts as a match, in the metric's unit; None if there is none.
         is_stated: whether the margin was stated, and is not the reference's noise band.
         verdicts: on each other point that is whole, Holm-adjusted over all of them.
         elbow: of the reference's own recipe; None where it has no larger size, or there is no margin.
         remark: why there are no verdicts; empty if there are.
     """
 
+    measure: Measure
     reference: Summary | None
     margin: float | None
     is_stated: bool
@@ -54,9 +58,18 @@ class Judgement:
     elbow: Elbow | None = None
     remark: str = ""
 
+    @property
+    def digits(self) -> str:
+        """The format of the study's numbers."""
+        return digits_of(self.measure, self.reference)
+
 
 def judge(
-    points: Mapping[Configuration, Outcomes], reference: Configuration | None, margin: float | None = None
+    points: Mapping[Configuration, Outcomes],
+    reference: Configuration | None,
+    margin: float | None = None,
+    *,
+    measure: Measure = TOP_1_ERROR,
 ) -> Judgement:
     """Compare every whole point with the reference, all as one family of tests, and find the elbow.
 
@@ -65,10 +78,11 @@ def judge(
     Args:
         points: the runs' outcomes, the reference's among them.
         reference: the point with which all others are compared; None if there is none.
-        margin: the largest difference that counts as a match, percentage points; the reference's noise band if None.
+        margin: the largest difference that counts as a match, in the metric's unit; the reference's noise band if None.
+        measure: what the results are.
 
     Raises:
-        InputError: the margin is not above 0, or an error is not finite.
+        InputError: the margin is not above 0, or a result is not finite.
 
     >>> small, large = Configuration("recipe", 16), Configuration("recipe", 64)
     >>> found = judge({small: Outcomes([1.0, 1.1]), large: Outcomes([1.1], 1)}, small, margin=0.5)
@@ -80,14 +94,14 @@ def judge(
         check_margin(margin)
     trusted = Outcomes([]) if reference is None else points.get(reference, Outcomes([]))
     if reference is None or not trusted.is_whole:
-        return Judgement(None, margin, is_stated, remark=_why_not(trusted))
-    summary = summarise(trusted.errors, name="reference")
-    used = _noise_band_or_none(trusted.errors) if margin is None else margin
+        return Judgement(measure, None, margin, is_stated, remark=_why_not(trusted))
+    summary = summarise(trusted.results, name="reference")
+    used = _noise_band_or_none(trusted.results) if margin is None else margin
     if not find_spec("scipy"):
-        return Judgement(summary, used, is_stated, remark=INSTALL)
-    others = {key: point.errors for key, point in points.items() if key != reference and point.is_whole}
-    verdicts = compare(others, trusted.errors, margin=margin)
-    return Judgement(summary, used, is_stated, verdicts, _elbow(points, reference, used))
+        return Judgement(measure, summary, used, is_stated, remark=INSTALL)
+    others = {key: point.results for key, point in points.items() if key != reference and point.is_whole}
+    verdicts = compare(others, trusted.results, measure=measure, margin=margin)
+    return Judgement(measure, summary, used, is_stated, verdicts, _elbow(points, reference, used, measure))
 
 
 def family_note(verdicts: Iterable[Verdict | None]) -> str:
@@ -105,19 +119,21 @@ def _why_not(reference: Outcomes) -> str:
     return "the reference has no result"
 
 
-def _noise_band_or_none(errors: Sequence[float]) -> float | None:
-    """Return two standard deviations of the reference's errors; None where its seeds show no noise."""
+def _noise_band_or_none(results: Sequence[float]) -> float | None:
+    """Return two standard deviations of the reference's results; None where its seeds show no noise."""
     try:
-        return noise_band(errors)
+        return noise_band(results)
     except InputError:
         return None
 
 
-def _elbow(points: Mapping[Configuration, Outcomes], reference: Configuration, margin: float | None) -> Elbow | None:
+def _elbow(
+    points: Mapping[Configuration, Outcomes], reference: Configuration, margin: float | None, measure: Measure
+) -> Elbow | None:
     """Find the elbow, unless there is no larger size, or no margin."""
     curve = {size: point for (name, size), point in points.items() if name == reference[0] and size >= reference[1]}
-    errors = {size: point.errors for size, point in curve.items() if point.is_whole}
+    results = {size: point.results for size, point in curve.items() if point.is_whole}
     diverged = [size for size, point in curve.items() if point.num_diverged]
-    if margin is None or len(errors) + len(diverged) == 1:
+    if margin is None or len(results) + len(diverged) == 1:
         return None
-    return find_elbow(errors, reference=reference[1], margin=margin, diverged=diverged)
+    return find_elbow(results, reference=reference[1], measure=measure, margin=margin, diverged=diverged)

@@ -1,4 +1,6 @@
-"""Is every seed of a size far above the reference? A prediction limit for the lowest of them.
+"""Is every seed of a size far worse than the reference? A prediction limit for the lowest of their costs.
+
+Results are counted as costs here: errors are such, and accuracies are taken with the opposite sign.
 
 Where training partly fails, some seeds fail more than others. Their errors spread widely, and Welch's test with few
 seeds shows nothing. A log scale does not mend that. A failed size of 68.62 ± 21.91 % spreads 176 times as widely as its

@@ -31,13 +31,14 @@ def seeds_needed(
 ) -> int | None:
     """Return how many seeds a side `compare` needs to say "matches" or "worse" with probability `power`.
 
-    It integrates Welch's tests over the two sample variances, which is exact for normal errors up to the quadrature.
+    It integrates Welch's tests over the two sample variances, which is exact for normal results up to the quadrature.
     The result is the smallest number with that power, as power rises with the seeds wherever it is above a half.
     Where every seed of a size lies far above the reference, `compare` may say "worse" with fewer.
 
     Args:
-        std: standard deviation of the errors over seeds, percentage points.
-        mean_difference: the true difference of the means, error minus reference; an estimate counts as true.
+        std: standard deviation of the results over seeds.
+        mean_difference: how much worse than the reference's the mean truly is; an estimate counts as true. For errors,
+            this is the error minus the reference's; where higher is better, the reference's minus the result.
         margin: the largest difference that still counts as a match.
         reference_std: the reference's standard deviation; `std` if None.
         alpha: the level of the tests.

@@ -10,17 +10,17 @@ from bigbatch.errors import InputError
 
 @dataclass(frozen=True)
 class Summary:
-    """The errors of several runs as the paper reports them: mean ± std (arXiv 1706.02677, section 5.1).
+    """The results of several runs as the paper reports them: mean ± std (arXiv 1706.02677, section 5.1).
 
     Attributes:
         count: the number of runs.
-        mean: their mean, %.
-        std: their sample standard deviation (with count - 1), %; None for one run.
+        mean: their mean, in the metric's unit.
+        std: their sample standard deviation (with count - 1); None for one run.
 
     >>> print(Summary(5, 23.74, 0.09))
     23.74 ± 0.09
-    >>> print(Summary(1, 6.8125, None))
-    6.81 (one run)
+    >>> f"{Summary(1, 6.8125, None):.3f}"
+    '6.812 (one run)'
     """
 
     count: int
@@ -28,17 +28,20 @@ class Summary:
     std: float | None
 
     def __str__(self) -> str:
-        return f"{self.mean:.2f} (one run)" if self.std is None else f"{self.mean:.2f} ± {self.std:.2f}"
+        return format(self, ".2f")
+
+    def __format__(self, digits: str) -> str:
+        return f"{self.mean:{digits}} (one run)" if self.std is None else f"{self.mean:{digits}} ± {self.std:{digits}}"
 
 
 def summarise(values: Sequence[float], *, name: str = "values") -> Summary:
     """Return count, mean and sample standard deviation, computed exactly and then rounded once.
 
     So the order of the values does not matter, and equal values have a standard deviation of zero. A diverged run
-    counts with the error that it recorded (about 90 % for ten classes).
+    counts with the result that it recorded (an error of about 90 % for ten classes).
 
     Args:
-        values: validation errors, %, one for each run.
+        values: results, one for each run.
         name: of the values, for error messages.
 
     Raises:
@@ -49,10 +52,10 @@ def summarise(values: Sequence[float], *, name: str = "values") -> Summary:
     """
     numbers = [float(value) for value in values]
     if not numbers:
-        msg = f"{name}: there are none; give at least one run's error"
+        msg = f"{name}: there are none; give at least one run's result"
         raise InputError(msg)
     for number in numbers:
         if not math.isfinite(number):
-            msg = f"{name}: {number} is no validation error; give what the diverged run recorded, or leave the run out"
+            msg = f"{name}: {number} is no result; give what the diverged run recorded, or leave the run out"
             raise InputError(msg)
     return Summary(len(numbers), mean(numbers), stdev(numbers) if len(numbers) > 1 else None)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from bigbatch.recipe.metrics import LOWER, Measure
+from bigbatch.study.statistics.costs import as_results, mirrored
 from bigbatch.study.statistics.seeds import MOST_SEEDS
 from bigbatch.study.statistics.welch import Difference
 
@@ -17,17 +19,17 @@ class Verdict:
 
     Attributes:
         kind: MATCHES, WORSE or CANNOT_TELL.
-        difference: the error minus the reference's, with Welch's 1 - 2 alpha interval (90 % for alpha = 0.05). The
-            interval is cut to errors of 0 to 100 %. It ends below the margin where the verdict is "matches". It lies
-            above zero where it is "worse", unless the lowest seed decides: then `reason` gives that seed's distance.
-            None with fewer than two seeds on a side.
-        margin: the largest difference that still counts as a match, percentage points. None where none was given and
-            the reference's single seed shows no noise.
-        p_not_worse: of the one-sided test against "higher by the margin or more", Holm-adjusted; small speaks for a
+        difference: the result minus the reference's, with Welch's 1 - 2 alpha interval (90 % for alpha = 0.05). The
+            interval is cut to results that are possible. Counted towards the worse, it ends below the margin where the
+            verdict is "matches". It lies above zero where it is "worse", unless the best seed decides: then `reason`
+            gives that seed's distance. None with fewer than two seeds on a side.
+        margin: the largest difference that still counts as a match, in the metric's unit. None where none was given
+            and the reference's single seed shows no noise.
+        p_not_worse: of the one-sided test against "worse by the margin or more", Holm-adjusted; small speaks for a
             match. None if not tested.
         p_equivalent: of the two one-sided tests, Holm-adjusted; small speaks for a match that is no better either. None
             if not tested.
-        p_different: of Welch's two-sided test, Holm-adjusted, or twice that of the lowest seed, whichever is smaller;
+        p_different: of Welch's two-sided test, Holm-adjusted, or twice that of the best seed, whichever is smaller;
             small speaks for a difference. None if not tested.
         more_seeds: about how many more seeds the side with fewer needs for a verdict with a probability of 80 %, if the
             other side has as many. None if decided, not tested, or more than 1000 a side are needed.
@@ -69,25 +71,33 @@ class Adjusted(NamedTuple):
 
 
 def kind_of(mean: float, p: Adjusted, alpha: float) -> str:
-    """Decide. Less than the margin above the reference is a match, even if there is a difference, up or down."""
+    """Decide, by a difference of costs. Worse by less than the margin is a match, even if a difference shows."""
     if p.not_worse <= alpha or (p.different <= alpha and mean < 0):
         return MATCHES
     return WORSE if p.different <= alpha else CANNOT_TELL
 
 
-def text_of_worse(shown: Difference, lowest: float, p: Adjusted, alpha: float) -> str:
-    """Say by how much a size is worse; if Welch's test does not show it, by how much its lowest seed is."""
-    if p.welch > alpha:
-        return f"by {shown.mean:.2f}: every seed by {lowest:.2f} or more"
-    return f"by {str(shown).replace('+', '')}"
+class Words(NamedTuple):
+    """How verdicts are put: of which metric, and with how many digits. Differences come as those of costs."""
 
+    measure: Measure
+    digits: str
 
-def text_of_match(shown: Difference, margin: float, p: Adjusted, alpha: float) -> str:
-    """Say why a size matches."""
-    if p.equivalent <= alpha:
-        return f"{shown}, within {margin:.2f}"
-    is_better = p.different <= alpha and shown.mean < 0
-    return f"better by {str(shown).replace('-', '')}" if is_better else f"{shown}, below {margin:+.2f}"
+    def of_worse(self, costs: Difference, lowest: float, p: Adjusted, alpha: float) -> str:
+        """Say by how much a size is worse; if Welch's test does not show it, by how much its best seed is."""
+        if p.welch > alpha:
+            return f"by {costs.mean:{self.digits}}: every seed by {lowest:{self.digits}} or more"
+        return f"by {costs.unsigned(self.digits)}"
+
+    def of_match(self, costs: Difference, margin: float, p: Adjusted, alpha: float) -> str:
+        """Say why a size matches."""
+        shown = format(as_results(costs, self.measure), self.digits)
+        if p.equivalent <= alpha:
+            return f"{shown}, within {margin:{self.digits}}"
+        if p.different <= alpha and costs.mean < 0:
+            return f"better by {mirrored(costs).unsigned(self.digits)}"
+        is_lower = self.measure.better == LOWER
+        return f"{shown}, {'below' if is_lower else 'above'} {margin if is_lower else -margin:+{self.digits}}"
 
 
 def more_text(seeds: int | None) -> str:

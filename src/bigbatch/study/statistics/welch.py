@@ -18,15 +18,15 @@ class Difference:
     """A difference of means, values minus reference, and its confidence interval.
 
     Attributes:
-        mean: the difference of the two means, percentage points.
+        mean: the difference of the two means, in the metric's unit; percentage points for one in %.
         low: the interval's lower end.
         high: the interval's upper end.
         confidence: how often such intervals hold the true difference.
 
     >>> print(Difference(0.03, -0.08, 0.14, 0.95))
     +0.03 ± 0.11
-    >>> print(Difference(60.0, -20.0, 140.0, 0.9).within(-8.0, 92.0).interval)
-    -8.00 to +92.00
+    >>> f"{Difference(60.0, -20.0, 140.0, 0.9).within(-8.0, 92.0):.1f}"
+    '+60.0 (-8.0 to +92.0)'
     """
 
     mean: float
@@ -39,19 +39,26 @@ class Difference:
         """Half the interval's width: mean ± half_width, unless `within` has shortened one side."""
         return (self.high - self.low) / 2
 
-    @property
-    def interval(self) -> str:
-        """The interval's two ends, as text."""
-        return f"{self.low:+z.2f} to {self.high:+z.2f}"
-
     def within(self, lowest: float, highest: float) -> "Difference":
         """Cut the interval to possible values. It keeps the mean, and holds the true difference as often."""
         low, high = max(self.low, min(lowest, self.mean)), min(self.high, max(highest, self.mean))
         return replace(self, low=low, high=high)
 
     def __str__(self) -> str:
-        is_centred = math.isclose(self.high - self.mean, self.mean - self.low, rel_tol=1e-6, abs_tol=1e-6)
-        return f"{self.mean:+z.2f} ± {self.half_width:.2f}" if is_centred else f"{self.mean:+z.2f} ({self.interval})"
+        return format(self, ".2f")
+
+    def __format__(self, digits: str) -> str:
+        return self._text(digits, sign="+")
+
+    def unsigned(self, digits: str) -> str:
+        """Return it as text without a plus, to stand behind "worse by"."""
+        return self._text(digits, sign="-")
+
+    def _text(self, digits: str, *, sign: str) -> str:
+        mean, low, high = (f"{number:{sign}z{digits}}" for number in (self.mean, self.low, self.high))
+        rounding = 1e-6 * min(1.0, abs(self.mean) + self.half_width)
+        is_centred = math.isclose(self.high - self.mean, self.mean - self.low, rel_tol=1e-6, abs_tol=rounding)
+        return f"{mean} ± {self.half_width:{digits}}" if is_centred else f"{mean} ({low} to {high})"
 
 
 def difference(values: Sequence[float], reference: Sequence[float], *, confidence: float = 0.95) -> Difference:
@@ -60,7 +67,7 @@ def difference(values: Sequence[float], reference: Sequence[float], *, confidenc
     If neither side has any spread, the interval is the difference itself.
 
     Args:
-        values: validation errors, %, one for each seed.
+        values: results, one for each seed.
         reference: the same of the reference.
         confidence: between 0 and 1.
 
@@ -83,7 +90,7 @@ class Welch:
     """The difference of two means, and the error of that difference: the basis of Welch's tests and interval.
 
     Attributes:
-        difference: the difference of the two means, percentage points.
+        difference: the difference of the two means.
         standard_error: sqrt(s1^2/n1 + s2^2/n2).
         degrees_of_freedom: Satterthwaite's; between min(n1, n2) - 1 and n1 + n2 - 2. Infinite without any spread.
     """
