@@ -14,6 +14,7 @@ from bigbatch.cli.output.tables import cell, print_table
 from bigbatch.errors import InputError
 from bigbatch.printable import printable
 from bigbatch.runs.folder import LAST_EPOCHS
+from bigbatch.study.naming import common_noun
 from bigbatch.study.report import AUTO, KINDS, PAGE
 
 if TYPE_CHECKING:
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
     from bigbatch.study.report.reading.runs_file import Runs
 
 DEFAULT_FOLDER: Final = Path("report")
-ON_THE_TERMINAL: Final = ("recipe", "minibatch", "seeds", "error %", "difference", "verdict")
+NOT_ON_THE_TERMINAL: Final = frozenset({"workers", "rate", "iterations", "seconds"})  # of a point
 
 
 def add_report(commands: Commands) -> None:
     """Add the command with its options."""
     parser = add_command(
-        commands, "report", "Compare runs in a table, judge their errors, and write a page with figures."
+        commands, "report", "Compare runs in a table, judge their results, and write a page with figures."
     )
     parser.add_argument(
         "runs",
@@ -50,8 +51,8 @@ def add_report(commands: Commands) -> None:
         type=last_epochs,
         default=LAST_EPOCHS,
         metavar="N",
-        help=f"the error of a run is the median of its last N epochs, 1 to {LAST_EPOCHS} (default: {LAST_EPOCHS}); "
-        "use 1 if errors still fall there",
+        help=f"the result of a run is the median of its last N epochs, 1 to {LAST_EPOCHS} (default: {LAST_EPOCHS}); "
+        "use 1 if it still improves there",
     )
     parser.add_argument(
         "--figure", type=figure_file, metavar="FILE", help="write only one figure, to this file (.png, .svg or .pdf)"
@@ -60,7 +61,7 @@ def add_report(commands: Commands) -> None:
         "--figure-kind",
         choices=(AUTO, *KINDS),
         default=AUTO,
-        help="errors over epochs (curves) or over minibatch sizes (sizes) "
+        help="results over epochs (curves) or over minibatch sizes (sizes) "
         "(default: auto: sizes if several sizes have several seeds, otherwise curves)",
     )
     parser.set_defaults(run=report_command)
@@ -68,13 +69,14 @@ def add_report(commands: Commands) -> None:
 
 def report_command(options: argparse.Namespace) -> None:
     """Print the table of the runs, and write the page, or the figure that is asked for."""
-    from bigbatch.study.report.page.tables import run_row
-    from bigbatch.study.report.reading.last_epochs import error_in_words, judged_by_last
+    from bigbatch.study.report.page.tables import run_rows
+    from bigbatch.study.report.reading.last_epochs import judged_by_last, result_in_words
     from bigbatch.study.report.reading.sources import read_runs
 
     runs = read_runs(options.runs)
-    _print_rows([run_row(run) for run in judged_by_last(runs.records, options.last_epochs)])
-    print(f"error: {error_in_words(options.last_epochs)}")
+    _print_rows(run_rows(judged_by_last(runs.records, options.last_epochs)))
+    noun = common_noun(run.metric for run in runs.records)
+    print(f"{noun}: {result_in_words(options.last_epochs, noun)}")
     for bad in runs.unreadable:
         print(printable(f"left out: {bad.reason}"))
     if options.figure:
@@ -105,10 +107,14 @@ def _write_page(runs: "Runs", options: argparse.Namespace, command: str) -> None
 
 def _print_findings(report: "Report") -> None:
     for section in report.sections:
-        _print_rows([{name: row[name] for name in ON_THE_TERMINAL} for row in section.points])
+        _print_rows([_shortened(row) for row in section.points])
         if section.note:
             print(section.note)
         print(printable(f"{section.title}: {section.headline}"))
+
+
+def _shortened(row: "Row") -> "Row":
+    return {name: text for name, text in row.items() if name not in NOT_ON_THE_TERMINAL}
 
 
 def _print_rows(rows: Sequence["Row"]) -> None:

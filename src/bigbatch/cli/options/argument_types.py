@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
@@ -95,9 +96,9 @@ def seconds(text: str) -> float:
     return _above_0(text, most=MAX_SECONDS, what="a number of seconds above 0")
 
 
-def percentage_points(text: str) -> float:
-    """Take a difference between errors, above 0."""
-    return _above_0(text, most=100, what="percentage points above 0, as in 0.3")
+def margin(text: str) -> float:
+    """Take a difference between results, above 0, in whatever unit these have."""
+    return _above_0(text, most=sys.float_info.max, what="a number above 0, as in 0.3")
 
 
 def _above_0(text: str, *, most: float, what: str) -> float:

@@ -17,6 +17,7 @@ The modules:
     judgement: all of these for the points of a study.
 """
 
+from bigbatch.study.statistics.digits import digits_of_points
 from bigbatch.study.statistics.elbow import Elbow, find_elbow
 from bigbatch.study.statistics.equivalence import compare, noise_band
 from bigbatch.study.statistics.holm import holm_adjusted
@@ -39,6 +40,7 @@ __all__ = [
     "Verdict",
     "compare",
     "difference",
+    "digits_of_points",
     "family_note",
     "find_elbow",
     "holm_adjusted",

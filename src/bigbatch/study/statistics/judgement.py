@@ -9,7 +9,7 @@ from bigbatch.errors import InputError
 from bigbatch.recipe.metrics import TOP_1_ERROR, Measure
 from bigbatch.study.configuration import Configuration
 from bigbatch.study.statistics.conditions import check_margin
-from bigbatch.study.statistics.digits import digits_of
+from bigbatch.study.statistics.digits import digits_of_points
 from bigbatch.study.statistics.elbow import Elbow, find_elbow
 from bigbatch.study.statistics.equivalence import compare, noise_band
 from bigbatch.study.statistics.summary import Summary, summarise
@@ -42,6 +42,7 @@ class Judgement:
 
     Attributes:
         measure: what the results are.
+        digits: the format of its numbers.
         reference: the reference's result over seeds; None if it has none to compare with.
         margin: the largest difference that counts as a match, in the metric's unit; None if there is none.
         is_stated: whether the margin was stated, and is not the reference's noise band.
@@ -51,17 +52,13 @@ class Judgement:
     """
 
     measure: Measure
+    digits: str
     reference: Summary | None
     margin: float | None
     is_stated: bool
     verdicts: Mapping[Configuration, Verdict] = field(default_factory=dict)
     elbow: Elbow | None = None
     remark: str = ""
-
-    @property
-    def digits(self) -> str:
-        """The format of the study's numbers."""
-        return digits_of(self.measure, self.reference)
 
 
 def judge(
@@ -93,15 +90,16 @@ def judge(
     if margin is not None:
         check_margin(margin)
     trusted = Outcomes([]) if reference is None else points.get(reference, Outcomes([]))
+    digits = digits_of_points(measure, (point.results for point in (trusted, *points.values())))
     if reference is None or not trusted.is_whole:
-        return Judgement(measure, None, margin, is_stated, remark=_why_not(trusted))
+        return Judgement(measure, digits, None, margin, is_stated, remark=_why_not(trusted))
     summary = summarise(trusted.results, name="reference")
     used = _noise_band_or_none(trusted.results) if margin is None else margin
     if not find_spec("scipy"):
-        return Judgement(measure, summary, used, is_stated, remark=INSTALL)
+        return Judgement(measure, digits, summary, used, is_stated, remark=INSTALL)
     others = {key: point.results for key, point in points.items() if key != reference and point.is_whole}
     verdicts = compare(others, trusted.results, measure=measure, margin=margin)
-    return Judgement(measure, summary, used, is_stated, verdicts, _elbow(points, reference, used, measure))
+    return Judgement(measure, digits, summary, used, is_stated, verdicts, _elbow(points, reference, used, measure))
 
 
 def family_note(verdicts: Iterable[Verdict | None]) -> str:

@@ -22,8 +22,8 @@ def rate_curve(run: RunRecord) -> Curve:
     return _over_epochs(run, [line.learning_rate for line in run.iterations])
 
 
-def error_curve(run: RunRecord) -> Curve:
-    """Return the validation error (%) after each epoch."""
+def result_curve(run: RunRecord) -> Curve:
+    """Return the value of the run's metric after each epoch."""
     return [(float(line.epoch), line.result) for line in run.epochs if line.result is not None]
 
 

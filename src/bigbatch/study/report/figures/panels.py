@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bigbatch.figures import SOFT, plain_numbers, series_style, whole_numbers
 from bigbatch.printable import printable
+from bigbatch.recipe.metrics import Measure
+from bigbatch.study.naming import with_unit
 from bigbatch.study.report.figures.curves import Curve, CurveOf, mean_curve
+from bigbatch.study.report.figures.value_axis import is_logarithmic
 from bigbatch.study.report.grouping.labels import shortened
 from bigbatch.study.report.grouping.series import Point
 from bigbatch.study.report.grouping.studies import Study
@@ -27,13 +30,16 @@ def has_curves(study: Study, curve_of: CurveOf) -> bool:
     return any(len(curve_of(run)) > 1 for run in study.runs)
 
 
-def draw_panels(figure: "Figure", study: Study, curve_of: CurveOf, *, ylabel: str, highest: float = math.inf) -> None:
+def draw_panels(
+    figure: "Figure", study: Study, curve_of: CurveOf, *, measure: Measure, ylabel: str, highest: float = math.inf
+) -> None:
     """Draw the mean curve of each point over the reference's; single seeds are faint, runs that do not count dashed.
 
     Args:
         figure: to draw on.
         study: its points are drawn.
         curve_of: returns the curve of a run.
+        measure: of the curves' values.
         ylabel: the name of the curve's values.
         highest: the end of the axis, as a multiple of the reference's largest value.
     """
@@ -48,7 +54,10 @@ def draw_panels(figure: "Figure", study: Study, curve_of: CurveOf, *, ylabel: st
     for axes in grid.flat[len(points) :]:
         axes.set_axis_off()
     _label(grid, len(points), ylabel)
-    _limit(grid[0, 0], [curve_of(run) for point in points for run in point.runs], reference, highest)
+    curves = [curve_of(run) for point in points for run in point.runs]
+    _limit(
+        grid[0, 0], [*curves, reference], highest * max((value for _, value in reference), default=math.inf), measure
+    )
     for axes, point in zip(grid.flat, points, strict=False):
         _say_what_is_above(axes, mean_curve([curve_of(run) for run in point.counted]))
     handles, labels = grid[0, 0].get_legend_handles_labels()
@@ -82,14 +91,16 @@ def _title(study: Study, point: Point) -> str:
     name = f"minibatch {point.minibatch_size}"
     if point.series != study.series[0].label:
         name = f"{point.minibatch_size}, {point.series}"
-    return f"{printable(shortened(name, LONGEST_TITLE))}\n{_result(point)}"
+    return f"{printable(shortened(name, LONGEST_TITLE))}\n{_result(study, point)}"
 
 
-def _result(point: Point) -> str:
-    summary = summarise(point.errors) if point.errors else None
+def _result(study: Study, point: Point) -> str:
+    summary = summarise(point.results) if point.results else None
     if summary is None:
         return "no result"
-    return f"{summary.mean:.2f} % (one run)" if summary.std is None else f"{summary} %"
+    if summary.std is None:
+        return f"{with_unit(f'{summary.mean:{study.digits}}', study.measure)} (one run)"
+    return with_unit(f"{summary:{study.digits}}", study.measure)
 
 
 def _label(grid: Any, count: int, ylabel: str) -> None:  # noqa: ANN401 - an array of axes
@@ -104,13 +115,13 @@ def _label(grid: Any, count: int, ylabel: str) -> None:  # noqa: ANN401 - an arr
         grid[row, 0].set_ylabel(ylabel)
 
 
-def _limit(axes: "Axes", curves: Sequence[Curve], reference: Curve, highest: float) -> None:
-    values = [value for curve in (*curves, reference) for _, value in curve if value > 0]
-    if not values:
+def _limit(axes: "Axes", curves: Sequence[Curve], top: float, measure: Measure) -> None:
+    if not is_logarithmic(measure, curves):
         return
-    top = highest * max((value for _, value in reference), default=math.inf)
-    axes.set(yscale="log", ylim=(0.9 * min(values), 1.1 * min(max(values), top)))
-    plain_numbers(axes.yaxis)
+    values = [value for curve in curves for _, value in curve if value > 0]
+    if values:
+        axes.set(yscale="log", ylim=(0.9 * min(values), 1.1 * min(max(values), top)))
+        plain_numbers(axes.yaxis)
 
 
 def _say_what_is_above(axes: "Axes", curve: Curve) -> None:

@@ -5,18 +5,18 @@ from typing import Final
 
 from bigbatch.errors import InputError
 from bigbatch.runs.record import RunRecord
+from bigbatch.study.statistics.possible import is_possible
 
 SIZE: Final = "minibatch_size"
 OF_THE_SEED: Final = ("seed", "seeds.")
-WHOLE: Final = 100.0  # %
 
 Cost = Callable[[RunRecord], float | None]
 
 
 def result_of(run: RunRecord) -> float | None:
-    """Return a run's validation error, if it is a percentage."""
-    error = run.result
-    return error if error is not None and 0 <= error <= WHOLE else None
+    """Return a run's result, if its metric can have such a value."""
+    result = run.result
+    return result if result is not None and is_possible(run.metric, result) else None
 
 
 def size_of(run: RunRecord) -> int | None:

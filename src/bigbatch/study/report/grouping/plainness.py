@@ -13,7 +13,8 @@ DATA_AND_MODEL: Final = ("data.name", "model.name", "model.width", "model.argume
 SCALING: Final = "scaling.rule"
 LINEAR: Final = "linear"
 REDUCTION: Final = "reduction"
-NOT_OF_A_SERIES: Final = (*NOT_OF_THE_RESULT, *OF_THE_SEED, *DATA_AND_MODEL)
+METRICS: Final = "metrics"  # a study has one that judges; the others change nothing
+NOT_OF_A_SERIES: Final = (*NOT_OF_THE_RESULT, *OF_THE_SEED, *DATA_AND_MODEL, METRICS)
 
 
 def series_fields(run: RunRecord) -> dict[str, object]:

@@ -12,7 +12,7 @@ from bigbatch.recipe import NOT_OF_THE_RESULT, switched_on_fields
 from bigbatch.runs.contract import FOR_PEOPLE
 from bigbatch.runs.record import RunRecord
 from bigbatch.study.report.grouping.measures import OF_THE_SEED, SIZE, size_of
-from bigbatch.study.report.grouping.plainness import plainness
+from bigbatch.study.report.grouping.plainness import METRICS, plainness
 from bigbatch.study.variants import PLAIN, VARIANTS
 
 IDLE_AT_REFERENCE: Final = ("scaling.", "warmup.", "growth.", "worker_minibatch_size")  # may differ there
@@ -52,7 +52,7 @@ def _fields_of(run: RunRecord, name: str) -> dict[str, str]:
     """Return the fields of a run's recipe that do something at some size, and do not follow from the size."""
     following = VARIANTS[name].follows_size if name in VARIANTS else ()
     idle = IDLE_AT_REFERENCE if _is_at_reference(run) else ()
-    left_out = (SIZE, *following, *idle, *NOT_OF_THE_RESULT, *OF_THE_SEED, *FOR_PEOPLE)
+    left_out = (SIZE, *following, *idle, *NOT_OF_THE_RESULT, *OF_THE_SEED, *FOR_PEOPLE, METRICS)
     fields = switched_on_fields(run.recipe_fields).items()
     return {field: repr(value) for field, value in fields if not field.startswith(left_out)}
 

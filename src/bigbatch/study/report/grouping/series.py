@@ -51,9 +51,9 @@ class Point:
         return list(first.values())
 
     @property
-    def errors(self) -> list[float]:
-        """The validation errors (%) of the runs that count, one for each seed."""
-        return [error for run in self.counted if (error := result_of(run)) is not None]
+    def results(self) -> list[float]:
+        """The results of the runs that count, one for each seed."""
+        return [result for run in self.counted if (result := result_of(run)) is not None]
 
     @property
     def num_diverged(self) -> int:

@@ -10,14 +10,16 @@ from typing import Final
 from bigbatch.atomic_file import write_atomically
 from bigbatch.errors import InputError
 from bigbatch.printable import printable
+from bigbatch.recipe.metrics import TOP_1_ERROR
 from bigbatch.runs.folder import LAST_EPOCHS
 from bigbatch.runs.provenance import package_version
+from bigbatch.study.naming import common_noun, noun_of
 from bigbatch.study.report import PAGE
 from bigbatch.study.report.figures.drawing import Drawing
-from bigbatch.study.report.grouping.studies import judge, split_into_studies
+from bigbatch.study.report.grouping.studies import check_one_unit, judge, split_into_studies
 from bigbatch.study.report.page.sections import Section, section_of
-from bigbatch.study.report.page.tables import justify, page_row
-from bigbatch.study.report.reading.last_epochs import error_in_words, judged_by_last
+from bigbatch.study.report.page.tables import justify, unplaced_rows
+from bigbatch.study.report.reading.last_epochs import judged_by_last, result_in_words
 from bigbatch.study.report.reading.runs_file import Runs, runs_to_json
 
 RESULTS: Final = "runs.json"
@@ -51,20 +53,26 @@ def make_report(runs: Runs, *, command: str, margin: float | None = None, last_e
     Args:
         runs: read and condensed.
         command: the command line, which the page repeats.
-        margin: the largest difference that counts as a match, percentage points; the reference's noise band if None.
-        last_epochs: a run's error is the median of this many, 1 to 5.
+        margin: the largest difference that counts as a match, in the metric's unit; the reference's noise band if None.
+        last_epochs: a run's result is the median of this many, 1 to 5.
 
     Raises:
-        InputError: the margin is not above 0, or an extra is not installed.
+        InputError: the margin is not above 0 or would be one of several metrics, or an extra is not installed.
     """
     studies, unplaced = split_into_studies(judged_by_last(runs.records, last_epochs))
+    check_one_unit(studies, margin)
     sections = [section_of(study, judge(study, margin), number=i) for i, study in enumerate(studies, 1)]
+    measures = {study.measure for study in studies}
+    noun = common_noun(measures)
     page = _render(
         sections=sections,
-        unplaced=[page_row(run, None) for run in unplaced],
+        unplaced=unplaced_rows(unplaced),
         unreadable=runs.unreadable,
         command=command,
-        error_in_words=error_in_words(last_epochs),
+        noun=noun,
+        question="accuracy" if noun == noun_of(TOP_1_ERROR) else noun,
+        has_metrics=len(measures) > 1,
+        last_epochs=last_epochs,
         versions={package: package_version(package) for package in MADE_WITH},
     )
     images = {f"{figure.name}.png": figure.drawing.png for section in sections for figure in section.figures}
@@ -102,7 +110,7 @@ def _render(**values: object) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, finalize=visible, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"justify": justify, "drawn": _drawn}
+    environment.filters |= {"justify": justify, "drawn": _drawn, "result_in_words": result_in_words}
     template = environment.from_string((here / "template.html.j2").read_text("utf-8"))
     style = Markup((here / "style.css").read_text("utf-8"))  # noqa: S704 - a file of ours
     return template.render(style=style, **values)

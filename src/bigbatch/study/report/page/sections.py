@@ -1,32 +1,36 @@
 """A section of the page for each study: words, figures and tables."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from bigbatch.recipe.metrics import LOWER, MEAN_LOSS, TOP_1_ERROR, Measure
+from bigbatch.study.naming import axis_of, capitalised, label_of, noun_of
 from bigbatch.study.report.figures.costs import draw_costs
-from bigbatch.study.report.figures.curves import error_curve, loss_curve, rate_curve
+from bigbatch.study.report.figures.curves import loss_curve, rate_curve, result_curve
 from bigbatch.study.report.figures.curves_by_size import draw_noise_scales, draw_rates, noise_curves
 from bigbatch.study.report.figures.drawing import Draw, Drawing, render
-from bigbatch.study.report.figures.error_by_size import draw_error_by_size
 from bigbatch.study.report.figures.panels import draw_panels, has_curves
+from bigbatch.study.report.figures.results_by_size import draw_results_by_size
 from bigbatch.study.report.grouping.studies import Study
 from bigbatch.study.report.grouping.varying import Varying, find_varying
-from bigbatch.study.report.page.tables import Row, common_folder, page_row, point_rows
+from bigbatch.study.report.page.tables import Row, common_folder, point_rows, study_rows
 from bigbatch.study.report.page.words import headline, notes, sentences
 from bigbatch.study.statistics import Judgement, family_note
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BY_SIZE_NAME: Final = "error-by-size"
+BY_SIZE_NAME: Final = "by-size"
+NOT_OF_A_FILE: Final = re.compile(r"[^a-z0-9]+")
 HIGHEST_LOSS: Final = 2.0  # times the reference's; what diverges goes far beyond
 BY_SIZE: Final = (
-    "Validation error against minibatch size",
+    "{label} against minibatch size",
     """The mean over seeds, with bars of two standard deviations. Each faint dot is one seed. The shaded band is the
-    reference plus and minus the margin: a size matches if its mean is shown to lie below the upper edge. The dotted
-    line is the elbow. Mean errors above the axis are written over it. After figure 1 of Goyal et al. 2017.""",
+    reference plus and minus the margin: a size matches if its mean is shown to lie {inside}. The dotted
+    line is the elbow. {beyond}. After figure 1 of Goyal et al. 2017.""",
 )
 LOSSES: Final = (
     "Training loss: each minibatch size over the reference",
@@ -34,9 +38,9 @@ LOSSES: Final = (
     runs that count in no mean. A curve has at most 200 points, each the mean of its neighbours. After figures 2 to 4
     of Goyal et al. 2017.""",
 )
-ERRORS: Final = (
-    "Validation error: each minibatch size over the reference",
-    """After every epoch. The titles give the error that is judged: mean and standard deviation over seeds.""",
+RESULTS: Final = (
+    "{label}: each minibatch size over the reference",
+    """After every epoch. The titles give the {noun} that is judged: mean and standard deviation over seeds.""",
 )
 RATES: Final = (
     "Learning rates",
@@ -74,9 +78,12 @@ class PageFigure:
 
 @dataclass(frozen=True)
 class Section:
-    """The section of one study; the figure of errors by size, if there is one, comes first."""
+    """The section of one study; the figure of results by size, if there is one, comes first."""
 
     title: str
+    measure: Measure
+    noun: str
+    results: str
     headline: str
     sentences: Sequence[str]
     figures: Sequence[PageFigure]
@@ -90,7 +97,7 @@ class Section:
 
     @property
     def has_sizes(self) -> bool:
-        """Whether the first figure is that of errors by size."""
+        """Whether the first figure is that of results by size."""
         return bool(self.figures) and self.figures[0].name.endswith(BY_SIZE_NAME)
 
 
@@ -99,6 +106,9 @@ def section_of(study: Study, findings: Judgement, *, number: int) -> Section:
     varying, folder = find_varying(study.runs), common_folder(study.runs)
     return Section(
         title=study.title,
+        measure=study.measure,
+        noun=noun_of(study.measure),
+        results="Errors" if study.measure == TOP_1_ERROR else "Results",
         headline=headline(study, findings),
         sentences=list(sentences(study, findings)),
         figures=list(_figures(study, findings, f"group-{number}-" if number > 1 else "")),
@@ -107,7 +117,7 @@ def section_of(study: Study, findings: Judgement, *, number: int) -> Section:
         notes=list(notes(study, findings, varying)),
         note=family_note(findings.verdicts.values()),
         varying=varying,
-        runs=[page_row(run, point, folder) for point in study.points for run in point.runs],
+        runs=study_rows(study),
         folder=folder,
     )
 
@@ -115,21 +125,23 @@ def section_of(study: Study, findings: Judgement, *, number: int) -> Section:
 def _figures(study: Study, findings: Judgement, prefix: str) -> Iterator[PageFigure]:
     def figure(name: str, title: str, caption: str, draw: Draw) -> PageFigure:
         drawing = render(draw, prefix=f"{prefix}{name}")
-        caption = " ".join(caption.split())
+        title, caption = (" ".join(text.format(**words).split()) for text in (title, caption))
         return PageFigure(prefix + name, title, caption, f"{title}. {headline(study, findings)}", drawing)
 
+    measure, words = study.measure, _words(study.measure)
     has_sizes = len({point.minibatch_size for point in study.points if point.counted}) > 1
     if has_sizes:
-        yield figure(BY_SIZE_NAME, *BY_SIZE, partial(_draw_by_size, study=study, findings=findings))
+        draw = partial(_draw_by_size, study=study, findings=findings)
+        yield figure(f"{words['file']}-{BY_SIZE_NAME}", *BY_SIZE, draw)
     if has_curves(study, loss_curve):
-        yield figure(
-            "training-loss",
-            *LOSSES,
-            partial(draw_panels, study=study, curve_of=loss_curve, ylabel="loss", highest=HIGHEST_LOSS),
+        draw = partial(
+            draw_panels, study=study, curve_of=loss_curve, measure=MEAN_LOSS, ylabel="loss", highest=HIGHEST_LOSS
         )
-    if has_curves(study, error_curve):
-        draw = partial(draw_panels, study=study, curve_of=error_curve, ylabel="error (%)")
-        yield figure("validation-error", *ERRORS, draw)
+        yield figure("training-loss", *LOSSES, draw)
+    if has_curves(study, result_curve):
+        ylabel = axis_of(measure).removeprefix("validation ")
+        draw = partial(draw_panels, study=study, curve_of=result_curve, measure=measure, ylabel=ylabel)
+        yield figure(f"validation-{words['file']}", *RESULTS, draw)
     if has_curves(study, rate_curve):
         yield figure("learning-rate", *RATES, partial(draw_rates, study=study))
     if has_sizes:
@@ -138,5 +150,19 @@ def _figures(study: Study, findings: Judgement, prefix: str) -> Iterator[PageFig
         yield figure("noise-scale", *NOISE, partial(draw_noise_scales, study=study))
 
 
+def _words(measure: Measure) -> dict[str, str]:
+    """Return what titles and captions say of the metric."""
+    noun, is_lower = noun_of(measure), measure.better == LOWER
+    values = "errors" if measure == TOP_1_ERROR else "values"
+    beyond = "above the axis are written over it" if is_lower else "below the axis are written under it"
+    return {
+        "label": capitalised(label_of(measure)),
+        "noun": noun,
+        "file": NOT_OF_A_FILE.sub("-", noun.lower()).strip("-") or "metric",
+        "inside": "below the upper edge" if is_lower else "above the lower edge",
+        "beyond": f"Mean {values} {beyond}",
+    }
+
+
 def _draw_by_size(figure: "Figure", study: Study, findings: Judgement) -> None:
-    draw_error_by_size(figure, study, findings.margin, findings.elbow)
+    draw_results_by_size(figure, study, findings.margin, findings.elbow)

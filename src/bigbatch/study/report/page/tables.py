@@ -1,37 +1,53 @@
 """The tables of a report: a row for each run, and a row for each point with its verdict; all cells are text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
+from bigbatch.recipe.metrics import Measure
 from bigbatch.runs.json_table import as_number
 from bigbatch.runs.record import FINISHED, RunRecord
+from bigbatch.study.naming import ANY_METRIC, heading_of, noun_of, with_unit
 from bigbatch.study.report.grouping.measures import iterations_of, mean_cost, rate_of, seconds_of, size_of, workers_of
 from bigbatch.study.report.grouping.series import Point
 from bigbatch.study.report.grouping.studies import Study
-from bigbatch.study.statistics import Judgement, Verdict, summarise
+from bigbatch.study.statistics import Judgement, Summary, Verdict, summarise
 
 Row = dict[str, str]
 
 HASH_DIGITS: Final = 8
 NOTHING: Final = "–"  # noqa: RUF001 - a dash, in a table
-RIGHT: Final = frozenset(
-    {"minibatch", "workers", "rate", "iterations", "error %", "seconds", "seeds", "difference", "seed"}
-)
+LEFT: Final = frozenset({"run", "recipe", "state", "weights", "verdict"})
 
 
-def run_row(run: RunRecord) -> Row:
-    """Return a run's row for the terminal; the state of an unfinished run stands behind its name."""
+def run_rows(runs: Sequence[RunRecord]) -> list[Row]:
+    """Return a row for each run, for the terminal. Results of several metrics say which each is."""
+    measures = {run.metric for run in runs}
+    return [_run_row(run, measures) for run in runs]
+
+
+def _run_row(run: RunRecord, measures: Collection[Measure]) -> Row:
+    """Return a run's row; the state of an unfinished run stands behind its name."""
     name = run.path.name or str(run.path)
+    heading, result = _result(run, measures)
     return {
         "run": name if run.state == FINISHED else f"{name} ({run.state})",
         "minibatch": _number(size_of(run)),
         "workers": _number(workers_of(run)),
         "rate": _number(rate_of(run)),
         "iterations": _number(iterations_of(run)),
-        "error %": _decimals(run.result, 2),
+        heading: result,
         "seconds": _decimals(seconds_of(run), 1),
         "weights": (run.weights or NOTHING)[:HASH_DIGITS],
     }
+
+
+def _result(run: RunRecord, measures: Collection[Measure]) -> tuple[str, str]:
+    """Return the heading for a run's result, and the cell."""
+    if len(measures) == 1:
+        heading = heading_of(run.metric)
+        return heading, NOTHING if run.result is None else run.metric.number(run.result)
+    shown = NOTHING if run.result is None else with_unit(run.metric.number(run.result), run.metric)
+    return ANY_METRIC, f"{noun_of(run.metric)} {shown}"
 
 
 def common_folder(runs: Sequence[RunRecord]) -> str:
@@ -40,9 +56,22 @@ def common_folder(runs: Sequence[RunRecord]) -> str:
     return folders.pop() if len(folders) == 1 else ""
 
 
-def page_row(run: RunRecord, point: Point | None, folder: str = "") -> Row:
+def study_rows(study: Study) -> list[Row]:
+    """Return a row for each run of a study, for the page."""
+    folder = common_folder(study.runs)
+    return [_page_row(run, point, (study.measure,), folder) for point in study.points for run in point.runs]
+
+
+def unplaced_rows(runs: Sequence[RunRecord]) -> list[Row]:
+    """Return a row for each run that belongs to no study."""
+    measures = {run.metric for run in runs}
+    return [_page_row(run, None, measures) for run in runs]
+
+
+def _page_row(run: RunRecord, point: Point | None, measures: Collection[Measure], folder: str = "") -> Row:
     """Return a run's row for the page: its place below a folder, whether it counts, and why not."""
-    row = run_row(run)
+    row = _run_row(run, measures)
+    heading, result = _result(run, measures)
     return {
         "run": run.path.name if folder else str(run.path),
         "recipe": point.series if point else NOTHING,
@@ -51,13 +80,13 @@ def page_row(run: RunRecord, point: Point | None, folder: str = "") -> Row:
         "state": _state(run, point),
         "iterations": row["iterations"],
         "seconds": row["seconds"],
-        "error %": row["error %"],
+        heading: result,
         "weights": row["weights"],
     }
 
 
 def point_rows(study: Study, findings: Judgement | None) -> Iterator[Row]:
-    """Yield a row for each point: its cost, its error over seeds, and its verdict if there is one."""
+    """Yield a row for each point: its cost, its result over seeds, and its verdict if there is one."""
     for point in study.points:
         yield _point_row(study, point, findings)
 
@@ -65,7 +94,7 @@ def point_rows(study: Study, findings: Judgement | None) -> Iterator[Row]:
 def _point_row(study: Study, point: Point, findings: Judgement | None) -> Row:
     verdict = findings.verdicts.get(point.configuration) if findings else None
     runs = point.counted or list(point.runs)
-    summary = summarise(point.errors) if point.errors else None
+    summary = summarise(point.results) if point.results else None
     return {
         "recipe": point.series,
         "minibatch": _number(point.minibatch_size),
@@ -74,10 +103,16 @@ def _point_row(study: Study, point: Point, findings: Judgement | None) -> Row:
         "iterations": _number(mean_cost(point.counted, iterations_of)),
         "seconds": _decimals(mean_cost(point.counted, seconds_of), 1),
         "seeds": _seeds(point),
-        "error %": (str(summary) if summary.std is not None else f"{summary.mean:.2f}") if summary else NOTHING,
-        "difference": _interval(verdict),
+        heading_of(study.measure): _over_seeds(summary, study.digits),
+        "difference": _interval(verdict, study.digits),
         "verdict": "the reference" if point is study.reference and not point.num_diverged else _verdict(point, verdict),
     }
+
+
+def _over_seeds(summary: Summary | None, digits: str) -> str:
+    if summary is None:
+        return NOTHING
+    return f"{summary.mean:{digits}}" if summary.std is None else f"{summary:{digits}}"
 
 
 def _verdict(point: Point, verdict: Verdict | None) -> str:
@@ -85,12 +120,15 @@ def _verdict(point: Point, verdict: Verdict | None) -> str:
         return str(verdict)
     if point.num_diverged:
         return f"{point.num_diverged} of {len(point.runs)} diverged"
-    return "no reference to compare with" if point.errors else "no finished run"
+    return "no reference to compare with" if point.results else "no finished run"
 
 
-def _interval(verdict: Verdict | None) -> str:
+def _interval(verdict: Verdict | None, digits: str) -> str:
     found = verdict.difference if verdict else None
-    return f"{found.mean:+z.2f} [{found.low:+z.2f}, {found.high:+z.2f}]" if found else NOTHING
+    if found is None:
+        return NOTHING
+    mean, low, high = (f"{number:+z{digits}}" for number in (found.mean, found.low, found.high))
+    return f"{mean} [{low}, {high}]"
 
 
 def _seeds(point: Point) -> str:
@@ -124,4 +162,4 @@ def _decimals(number: float | None, count: int) -> str:
 
 def justify(heading: str) -> str:
     """Return the side to which a column is aligned."""
-    return "right" if heading in RIGHT else "left"
+    return "left" if heading in LEFT else "right"

@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from bigbatch.recipe.metrics import LOWER, TOP_1_ERROR
 from bigbatch.runs.record import FINISHED
+from bigbatch.study.naming import capitalised, difference_in_words, noun_of, with_unit, worse_side
 from bigbatch.study.report.grouping.measures import iterations_of, mean_cost
 from bigbatch.study.report.grouping.series import Point, Series
 from bigbatch.study.report.grouping.studies import Study
@@ -45,13 +47,13 @@ def _farther(study: Study, findings: Judgement, size: int) -> str:
 def _nothing_judged(study: Study, findings: Judgement) -> str:
     size = study.reference_size
     if findings.reference is None and study.reference and study.reference.num_diverged:
-        return f"{_title(findings.remark)} (minibatch {size}), so nothing can be compared with it."
+        return f"{capitalised(findings.remark)} (minibatch {size}), so nothing can be compared with it."
     if findings.reference is None:
         return f"There is no finished run of the reference (minibatch {size}), so nothing can be compared with it."
     if findings.remark:
-        return f"{_title(findings.remark)}."
+        return f"{capitalised(findings.remark)}."
     if len(study.points) > 1:
-        return f"There is nothing to judge: no point but the reference (minibatch {size}) has all its runs' errors."
+        return f"There is nothing to judge: no point but the reference (minibatch {size}) has all its runs' results."
     return f"There is nothing but the reference (minibatch {size}) yet, so nothing can be compared with it."
 
 
@@ -77,16 +79,17 @@ def _matching(series: Series, study: Study, findings: Judgement) -> list[int]:
 def sentences(study: Study, findings: Judgement) -> Iterator[str]:
     """Yield at most three sentences behind the headline; the table has the rest."""
     if findings.reference is not None:
-        yield f"The reference's error is {_seeds(findings.reference)}."
+        yield f"The reference's {noun_of(study.measure)} is {_seeds(findings.reference, findings)}."
     if findings.verdicts:
         yield _counts(Counter(verdict.kind for verdict in findings.verdicts.values()))
         yield from _savings(study, findings) if largest_matching(study, findings) else _elbow(findings)
 
 
-def _seeds(summary: Summary) -> str:
+def _seeds(summary: Summary, findings: Judgement) -> str:
     if summary.std is None:
-        return f"{summary.mean:.2f} % in a single run"
-    return f"{summary} % (mean ± standard deviation of {summary.count} seeds)"
+        return f"{with_unit(f'{summary.mean:{findings.digits}}', findings.measure)} in a single run"
+    text = with_unit(f"{summary:{findings.digits}}", findings.measure)
+    return f"{text} (mean ± standard deviation of {summary.count} seeds)"
 
 
 def _counts(kinds: Counter[str]) -> str:
@@ -111,7 +114,8 @@ def _savings(study: Study, findings: Judgement) -> Iterator[str]:
 def _elbow(findings: Judgement) -> Iterator[str]:
     if findings.elbow and findings.elbow.first_beyond is not None:
         size = findings.elbow.first_beyond
-        yield f"From {size:,} on, the mean error exceeds the reference's by more than the margin."
+        verb = "exceeds" if findings.measure.better == LOWER else "falls below"
+        yield f"From {size:,} on, the mean {noun_of(findings.measure)} {verb} the reference's by more than the margin."
 
 
 def notes(study: Study, findings: Judgement, varying: Sequence[Varying]) -> Iterator[str]:
@@ -129,9 +133,11 @@ def _margin(findings: Judgement) -> str:
             "The reference's seeds show no noise, so there is no margin to match within: run more seeds, or state one."
         )
     origin = "as stated" if findings.is_stated else "twice the standard deviation of its seeds"
-    return (
-        f"A row matches if it is shown to err by less than {findings.margin:.2f} points above the reference ({origin})."
-    )
+    margin = difference_in_words(f"{findings.margin:{findings.digits}}", findings.measure)
+    if findings.measure == TOP_1_ERROR:
+        return f"A row matches if it is shown to err by less than {margin} above the reference ({origin})."
+    distance = f"less than {margin} {worse_side(findings.measure)} the reference's"
+    return f"A row matches if its {noun_of(findings.measure)} is shown to be {distance} ({origin})."
 
 
 def _left_out(study: Study) -> Iterator[str]:
@@ -142,7 +148,7 @@ def _left_out(study: Study) -> Iterator[str]:
     if diverged := [_diverged(point) for point in study.series[0].points if point.num_diverged]:
         yield f"The loss became NaN or infinite at {_and(diverged)}, so the other runs there are not judged."
     plain = [point for point in study.series[0].points if not point.num_diverged]
-    if empty := [f"{point.minibatch_size:,}" for point in plain if not point.errors]:
+    if empty := [f"{point.minibatch_size:,}" for point in plain if not point.results]:
         yield f"No run has finished at {_and(empty)}."
     finished = [run for run in study.runs if run.state == FINISHED]
     if skipped := sum(run.has_skipped_updates for run in finished):
@@ -154,10 +160,6 @@ def _left_out(study: Study) -> Iterator[str]:
 
 def _diverged(point: Point) -> str:
     return f"{point.minibatch_size:,} ({point.num_diverged} of {len(point.runs)} runs)"
-
-
-def _title(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _and(parts: Sequence[str]) -> str:

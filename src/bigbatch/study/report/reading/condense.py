@@ -5,27 +5,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
+from bigbatch.recipe.metrics import TOP_1_ERROR
 from bigbatch.runs.metrics import EpochLine, IterationLine
 from bigbatch.runs.record import KeptMetrics, RunRecord
 from bigbatch.runs.summary import Summary
 
 MOST_POINTS: Final = 200
 LARGEST: Final = 1e30  # larger numbers are not drawn
-LAST_EPOCHS: Final = 5  # they are all kept: the error of a run that has not ended is their median
+LAST_EPOCHS: Final = 5  # they are all kept: the result of a run that has not ended is their median
 ITERATION_VALUES: Final = ("loss", "learning_rate", "gradient_square", "gradient_variance")
-EPOCH_VALUES: Final = ("iteration", "loss", "seconds")
+EPOCH_VALUES: Final = ("iteration", "loss", "validation_error", "seconds")
 OF_THE_RUN: Final = (
     *("status", "recipe", "seed", "reduction", "data_fingerprint", "all_reduce"),
-    *(
-        "metric",
-        "result",
-        "final_result",
-        "iterations",
-        "seconds",
-        "validation_error",
-        "final_validation_error",
-        "weights_sha256",
-    ),
+    *("metric", "result", "final_result"),
+    *("iterations", "seconds", "validation_error", "final_validation_error", "weights_sha256"),
     *("error", "exit_code", "stopped_by"),
     *("variant", "is_reference"),  # of a sweep's run, from the sweep's folder
 )
@@ -74,9 +67,14 @@ def _thin_epochs(lines: Sequence[EpochLine]) -> list[EpochLine]:
 
 
 def _numbers(line: EpochLine) -> dict[str, Any]:
-    values = {name: _mean([getattr(line, name)]) for name in EPOCH_VALUES}
-    validation = {name: _mean([value]) for name, value in line.validation.items()}
-    return {name: value for name, value in values.items() if value is not None} | {"validation": validation}
+    """Return the numbers of an epoch. Of several metrics the one that judges is kept; errors keep their old name."""
+    known: dict[str, Any] = {"iteration": line.iteration, "loss": line.loss, "seconds": line.seconds}
+    name = next(iter(line.validation), TOP_1_ERROR.name)
+    if name == TOP_1_ERROR.name:
+        known["validation_error"] = line.result
+    values = {name: _mean([known.get(name)]) for name in EPOCH_VALUES}
+    kept = {name: value for name, value in values.items() if value is not None}
+    return kept if name == TOP_1_ERROR.name else kept | {"validation": {name: _mean([line.result])}}
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

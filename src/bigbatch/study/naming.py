@@ -1,0 +1,77 @@
+"""The words for a metric's values in tables, sentences and figures."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from bigbatch.printable import printable
+from bigbatch.recipe.metrics import LOWER, PER_CENT, Measure
+
+ANY_METRIC: Final = "result"  # the word for the values of several metrics
+LONGEST: Final = 40  # characters of a name or a unit: a file may be foreign
+
+
+def noun_of(measure: Measure) -> str:
+    """Return what a value is called, in the middle of a sentence.
+
+    >>> from bigbatch.recipe.metrics import MEAN_IOU, TOP_1_ERROR
+    >>> noun_of(TOP_1_ERROR), noun_of(MEAN_IOU)
+    ('error', 'mean IoU')
+    """
+    return _short(measure.label.removeprefix("validation "))
+
+
+def common_noun(measures: Iterable[Measure]) -> str:
+    """Return what the values of some metrics are called: "result" if the metrics are several."""
+    nouns = set(map(noun_of, measures))
+    return nouns.pop() if len(nouns) == 1 else ANY_METRIC
+
+
+def heading_of(measure: Measure) -> str:
+    """Return the heading of a column of values.
+
+    >>> from bigbatch.recipe.metrics import PERPLEXITY, TOP_1_ERROR
+    >>> heading_of(TOP_1_ERROR), heading_of(PERPLEXITY)
+    ('error %', 'perplexity')
+    """
+    return with_unit(noun_of(measure), measure)
+
+
+def label_of(measure: Measure) -> str:
+    """Return what a value on the validation data is called, in the middle of a sentence."""
+    return f"validation {noun_of(measure)}"
+
+
+def axis_of(measure: Measure) -> str:
+    """Return the label of an axis of values on the validation data.
+
+    >>> from bigbatch.recipe.metrics import MEAN_IOU, PERPLEXITY
+    >>> axis_of(MEAN_IOU), axis_of(PERPLEXITY)
+    ('validation mean IoU (%)', 'validation perplexity')
+    """
+    unit = f" ({_short(measure.unit)})" if measure.unit else ""
+    return f"{label_of(measure)}{unit}"
+
+
+def with_unit(text: str, measure: Measure) -> str:
+    """Return the text of a value with the metric's unit, if it has one."""
+    return f"{text} {_short(measure.unit)}" if measure.unit else text
+
+
+def difference_in_words(text: str, measure: Measure) -> str:
+    """Return the text of a difference with its unit: one of percentages is in points."""
+    return f"{text} points" if measure.unit == PER_CENT else with_unit(text, measure)
+
+
+def worse_side(measure: Measure) -> str:
+    """Return on which side of a value the worse ones lie: "above" or "below"."""
+    return "above" if measure.better == LOWER else "below"
+
+
+def _short(text: str) -> str:
+    shown = printable(text)
+    return shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 1]}…"
+
+
+def capitalised(text: str) -> str:
+    """Return the text with a capital first letter, to begin a sentence."""
+    return text[:1].upper() + text[1:]
