@@ -15,12 +15,12 @@ from PIL import Image
 from bigbatch.cli import main
 from bigbatch.errors import InputError
 from bigbatch.study.report import CURVES, SIZES
-from bigbatch.study.report.figures.error_by_size import draw_error_by_size
+from bigbatch.study.report.figures.results_by_size import draw_results_by_size
 from bigbatch.study.report.figures.standalone import draw_figure
 from bigbatch.study.report.grouping.studies import split_into_studies
 from bigbatch.study.report.page import files as page_files
 from bigbatch.study.report.page.files import make_report, missing_extras, write_report
-from bigbatch.study.report.page.tables import run_row
+from bigbatch.study.report.page.tables import run_rows
 from bigbatch.study.report.reading.runs_file import read_runs_file, runs_to_json
 from bigbatch.study.report.reading.sources import read_runs
 from studies import recipe_of, write_run
@@ -48,7 +48,7 @@ class Tags(HTMLParser):
 def test_a_row_shows_a_run_and_says_when_it_has_not_finished(tmp_path):
     write_run(tmp_path / "a", recipe_of(16), 3.0)
     write_run(tmp_path / "b", recipe_of(16), None, status="failed")
-    first, second = map(run_row, read_runs([tmp_path]).records)
+    first, second = run_rows(read_runs([tmp_path]).records)
     assert (first["minibatch"], first["workers"], first["error %"], first["weights"]) == ("16", "1", "3.00", "ab" * 4)
     assert (second["run"], second["error %"]) == ("b (failed)", "–")  # noqa: RUF001
 
@@ -179,7 +179,7 @@ def test_the_kind_of_figure_suits_the_runs(study, tmp_path):
     draw_figure(read_runs(few).records, tmp_path / "figure.svg")
     assert "(interrupted)" in (tmp_path / "figure.svg").read_text()
     write_run(tmp_path / "new", recipe_of(16), None, status="running")
-    with pytest.raises(InputError, match="needs finished runs of one data set and model"):
+    with pytest.raises(InputError, match="needs finished runs of one data set, model and metric"):
         draw_figure(read_runs([tmp_path / "new"]).records, tmp_path / "figure.svg", kind=SIZES)
 
 
@@ -211,7 +211,7 @@ def test_nothing_is_both_drawn_on_the_axis_and_written_over_it(tmp_path, largest
         write_run(tmp_path / str(size), recipe_of(size), error)
     (found,), _ = split_into_studies(read_runs([tmp_path]).records)
     figure = Figure()
-    draw_error_by_size(figure, found, None)
+    draw_results_by_size(figure, found, None)
     top = figure.axes[-1].get_ylim()[1]
     assert (len(figure.axes), 3.95 < top <= 4.0) == ((2, True) if is_cut else (1, False))
 

@@ -38,7 +38,7 @@ def test_what_has_not_finished_is_in_no_mean_and_a_repeated_seed_counts_once(tmp
     write_run(tmp_path / "linear-64-seed1-again", recipe_of(64, 1), 9.0, processes=1)
     (study,) = studies_of(tmp_path)
     point = study.series[0].points[1]
-    assert sorted(point.errors) == pytest.approx([1.92, 2.02, 2.12])
+    assert sorted(point.results) == pytest.approx([1.92, 2.02, 2.12])
     assert len(point.runs) == 5
     text = " ".join(notes(study, judge(study), []))
     assert "2 of 18 runs have not finished (1 interrupted and 1 failed): shown, and in no mean." in text
@@ -66,7 +66,7 @@ def test_names_places_and_seeds_of_parts_make_no_series(tmp_path):
     write_run(tmp_path / "later", recipe_of(16, 0), 2.5, recipe=table)
     (study,) = studies_of(tmp_path)
     assert [(series.label, len(series.points)) for series in study.series] == [("linear", 1)]
-    assert sorted(study.reference.errors) == [2.0, 2.0, 2.0, 2.5]
+    assert sorted(study.reference.results) == [2.0, 2.0, 2.0, 2.5]
 
 
 def test_a_series_is_called_by_what_differs_from_the_plain_recipe(tmp_path):
@@ -227,4 +227,4 @@ def test_an_error_that_is_no_percentage_is_no_result(tmp_path):
     for seed, error in enumerate((-1.0, 100.5, 1e20, 3.0)):
         write_run(tmp_path / str(seed), recipe_of(16, seed), 3.0, validation_error=error)
     (study,) = studies_of(tmp_path)
-    assert study.reference.errors == [3.0]
+    assert study.reference.results == [3.0]

@@ -70,7 +70,7 @@ def test_every_verdict_the_elbow_and_the_reference_are_those_of_the_sweep(tmp_pa
     (study,) = studies_of(tmp_path)
     found = judge(study, margin)
     assert study.reference.configuration == ("linear", 16)
-    assert {point.configuration: len(point.errors) for point in study.points} == {
+    assert {point.configuration: len(point.results) for point in study.points} == {
         (LABELS.get(row.variant, row.variant), row.minibatch_size): len(row.errors)
         for row in told.rows
         if row.errors or row.num_diverged
@@ -169,7 +169,7 @@ def test_sweeps_with_the_same_reference_are_one_study_and_others_are_not(tmp_pat
     write_run(tmp_path / "by-hand", recipe_of(64, 9), 2.0)
     studies = studies_of(tmp_path)
     assert [len(study.runs) for study in studies] == [11, 4]
-    assert [len(point.errors) for point in studies[0].points] == [4, 5, 2]
+    assert [len(point.results) for point in studies[0].points] == [4, 5, 2]
     assert len({study.title for study in studies}) == 2
 
 
@@ -197,9 +197,9 @@ def test_two_sweeps_that_differ_in_what_does_nothing_at_their_reference_are_neve
     if change == "warmup.epochs=1":  # which is nothing without warmup: the two are one training
         del changed[f"no-warmup, {plain[1]}"]
         changed["no-warmup"] = 2.45 if seed == 0 else 4.25  # the first with a seed counts
-    means = {p.series: sum(p.errors) / len(p.errors) for p in study.points if p.minibatch_size == 64}
+    means = {p.series: sum(p.results) / len(p.results) for p in study.points if p.minibatch_size == 64}
     assert means == pytest.approx(changed)
-    assert len(study.reference.errors) == (4 if seed else 2)
+    assert len(study.reference.results) == (4 if seed else 2)
     assert {point.series for point in study.points if point.minibatch_size == 16} == {"linear"}
 
 
@@ -210,7 +210,7 @@ def test_a_run_outside_sweeps_joins_the_reference_whichever_of_them_is_the_plain
     write_sweep(tmp_path / "b", errors, recipe)
     write_run(tmp_path / "by-hand", with_settings(recipe, ["seed=7"]), 2.3)
     (study,) = studies_of(tmp_path)
-    assert study.reference.errors == [2.0, 2.1, 2.3]
+    assert study.reference.results == [2.0, 2.1, 2.3]
     assert [point.minibatch_size for series in study.series for point in series.points] == [16, 64, 64]
 
 
@@ -232,7 +232,7 @@ def test_one_name_for_two_variants_of_the_users_own_is_two_series(tmp_path):
         mine = f"mine:epochs={epochs}"
         write_sweep(tmp_path / folder, {("recipe", 16): [2.0], (mine, 64): [error], (mine, 256): [error]})
     (study,) = studies_of(tmp_path)
-    errors = {series.label: [p.errors for p in series.points] for series in study.series[1:]}
+    errors = {series.label: [p.results for p in series.points] for series in study.series[1:]}
     assert errors == {"mine": [[3.0], [3.0]], "mine, 4 epochs": [[4.0], [4.0]]}
 
 
@@ -278,7 +278,7 @@ def test_inexact_sums_are_a_series_of_their_own_and_skipped_updates_count_nowher
     job = next(job for job in sweep.jobs if job.name == "recipe-64-seed1")
     job.folder.append_metrics(read_line({"iteration": 3, "loss": None, "skipped": True}))
     (study,) = studies_of(tmp_path)
-    assert [(point.configuration, len(point.errors)) for point in study.points] == [
+    assert [(point.configuration, len(point.results)) for point in study.points] == [
         (("linear", 16), 3),
         (("linear", 64), 2),
         (("native reduction", 64), 1),

@@ -175,7 +175,7 @@ def test_a_setting_belongs_to_the_name_before_it():
             "variant 'n=24' at 64: minibatch_size 64 is not divisible by worker_minibatch_size 24",
         ),
         (("--vary", "odrer"), "argument --vary: 'odrer' is unknown; did you mean 'order'?"),
-        (("--margin", "0"), "argument --margin: must be percentage points above 0"),
+        (("--margin", "0"), "argument --margin: must be a number above 0"),
         (("--output", "run"), "run is the folder of a run, not of a sweep"),
         (("--output", "other"), "other/recipe-64-seed0 cannot resume: the recipe differs in epochs: 3 -> 30"),
         (("--output", "thesis"), "thesis/recipe-16-seed1 is not empty and holds no run"),
