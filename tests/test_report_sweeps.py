@@ -71,9 +71,9 @@ def test_every_verdict_the_elbow_and_the_reference_are_those_of_the_sweep(tmp_pa
     found = judge(study, margin)
     assert study.reference.configuration == ("linear", 16)
     assert {point.configuration: len(point.results) for point in study.points} == {
-        (LABELS.get(row.variant, row.variant), row.minibatch_size): len(row.errors)
+        (LABELS.get(row.variant, row.variant), row.minibatch_size): len(row.results)
         for row in told.rows
-        if row.errors or row.num_diverged
+        if row.results or row.num_diverged
     }
     assert {key: str(verdict) for key, verdict in found.verdicts.items()} == {
         (LABELS.get(row.variant, row.variant), row.minibatch_size): str(row.verdict) for row in told.rows if row.verdict
@@ -286,7 +286,7 @@ def test_inexact_sums_are_a_series_of_their_own_and_skipped_updates_count_nowher
     assert "1 finished runs skipped updates" in " ".join(notes(study, judge(study), []))
     states = read_states(sweep.jobs)
     results = gather(sweep, states)
-    assert [len(row.errors) for row in results.rows] == [3, 2]
+    assert [len(row.results) for row in results.rows] == [3, 2]
     assert [(job.name, state.kind) for job, state in results.unfinished] == [("recipe-64-seed1", "skipped updates")]
     assert not is_to_run(states["recipe-64-seed1"], retry_failed=True)
 

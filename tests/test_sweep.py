@@ -16,6 +16,7 @@ from bigbatch.cli.commands.sweep import exit_code_of
 from bigbatch.errors import InputError
 from bigbatch.processes.stop_signals import StopSignals
 from bigbatch.recipe.file import with_settings
+from bigbatch.recipe.metrics import TOP_1_ERROR
 from bigbatch.recipe.presets import digits
 from bigbatch.runs.folder import RunFolder
 from bigbatch.study.sweep.children import Child, Ending, ending_of, training_arguments
@@ -52,7 +53,9 @@ def test_a_run_has_no_more_processes_than_its_first_minibatch_has_workers(sweep,
         raise InputError(msg)
 
     monkeypatch.setattr("bigbatch.study.sweep.runner.start", start)
-    runner = Runner(sweep.jobs[:3], num_done=0, at_once=3, processes=5, gpus=[], display=Silent(), pace=Pace())
+    runner = Runner(
+        sweep.jobs[:3], num_done=0, at_once=3, processes=5, gpus=[], display=Silent(), pace=Pace(), measure=TOP_1_ERROR
+    )
     with StopSignals(what_follows="") as signals:
         runner.run(signals)
     assert started == [(("recipe", 16), 1), (("recipe", 64), 4), (("recipe", 256), 5)]
@@ -64,7 +67,7 @@ def test_a_run_that_has_said_that_it_is_finished_is(sweep, record, tmp_path, cod
     record("recipe-16-seed0", 2.5)
     job = sweep.jobs[0]
     child = Child(Running(job, Watch(job.folder.path)), Namespace(returncode=code), tmp_path, 0, 0)
-    assert ending_of(child, is_stopping=True) == Ending(job, "finished", error=2.5)
+    assert ending_of(child, is_stopping=True) == Ending(job, "finished", result=2.5)
 
 
 def test_after_three_failures_in_a_row_no_more_are_started(sweep, monkeypatch):
@@ -74,7 +77,9 @@ def test_after_three_failures_in_a_row_no_more_are_started(sweep, monkeypatch):
 
     monkeypatch.setattr("bigbatch.study.sweep.runner.start", start)
     display = Silent()
-    runner = Runner(sweep.jobs, num_done=0, at_once=2, processes=1, gpus=[], display=display, pace=Pace())
+    runner = Runner(
+        sweep.jobs, num_done=0, at_once=2, processes=1, gpus=[], display=display, pace=Pace(), measure=TOP_1_ERROR
+    )
     with StopSignals(what_follows="") as signals:
         endings = runner.run(signals)
     assert [ending.kind for ending in endings] == ["failed"] * 3
@@ -94,7 +99,16 @@ def test_runs_at_once_have_gpus_of_their_own_as_long_as_there_are_enough(sweep, 
         "bigbatch.study.sweep.runner.ending_of", lambda child, **_: Ending(child.running.job, "diverged")
     )
     for gpus in (["4", "5", "7"], ["4"]):
-        runner = Runner(sweep.jobs[:3], num_done=0, at_once=2, processes=1, gpus=gpus, display=Silent(), pace=Pace())
+        runner = Runner(
+            sweep.jobs[:3],
+            num_done=0,
+            at_once=2,
+            processes=1,
+            gpus=gpus,
+            display=Silent(),
+            pace=Pace(),
+            measure=TOP_1_ERROR,
+        )
         with StopSignals(what_follows="") as signals:
             runner.run(signals)
     assert told == [(0, "4"), (1, "5"), (0, "4"), (0, None), (1, None), (0, None)]
@@ -117,7 +131,7 @@ def test_a_run_that_goes_on_takes_what_the_result_does_not_depend_on_from_the_sw
 
 def test_metrics_are_read_as_they_grow_and_by_whole_lines(tmp_path):
     metrics = tmp_path / "metrics.jsonl"
-    assert Watch(tmp_path).error is None
+    assert Watch(tmp_path).result is None
     metrics.write_text('{"epoch": 1, "validation_error": 50.0}\n')
     watch = Watch(tmp_path)
     with metrics.open("a") as file:
@@ -128,7 +142,7 @@ def test_metrics_are_read_as_they_grow_and_by_whole_lines(tmp_path):
         file.write('error": 30.0}\nno json "validation_error"\n')
         file.flush()
     watch.look()
-    assert (watch.epoch, watch.error, watch.total_epochs) == (2, 40.0, None)
+    assert (watch.epoch, watch.result, watch.total_epochs) == (2, 40.0, None)
     with metrics.open("a") as file:
         file.write('{"epoch": 3, "validation_error": 20.0, "total_epochs": 7}\n')
     watch.look()
@@ -150,7 +164,7 @@ def test_the_time_left_follows_from_the_epochs_that_are_over(sweep, tmp_path, mo
     both = Pace.of_finished([(small, 60.0), (large, 30.0), (slow, 90.0)])
     assert both.seconds_left([large, slow], [], at_once=1) == pytest.approx(30 + 90)
     run = Running(small, Watch(tmp_path), since=0.0)
-    run.watch.errors |= {1: 9.0, 2: 9.0, 3: 9.0}
+    run.watch.results |= {1: 9.0, 2: 9.0, 3: 9.0}
     monkeypatch.setattr("time.monotonic", lambda: 12.0)
     assert Pace().seconds_left([], [run], at_once=1) == pytest.approx(27 * 4), "by its own pace"
     assert Pace().seconds_left(waiting, [], at_once=1) is None

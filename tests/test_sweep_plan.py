@@ -157,7 +157,7 @@ def test_a_setting_belongs_to_the_name_before_it():
         (("--variants", "mine:seeds.order=64"), "variant 'mine' cannot set seeds.order; use --vary"),
         (
             ("--variants", "mine:data.image_size=64"),
-            "variant 'mine' cannot set data.image_size: errors on other data cannot be compared; use --set for all",
+            "variant 'mine' cannot set data.image_size: results on other data cannot be compared; use --set for all",
         ),
         (
             ("--variants", "mine:data={name='digits'}"),

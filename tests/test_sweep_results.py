@@ -63,7 +63,7 @@ def test_without_scipy_there_are_means_and_a_word_on_what_to_install(sweep, reco
     monkeypatch.setattr("bigbatch.study.statistics.judgement.find_spec", lambda _: None)
     results = gather(sweep, read_states(sweep.jobs))
     assert "pip install 'bigbatch[stats]'" in results.remark
-    assert {(row.verdict, len(row.errors)) for row in results.rows} == {(None, 3)}
+    assert {(row.verdict, len(row.results)) for row in results.rows} == {(None, 3)}
 
 
 def test_a_dry_run_starts_nothing(bigbatch, record_run, tmp_path):

@@ -20,6 +20,17 @@ def noun_of(measure: Measure) -> str:
     return _short(measure.label.removeprefix("validation "))
 
 
+def in_full(measure: Measure) -> str:
+    """Return a metric with its unit and direction.
+
+    >>> from bigbatch.recipe.metrics import MEAN_IOU
+    >>> in_full(MEAN_IOU)
+    'mean IoU (%, higher is better)'
+    """
+    unit = f"{_short(measure.unit)}, " if measure.unit else ""
+    return f"{noun_of(measure)} ({unit}{measure.better} is better)"
+
+
 def common_noun(measures: Iterable[Measure]) -> str:
     """Return what the values of some metrics are called: "result" if the metrics are several."""
     nouns = set(map(noun_of, measures))
@@ -57,9 +68,31 @@ def with_unit(text: str, measure: Measure) -> str:
     return f"{text} {_short(measure.unit)}" if measure.unit else text
 
 
+def result_in_words(result: float | None, measure: Measure) -> str:
+    """Return a result with the metric's noun; nothing if there is none.
+
+    >>> from bigbatch.recipe.metrics import PERPLEXITY, TOP_1_ERROR
+    >>> result_in_words(2.5, TOP_1_ERROR), result_in_words(6.3125, PERPLEXITY)
+    ('error 2.50 %', 'perplexity 6.312')
+    """
+    return "" if result is None else f"{noun_of(measure)} {with_unit(measure.number(result), measure)}"
+
+
 def difference_in_words(text: str, measure: Measure) -> str:
     """Return the text of a difference with its unit: one of percentages is in points."""
     return f"{text} points" if measure.unit == PER_CENT else with_unit(text, measure)
+
+
+def margin_in_words(text: str, measure: Measure) -> str:
+    """Return the text of a margin with its unit; one of a plain number names the metric.
+
+    >>> from bigbatch.recipe.metrics import PERPLEXITY, TOP_1_ERROR
+    >>> margin_in_words("0.81", TOP_1_ERROR), margin_in_words("0.076", PERPLEXITY)
+    ('0.81 percentage points', '0.076 in perplexity')
+    """
+    if measure.unit == PER_CENT:
+        return f"{text} percentage points"
+    return with_unit(text, measure) if measure.unit else f"{text} in {noun_of(measure)}"
 
 
 def worse_side(measure: Measure) -> str:

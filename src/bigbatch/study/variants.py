@@ -228,7 +228,10 @@ def _own(name: str, settings: Sequence[str]) -> Variant:
             msg = f"variant '{name}' cannot set all of {field}; set its fields one by one, as {field}.FIELD=value"
             raise InputError(msg)
         if field.startswith("data.") and field != "data.augmentation":
-            msg = f"variant '{name}' cannot set {field}: errors on other data cannot be compared; use --set for all"
+            msg = f"variant '{name}' cannot set {field}: results on other data cannot be compared; use --set for all"
+            raise InputError(msg)
+        if field == "metrics":
+            msg = f"variant '{name}' cannot set metrics: results of two metrics cannot be compared; use --set for all"
             raise InputError(msg)
     return Variant(name, "your own", always(*settings))
 

@@ -18,6 +18,7 @@ from bigbatch.processes.outcome import ExitCode
 from bigbatch.processes.stop_signals import StopSignals
 from bigbatch.runs.lock import locked
 from bigbatch.runs.record import FAILED, INTERRUPTED
+from bigbatch.study.statistics import check_margin
 from bigbatch.study.sweep.gpus import default_jobs, find_gpus
 from bigbatch.study.sweep.jobs import STREAMS, Job, Sweep, plan_sweep
 from bigbatch.study.sweep.manifest import write_manifest
@@ -42,7 +43,7 @@ class _ListVariants(argparse.Action):
 def add_sweep(commands: Commands) -> None:
     """Add the command with its options."""
     parser = add_command(
-        commands, "sweep", "Train a recipe with several minibatch sizes and seeds; compare the errors."
+        commands, "sweep", "Train a recipe with several minibatch sizes and seeds; compare the results."
     )
     add_recipe_name(parser)
     parser.add_argument(
@@ -125,6 +126,8 @@ def sweep_command(options: argparse.Namespace) -> int:
         output=options.output,
         reads_data=not options.show,
     )
+    if options.margin is not None:
+        check_margin(options.margin, sweep.measure)
     check_folders(sweep)
     say = sys.stderr if options.json else sys.stdout
     for note in sweep.notes:
@@ -159,7 +162,7 @@ def _run(sweep: Sweep, options: argparse.Namespace, signals: StopSignals) -> "li
         return []
     states, gpus = read_states(sweep.jobs), find_gpus(os.environ)
     at_once = min(options.jobs or default_jobs(options.processes, gpus), len(jobs))
-    with SweepDisplay(total=len(sweep.jobs), to_stderr=options.json) as display:
+    with SweepDisplay(total=len(sweep.jobs), measure=sweep.measure, to_stderr=options.json) as display:
         display.say(introduce(sweep, jobs, at_once=at_once))
         runner = Runner(
             jobs,
@@ -169,6 +172,7 @@ def _run(sweep: Sweep, options: argparse.Namespace, signals: StopSignals) -> "li
             gpus=gpus,
             display=display,
             pace=Pace.of_finished((job, states[job.name].seconds) for job in sweep.jobs),
+            measure=sweep.measure,
         )
         return runner.run(signals)
 

@@ -8,6 +8,7 @@ from bigbatch.cli.output.json import print_json
 from bigbatch.cli.output.tables import cell, print_table
 from bigbatch.printable import printable
 from bigbatch.runs.record import FAILED
+from bigbatch.study.naming import heading_of, margin_in_words, noun_of
 from bigbatch.study.sweep.jobs import Job, Sweep
 from bigbatch.study.sweep.states import DIVERGED, MISSING, SKIPPED, State
 
@@ -65,7 +66,7 @@ def print_results(
     if as_json:
         print_json(to_json(sweep, results))
         return
-    has_rows = any(row.errors or row.num_diverged for row in results.rows)
+    has_rows = any(row.results or row.num_diverged for row in results.rows)
     if has_rows:
         _print_rows(results)
     reasons = {ending.job.name: ending.reason for ending in endings if ending.reason}
@@ -78,7 +79,8 @@ def _print_rows(results: "Results") -> None:
     from rich.table import Table
 
     table = Table()
-    for heading in ("variant", "minibatch", "rate", "iterations", "seeds", "error %", "difference", "verdict"):
+    result = heading_of(results.measure)
+    for heading in ("variant", "minibatch", "rate", "iterations", "seeds", result, "difference", "verdict"):
         is_text = heading in {"variant", "verdict"}
         table.add_column(heading, justify="left" if is_text else "right", overflow="fold")
     for row in results.rows:
@@ -96,9 +98,9 @@ def _cells(row: "Row", results: "Results") -> list[str]:
         str(row.minibatch_size),
         _number(row.learning_rate),
         _number(row.iterations),
-        f"{len(row.errors)}/{row.num_seeds}",
-        str(summarise(list(row.errors.values()))) if row.errors else NOTHING,
-        NOTHING if difference is None else f"{difference:+z.2f}",
+        f"{len(row.results)}/{row.num_seeds}",
+        f"{summarise(list(row.results.values())):{results.digits}}" if row.results else NOTHING,
+        NOTHING if difference is None else f"{difference:+z{results.digits}}",
         _verdict(row, results),
     ]
 
@@ -131,11 +133,13 @@ def _conclusions(results: "Results") -> list[str]:
     lines = []
     margin = next((row.verdict.margin for row in results.rows if row.verdict and row.verdict.margin), None)
     if margin is not None:
-        lines.append(f"margin: {margin:.2f} percentage points; ± is a standard deviation, in verdicts a 90 % interval")
+        shown = margin_in_words(f"{margin:{results.digits}}", results.measure)
+        lines.append(f"margin: {shown}; ± is a standard deviation, in verdicts a 90 % interval")
     if note := family_note(row.verdict for row in results.rows):
         lines.append(note)
     if results.elbow:
-        lines.append(f"elbow, where the error leaves the reference's by more than the margin: {results.elbow}")
+        noun = noun_of(results.measure)
+        lines.append(f"elbow, where the {noun} leaves the reference's by more than the margin: {results.elbow}")
     return lines + ([results.remark] if results.remark else [])
 
 

@@ -17,6 +17,7 @@ The modules:
     judgement: all of these for the points of a study.
 """
 
+from bigbatch.study.statistics.conditions import check_margin
 from bigbatch.study.statistics.digits import digits_of_points
 from bigbatch.study.statistics.elbow import Elbow, find_elbow
 from bigbatch.study.statistics.equivalence import compare, noise_band
@@ -38,6 +39,7 @@ __all__ = [
     "Outcomes",
     "Summary",
     "Verdict",
+    "check_margin",
     "compare",
     "difference",
     "digits_of_points",

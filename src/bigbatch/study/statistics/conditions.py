@@ -3,10 +3,17 @@
 import math
 
 from bigbatch.errors import InputError
+from bigbatch.recipe.metrics import Measure
+from bigbatch.study.statistics.possible import possible_range
 
 
-def check_margin(margin: float) -> None:
-    """Raise InputError unless the margin is finite and above 0."""
+def check_margin(margin: float, measure: Measure | None = None) -> None:
+    """Raise InputError unless the margin is finite and above 0, and no wider than the metric's possible values."""
+    if measure is not None:
+        low, high = possible_range(measure)
+        if margin > high - low:
+            msg = f"margin {margin:g} is no margin: a {measure.label} lies between {low:g} and {high:g} {measure.unit}"
+            raise InputError(msg)
     if not (math.isfinite(margin) and margin > 0):
         msg = f"margin {margin} is not above 0; state the largest difference that counts as a match"
         raise InputError(msg)

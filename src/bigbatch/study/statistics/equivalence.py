@@ -136,7 +136,7 @@ def compare(
     """
     check_alpha(alpha)
     if margin is not None:
-        check_margin(margin)
+        check_margin(margin, measure)
     trusted = cost_summary(summarise(reference, name="reference"), measure)
     sides = {size: _side(values, size, trusted, measure) for size, values in results.items()}
     reasons = {size: _untestable(side.runs, trusted, margin) for size, side in sides.items()}

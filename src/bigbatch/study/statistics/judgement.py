@@ -88,7 +88,7 @@ def judge(
     """
     is_stated = margin is not None
     if margin is not None:
-        check_margin(margin)
+        check_margin(margin, measure)
     trusted = Outcomes([]) if reference is None else points.get(reference, Outcomes([]))
     digits = digits_of_points(measure, (point.results for point in (trusted, *points.values())))
     if reference is None or not trusted.is_whole:

@@ -50,13 +50,13 @@ class Ending:
     Attributes:
         job: the run.
         kind: finished, diverged, interrupted or failed.
-        error: its validation error, in %, if it is finished.
+        result: in the metric's unit, if it is finished.
         reason: of a failure: the last line of its output, or the signal that killed it.
     """
 
     job: Job
     kind: str
-    error: float | None = None
+    result: float | None = None
     reason: str = ""
 
 
@@ -124,7 +124,7 @@ def ending_of(child: Child, *, is_stopping: bool) -> Ending:
     job, code = child.running.job, child.process.returncode
     state = read_state(job)
     if state.kind in {FINISHED, SKIPPED}:  # even if its process failed after that
-        return Ending(job, FINISHED, error=state.error)
+        return Ending(job, FINISHED, result=state.result)
     if code == ExitCode.NOT_FINITE:
         return Ending(job, DIVERGED)
     if code == ExitCode.STOPPED or is_stopping:

@@ -9,22 +9,25 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from bigbatch.printable import printable
+from bigbatch.recipe.metrics import Measure
+from bigbatch.study.naming import result_in_words
 from bigbatch.study.sweep.watching import Running
 
 SECONDS_BETWEEN_LINES: Final = 30.0
 
 
 class SweepDisplay:
-    """Show how many runs have ended, the epochs and errors of those in progress, and the time left.
+    """Show how many runs have ended, the epochs and results of those in progress, and the time left.
 
     Args:
         total: the number of runs of the sweep.
+        measure: what they are judged by.
         to_stderr: write to standard error, where standard output is for JSON.
     """
 
-    def __init__(self, *, total: int, to_stderr: bool = False) -> None:
+    def __init__(self, *, total: int, measure: Measure, to_stderr: bool = False) -> None:
         self.console = Console(stderr=to_stderr, highlight=False, soft_wrap=True)
-        self.total = total
+        self.total, self.measure = total, measure
         self.last_line = time.monotonic()
         self.live: Progress | None = None
         self.tasks: dict[str, TaskID] = {}
@@ -57,7 +60,7 @@ class SweepDisplay:
             self._show_bars(self.live, num_done, running, left)
         elif time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
             progress = ", ".join(filter(None, (f"{num_done}/{self.total}", left)))
-            self.say("; ".join((progress, *map(in_words, running))))
+            self.say("; ".join((progress, *(in_words(run, self.measure) for run in running))))
 
     def _show_bars(self, live: Progress, num_done: int, running: Sequence[Running], left: str) -> None:
         live.update(self.all_runs, completed=num_done, note=left)
@@ -67,16 +70,14 @@ class SweepDisplay:
             name = run.job.name
             if name not in self.tasks:
                 self.tasks[name] = live.add_task(printable(name), total=run.job.recipe.epochs, note="")
-            live.update(self.tasks[name], completed=run.watch.epoch, total=run.total_epochs, note=_error(run))
+            note = result_in_words(run.watch.result, self.measure)
+            live.update(self.tasks[name], completed=run.watch.epoch, total=run.total_epochs, note=note)
 
 
-def in_words(run: Running) -> str:
+def in_words(run: Running, measure: Measure) -> str:
     """Return the progress of a run."""
-    return f"{run.job.name} epoch {run.watch.epoch}/{run.total_epochs} {_error(run)}".rstrip()
-
-
-def _error(run: Running) -> str:
-    return "" if run.watch.error is None else f"error {run.watch.error:.2f} %"
+    result = result_in_words(run.watch.result, measure)
+    return f"{run.job.name} epoch {run.watch.epoch}/{run.total_epochs} {result}".rstrip()
 
 
 def in_minutes(seconds: float) -> str:

@@ -11,8 +11,11 @@ from bigbatch.planning.plan import at_reference
 from bigbatch.recipe import Data, Recipe, effective_fields, flat_fields
 from bigbatch.recipe.course import course_of, largest_size
 from bigbatch.recipe.file import with_settings
+from bigbatch.recipe.metrics import UNKNOWN, Measure, find_measure
 from bigbatch.runs.folder import RUNS_FOLDER, RunFolder
+from bigbatch.study.comparable import what_is_measured
 from bigbatch.study.configuration import Configuration
+from bigbatch.study.naming import noun_of
 from bigbatch.study.variants import PLAIN, VARIANTS, Variant
 from bigbatch.user_code import is_user_code
 
@@ -58,6 +61,7 @@ class Sweep:
         jobs: the runs.
         notes: what was added and left out, a line each.
         settings: the settings of the user's own variants.
+        measure: what the runs are judged by.
     """
 
     recipe: Recipe
@@ -65,6 +69,7 @@ class Sweep:
     jobs: tuple[Job, ...]
     notes: tuple[str, ...]
     settings: Mapping[str, Sequence[str]]
+    measure: Measure
 
     @property
     def reference(self) -> Configuration:
@@ -88,6 +93,7 @@ def plan_sweep(
     varied: Sequence[str] | None = None,
     output: Path | None = None,
     reads_data: bool = True,
+    measure: Measure | None = None,
 ) -> Sweep:
     """Plan all runs, and check that each of them is possible.
 
@@ -99,13 +105,16 @@ def plan_sweep(
         varied: the streams of randomness that follow the seed; the others stay at the recipe's. None: as in the recipe.
         output: the folder of all runs; by default runs/sweep-NAME.
         reads_data: whether data may be read to count samples; otherwise a run's length may be unknown.
+        measure: of the recipe's first metric, if that is the user's own.
 
     Raises:
-        InputError: a size is there twice, or one of the recipes is impossible.
+        InputError: a size is there twice, one of the recipes is impossible, or its result could not be compared.
     """
     output = output or RUNS_FOLDER / f"sweep-{recipe.name}"
+    measure = find_measure(recipe.metrics[0]) or measure or UNKNOWN
     _check_counts(minibatch_sizes, num_seeds, len(variants))
     recipes, notes = plan_configurations(recipe, sorted(minibatch_sizes), variants)
+    _check_comparable(recipes, measure)
     counts = _SampleCounts(reads_data=reads_data)
     iterations = {one: _check(one, planned, counts) for one, planned in recipes.items()}
     jobs = [
@@ -119,7 +128,7 @@ def plan_sweep(
         for configuration, planned in recipes.items()
     ]
     own = {v.name: tuple(v.settings(recipe, recipe.minibatch_size)) for v in variants if v.name not in VARIANTS}
-    return Sweep(recipe, output, tuple(jobs), tuple(notes), own)
+    return Sweep(recipe, output, tuple(jobs), tuple(notes), own, measure)
 
 
 def plan_configurations(
@@ -235,6 +244,20 @@ def _check(configuration: Configuration, recipe: Recipe, counts: _SampleCounts) 
     except InputError as error:
         msg = f"{configuration}: {error}"
         raise InputError(msg) from error
+
+
+def _check_comparable(recipes: Mapping[Configuration, Recipe], measure: Measure) -> None:
+    """Refuse a variant with another loss if the metric measures the loss."""
+    measured = {one: what_is_measured(measure, flat_fields(recipe.to_dict()))[1] for one, recipe in recipes.items()}
+    reference = next(iter(measured.values()))
+    for configuration, loss in measured.items():
+        if loss != reference:
+            noun = noun_of(measure)
+            msg = (
+                f"variant '{configuration.variant}' has another loss, {loss} for {reference}, and the {noun} of two "
+                "losses cannot be compared; judge by another metric (--set metrics=...)"
+            )
+            raise InputError(msg)
 
 
 def _check_counts(minibatch_sizes: Sequence[int], num_seeds: int, num_variants: int) -> None:

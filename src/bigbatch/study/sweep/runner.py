@@ -6,7 +6,9 @@ from typing import Final, Protocol
 
 from bigbatch.errors import InputError
 from bigbatch.processes.stop_signals import StopSignals
+from bigbatch.recipe.metrics import Measure
 from bigbatch.runs.record import FAILED, FINISHED
+from bigbatch.study.naming import result_in_words
 from bigbatch.study.sweep.children import Child, Ending, ending_of, start
 from bigbatch.study.sweep.gpus import gpus_of
 from bigbatch.study.sweep.jobs import Job
@@ -39,6 +41,7 @@ class Runner:
         gpus: the machine's GPUs.
         display: shows the progress.
         pace: of the runs that had ended before.
+        measure: what the runs are judged by.
     """
 
     def __init__(
@@ -51,12 +54,13 @@ class Runner:
         gpus: list[str],
         display: Display,
         pace: Pace,
+        measure: Measure,
     ) -> None:
         self.waiting, self.total = list(jobs), num_done + len(jobs)
         self.children: list[Child] = []
         self.endings: list[Ending] = []
         self.num_done, self.at_once, self.processes = num_done, at_once, processes
-        self.gpus, self.display, self.pace = gpus, display, pace
+        self.gpus, self.display, self.pace, self.measure = gpus, display, pace, measure
         self.is_stopping = False
         self.news_at = time.monotonic()
 
@@ -98,7 +102,8 @@ class Runner:
             running.watch.look()
             self.pace.add(running)
         seconds = f", {running.seconds:.0f} s" if running else ""
-        self.display.say(f"{self.num_done}/{self.total}  {ending.job.name}: {describe(ending)}{seconds}")
+        said = describe(ending, self.measure)
+        self.display.say(f"{self.num_done}/{self.total}  {ending.job.name}: {said}{seconds}")
         last = [ending.kind for ending in self.endings[-MOST_FAILURES_IN_A_ROW:]]
         if self.waiting and last == [FAILED] * MOST_FAILURES_IN_A_ROW:
             self.display.say(f"{len(last)} runs have failed one after the other: no more are started")
@@ -114,11 +119,11 @@ class Runner:
         self.news_at = time.monotonic()
 
 
-def describe(ending: Ending) -> str:
+def describe(ending: Ending, measure: Measure) -> str:
     """Return how a run ended, in a few words."""
     match ending.kind:
         case "finished":
-            return f"error {ending.error:.2f} %"
+            return result_in_words(ending.result, measure)
         case "diverged":
             return "diverged (a loss or gradient is NaN or infinite)"
         case "failed":

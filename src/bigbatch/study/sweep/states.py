@@ -1,14 +1,16 @@
 """The state of each run of a sweep, read from its folder."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from bigbatch.errors import InputError
 from bigbatch.paths import is_file
+from bigbatch.recipe.metrics import UNKNOWN, Measure
 from bigbatch.runs.folder import RunFolder
 from bigbatch.runs.lock import check_unlocked, is_locked
 from bigbatch.runs.record import FAILED, FINISHED, INTERRUPTED, RUNNING, RunRecord, read_record
+from bigbatch.study.naming import in_full
 from bigbatch.study.sweep.jobs import Job, Sweep
 from bigbatch.study.sweep.manifest import check_manifest
 
@@ -23,17 +25,19 @@ class State:
 
     Attributes:
         kind: missing, running, interrupted, failed, diverged, skipped updates or finished.
-        error: the validation error in %, so far if it is not finished.
+        result: in its metric's unit, so far if it is not finished.
         detail: why it failed, or does not count.
         iterations: that it has done; None if unknown.
         seconds: of training, if it is finished.
+        measure: what the run is judged by; None if it has not said it.
     """
 
     kind: str
-    error: float | None = None
+    result: float | None = None
     detail: str = ""
     iterations: int | None = None
     seconds: float | None = None
+    measure: Measure | None = None
 
 
 def read_state(job: Job) -> State:
@@ -45,10 +49,11 @@ def read_state(job: Job) -> State:
     kind = _kind(record)
     return State(
         kind,
-        error=record.result,
+        result=record.result,
         detail=_detail(record, kind),
         iterations=record.num_iterations if record.has_ended else None,
         seconds=record.summary.seconds if kind == FINISHED else None,
+        measure=None if record.metric == UNKNOWN else record.metric,
     )
 
 
@@ -90,6 +95,22 @@ def check_folders(sweep: Sweep) -> None:
     check_manifest(sweep)
     for job in sweep.jobs:
         job.folder.check(job.recipe, resume=True)
+    check_measures(sweep, read_states(sweep.jobs))
+
+
+def check_measures(sweep: Sweep, states: Mapping[str, State]) -> None:
+    """Refuse runs that were judged by something else than the others: the code of a metric may have changed.
+
+    Raises:
+        InputError: names such a run.
+    """
+    for name, state in states.items():
+        if state.measure not in {None, sweep.measure}:
+            msg = (
+                f"{sweep.output / name} was judged by {in_full(state.measure)}, not by {in_full(sweep.measure)}; "
+                "choose another --output"
+            )
+            raise InputError(msg)
 
 
 def check_writers(sweep: Sweep) -> None:

@@ -15,7 +15,7 @@ from bigbatch.study.sweep.jobs import Job
 
 
 class Watch:
-    """The epochs of a run and their errors, read from its metrics while these are written.
+    """The epochs of a run and their results, read from its metrics while these are written.
 
     Args:
         folder: of the run.
@@ -23,7 +23,7 @@ class Watch:
 
     def __init__(self, folder: Path) -> None:
         self.path, self.offset = folder / "metrics.jsonl", 0
-        self.errors: dict[int, float] = {}
+        self.results: dict[int, float] = {}
         self.total_epochs: int | None = None  # from the run: with AdaScale its recipe does not know
         self.look()
         self.first_epoch = self.epoch
@@ -31,12 +31,12 @@ class Watch:
     @property
     def epoch(self) -> int:
         """The number of epochs that have ended."""
-        return max(self.errors, default=0)
+        return max(self.results, default=0)
 
     @property
-    def error(self) -> float | None:
-        """The run's error so far, in %: the median of its last 5 epochs."""
-        return run_result([self.errors[epoch] for epoch in sorted(self.errors)]) if self.errors else None
+    def result(self) -> float | None:
+        """The run's result so far: the median of its last 5 epochs."""
+        return run_result([self.results[epoch] for epoch in sorted(self.results)]) if self.results else None
 
     def look(self) -> None:
         """Read what was written since the last look, up to the last whole line."""
@@ -49,7 +49,7 @@ class Watch:
         for line in whole.splitlines():
             parsed = parse_line(line)
             if isinstance(parsed, EpochLine) and parsed.result is not None:
-                self.errors[parsed.epoch] = parsed.result
+                self.results[parsed.epoch] = parsed.result
                 self.total_epochs = parsed.total_epochs
 
 
@@ -59,7 +59,7 @@ class Running:
 
     Attributes:
         job: the run.
-        watch: its epochs and errors.
+        watch: its epochs and results.
         since: when it was started (a monotonic clock).
     """
 

@@ -12,11 +12,12 @@ from typing import Final
 from bigbatch.errors import InputError
 from bigbatch.printable import printable
 from bigbatch.recipe import NOT_OF_THE_RESULT, effective_fields
-from bigbatch.recipe.metrics import MEAN_LOSS, PERPLEXITY, Measure
+from bigbatch.recipe.metrics import Measure
 from bigbatch.reduction.options import NATIVE
 from bigbatch.runs.contract import FOR_PEOPLE
 from bigbatch.runs.record import RunRecord
 from bigbatch.study import statistics
+from bigbatch.study.comparable import what_is_measured
 from bigbatch.study.naming import noun_of
 from bigbatch.study.report.grouping.labels import shortened
 from bigbatch.study.report.grouping.measures import OF_THE_SEED, size_of
@@ -26,7 +27,6 @@ from bigbatch.study.statistics import Judgement, Outcomes, digits_of_points
 
 LONGEST_TITLE: Final = 80
 HASH_DIGITS: Final = 8
-OF_THE_LOSS: Final = (MEAN_LOSS, PERPLEXITY)  # of two losses, these cannot be compared
 
 Place = tuple[tuple[str, Measure, str], str | None]  # what can be compared, and the data
 
@@ -131,14 +131,9 @@ def _comparable(runs: Sequence[RunRecord], variants: Mapping[Path, str]) -> Iter
     for run in runs:
         model = _model_of(run)
         name = references[run.path.parent] if run.path in variants else of_models.get(model, model)
-        placed.setdefault(((name, run.metric, _loss_of(run)), run.summary.data_fingerprint), []).append(run)
+        measured = what_is_measured(run.metric, run.recipe_fields)
+        placed.setdefault(((name, *measured), run.summary.data_fingerprint), []).append(run)
     return _joined(placed)
-
-
-def _loss_of(run: RunRecord) -> str:
-    """Return the run's loss if its metric is one of the loss, else nothing."""
-    losses = [run.recipe_fields.get(name) or "" for name in ("loss", "objective")]
-    return repr(losses) if run.metric in OF_THE_LOSS else ""
 
 
 def _joined(placed: dict[Place, list[RunRecord]]) -> Iterable[list[RunRecord]]:
