@@ -60,8 +60,7 @@ def measure(case: tuple[str, ...], machine: Machine, *, pairs: int) -> dict[str,
 def _steps(training: TrainingState, *, is_measuring: bool) -> Iterator[None]:
     for epoch in count():
         for minibatch in training.minibatches.epoch(epoch):
-            training.step.backward(minibatch, measures_noise=is_measuring)
-            training.step.look()
+            _ = training.step.backward(minibatch, measures_noise=is_measuring).is_finite
             training.optimizer.step()
             yield
 

@@ -35,8 +35,7 @@ def measure(x, *, n):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     step = Step(model, lambda losses, _: losses, optimizer, minibatch_size=len(x), worker_minibatch_size=n)
     batches = [(part, part) for part in torch.as_tensor(x, dtype=torch.float32).split(n)]
-    step.backward(batches, measures_noise=True)
-    return step.look().noise
+    return step.backward(batches, measures_noise=True).noise
 
 
 def test_a_step_measures_what_numpy_computes_from_the_samples_gradients():

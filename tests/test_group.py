@@ -20,6 +20,11 @@ def test_a_step_has_the_bits_of_one_process_however_its_sum_travels(group, world
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
+def test_every_normalisation_has_the_bits_of_one_process_with_ragged_and_empty_workers(group, world_size):
+    group("objective_law.py", world_size)
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
 def test_evaluation_is_that_of_one_process_and_counts_every_sample_once(group, world_size):
     group("evaluation_law.py", world_size)
 

@@ -27,8 +27,7 @@ def blocks(workers=5, seed=1, **bad):
 
 def test_a_good_step_is_finite_and_asks_for_nothing():
     step = made()
-    step.backward(blocks(), iteration=0)
-    outcome = step.look()
+    outcome = step.backward(blocks(), iteration=0)
     assert outcome.is_finite
     assert outcome.requests == frozenset()
 
@@ -39,8 +38,8 @@ def test_the_workers_are_found_and_the_model_is_as_before(bad, workers):
     step(blocks(), iteration=0)
     before = {name: value.clone() for name, value in step.model.state_dict().items()}
     minibatch = blocks(seed=2, **bad)
-    step.backward(minibatch, iteration=1)
-    assert not step.look().is_finite
+    result = step.backward(minibatch, iteration=1)
+    assert not result.is_finite
     step.undo()
     assert find_nonfinite_workers(step, minibatch, iteration=1) == workers
     assert all(torch.equal(value, step.model.state_dict()[name]) for name, value in before.items())
@@ -66,21 +65,23 @@ def test_a_sum_that_only_overflows_is_no_fault_but_one_over_the_workers_is_nobod
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     step = Step(model, lambda y, _: y[:, 0] - y[:, 1], optimizer, minibatch_size=2, worker_minibatch_size=1)
     large = torch.tensor([[3e38]])
-    step.backward([(large, torch.zeros(1))] * 2, iteration=0)  # gradients of 1.5e38 + 1.5e38: large, but finite
-    assert step.look().is_finite
-    step.minibatch_size = 1  # as a loss that is too large by k would
-    step.backward([(large, torch.zeros(1))] * 2, iteration=0)
-    assert not step.look().is_finite
+    result = step.backward(
+        [(large, torch.zeros(1))] * 2, iteration=0
+    )  # gradients of 1.5e38 + 1.5e38: large, but finite
+    assert result.is_finite
+    step.started().worker_pass.minibatch_size = 1  # as a loss that is too large by k would
+    result = step.backward([(large, torch.zeros(1))] * 2, iteration=0)
+    assert not result.is_finite
     step.undo()
     assert find_nonfinite_workers(step, [(large, torch.zeros(1))] * 2, iteration=0) == []
 
 
 def test_what_a_process_asks_for_all_hear_of():
     step = made()
-    step.backward(blocks(), iteration=0, requests={"stop", "save"})
-    assert step.look().requests == {"stop", "save"}
-    step.backward(blocks(), iteration=1)
-    assert step.look().requests == set()
+    result = step.backward(blocks(), iteration=0, requests={"stop", "save"})
+    assert result.requests == {"stop", "save"}
+    result = step.backward(blocks(), iteration=1)
+    assert result.requests == set()
 
 
 def test_a_running_statistic_alone_may_be_infinite_and_is_traced_too():
@@ -98,8 +99,8 @@ def test_a_running_statistic_alone_may_be_infinite_and_is_traced_too():
     step = Step(model, LOSS, torch.optim.SGD(model.parameters(), lr=0.1), minibatch_size=12, worker_minibatch_size=4)
     minibatch = blocks(3)
     minibatch[1][0][0, 0] = 1000.0
-    step.backward(minibatch, iteration=0)
-    assert not step.look().is_finite
+    result = step.backward(minibatch, iteration=0)
+    assert not result.is_finite
     step.undo()
     assert find_nonfinite_workers(step, minibatch, iteration=0) == [1]
-    assert step.state.is_finite()
+    assert step.started().state.is_finite()

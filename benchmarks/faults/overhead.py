@@ -125,8 +125,7 @@ def _steps(training: TrainingState) -> Iterator[None]:
     iteration = 0
     for epoch in count():
         for minibatch in training.minibatches.epoch(epoch):
-            training.step.backward(minibatch, iteration=iteration)
-            training.step.look()
+            _ = training.step.backward(minibatch, iteration=iteration).is_finite
             training.optimizer.step()
             training.course.advance()
             iteration += 1

@@ -14,6 +14,7 @@ from bigbatch.reduction.library_collectives import fold
 from bigbatch.reduction.local_sum import Flat, FlatLayout, LocalSum
 from bigbatch.reduction.overlap import Overlap
 from bigbatch.reduction.tree import Node
+from bigbatch.reduction.usage import Usage
 from bigbatch.reduction.worker_norms import WorkerNorms
 
 
@@ -24,8 +25,11 @@ class Aggregation:
     they come. The leaf of its last worker completes the process's partial sums. These leave for the other processes
     bucket by bucket, while the rest of backpropagation goes on.
 
+    A parameter without a gradient counts as zeros. If none of the workers of any process has one, it has none in the
+    end, as in torch.
+
     Args:
-        model: whose parameters' gradients are summed.
+        parameters: whose gradients are summed.
         statistics: tensors like those that each worker brings besides.
         worker_count: workers of a minibatch (k).
         workers: those of this process.
@@ -40,7 +44,7 @@ class Aggregation:
 
     def __init__(
         self,
-        model: nn.Module,
+        parameters: Sequence[nn.Parameter],
         statistics: Sequence[Tensor],
         *,
         worker_count: int,
@@ -49,12 +53,13 @@ class Aggregation:
         overlap: Overlap | None,
         is_compressed: bool = False,
     ) -> None:
-        self.model, self.workers, self.worker_count = model, workers, worker_count
+        self.parameters, self.workers, self.worker_count = parameters, workers, worker_count
         self.communicator, self.overlap, self.is_compressed = communicator, overlap, is_compressed
-        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.usage = Usage(len(parameters), parameters[0].device)
         layout = FlatLayout(self.parameters, overlap.buckets if overlap else None)
         self.gradients = LocalSum(layout, worker_count)
-        self.statistics = LocalSum(FlatLayout(statistics), worker_count)
+        self.statistics = LocalSum(FlatLayout([*statistics, self.usage.all]), worker_count)
+        self.last_statistics: Sequence[Tensor] = ()  # the last worker's, until its buckets are full
         self.gradient_run: list[Node[Flat]] = []
         self.statistics_run: list[Node[Flat]] = []
         self.buckets: list[Tensor] = []  # those of this step, when torch keeps the gradients in them
@@ -67,10 +72,6 @@ class Aggregation:
         if overlap:
             overlap.on_bucket = self._submit_bucket
 
-    def module_for(self, worker: int) -> nn.Module:
-        """Return what the worker's forward pass is to call: the model, or for the last worker its DDP replica."""
-        return self.overlap.replica if self.overlap and worker == self.workers[-1] else self.model
-
     def begin(self, *, measures_norms: bool = False) -> None:
         """Begin the sums of a minibatch.
 
@@ -80,34 +81,35 @@ class Aggregation:
         self.gradients.clear()  # what a step that failed may have left
         self.statistics.clear()
         self.buckets.clear()
+        self.usage.clear()
         self.measuring = self.worker_norms if measures_norms and self.worker_count > 1 else None
 
-    def backward(self, worker: int, loss: Tensor, statistics: Sequence[Tensor]) -> None:
-        """Go backward from a worker's loss, and add its gradients and statistics to the sum.
+    def backward(self, worker: int, total: Tensor, statistics: Sequence[Tensor]) -> None:
+        """Go backward from a worker's total, and add its gradients and statistics to the sum.
 
         Args:
             worker: the next of this process's workers.
-            loss: of its samples, a scalar.
+            total: of its samples, a scalar. If it depends on no parameter, its gradients are zeros.
             statistics: what it brings besides.
         """
-        is_last = worker == self.workers[-1]
         for parameter in self.parameters:
             parameter.grad = None
         if self.measuring:
             self.measuring.begin(worker)
-        self.statistics.add(worker, statistics)
-        if is_last:
-            self.statistics_run = self.statistics.take()
-            self._submit(self.statistics_run)
-        if is_last and self.overlap:
+        if self.overlap and worker == self.workers[-1]:
+            self.last_statistics = statistics
             self.gradient_run = self.gradients.take()
-            self.overlap.mark_all(loss).backward()  # type: ignore[no-untyped-call]
+            self.overlap.mark_all(total).backward()  # type: ignore[no-untyped-call]
             return
-        loss.backward()  # type: ignore[no-untyped-call]
+        if total.requires_grad:
+            total.backward()  # type: ignore[no-untyped-call]
         gradients = [parameter.grad for parameter in self.parameters]
         self._take_norms(range(len(gradients)), gradients)
+        self.usage.begin()
+        self.usage.add(range(len(gradients)), gradients)
+        self._add_statistics(worker, statistics)
         self.gradients.add(worker, gradients)
-        if is_last:
+        if worker == self.workers[-1]:
             self.gradient_run = self.gradients.take()
             self._submit(self.gradient_run)
 
@@ -123,20 +125,40 @@ class Aggregation:
             self.measuring.submit()
         if self.communicator:
             self.communicator.finish()
+        *statistics, used = self.statistics_run[-1].value.views
         if not self.overlap:  # which leaves the gradients in its buckets
             for parameter, gradient in zip(self.parameters, self.gradient_run[-1].value.views, strict=True):
                 parameter.grad = gradient
+        for place in self.usage.unused(used):
+            self.parameters[place].grad = None
         summed = [parameter.grad for parameter in self.parameters]
         self.norms = self.measuring.finish(summed) if self.measuring else None
-        return self.statistics_run[-1].value.views
+        return statistics
+
+    def divide(self, weight: Tensor) -> None:
+        """Divide the summed gradients, and their norms, by the sum of the weights, a scalar, after `finish`."""
+        for buffer in self._summed():
+            buffer.div_(weight.to(buffer.dtype))
+        if self.norms is not None:
+            self.norms = self.norms / weight.double().square()
 
     def is_finite(self) -> Tensor:
         """Return whether all sums are finite, as a tensor on their device, after `finish`."""
-        gradients = self.buckets if self.overlap else self.gradient_run[-1].value.buffers
+        gradients = self._summed()
         if self.norms is not None:  # which are not, if a gradient is not
             gradients = [self.norms]
         sums = [buffer.sum().float() for buffer in (*gradients, *self.statistics_run[-1].value.buffers)]
         return torch.stack(sums).isfinite().all()
+
+    def _summed(self) -> list[Tensor]:
+        """Return the buffers of the summed gradients."""
+        return self.buckets if self.overlap else self.gradient_run[-1].value.buffers
+
+    def _add_statistics(self, worker: int, statistics: Sequence[Tensor]) -> None:
+        self.statistics.add(worker, [*statistics, self.usage.of_worker()])
+        if worker == self.workers[-1]:
+            self.statistics_run = self.statistics.take()
+            self._submit(self.statistics_run)
 
     def _take_norms(self, places: Sequence[int], gradients: Sequence[Tensor | None]) -> None:
         if self.measuring:
@@ -154,12 +176,19 @@ class Aggregation:
         """Complete a bucket's partial sums with the last worker's leaf, and sum them over the processes."""
         assert self.communicator
         assert self.overlap
-        self._take_norms(self.overlap.buckets[bucket.index()], bucket.gradients())
+        places = self.overlap.buckets[bucket.index()]
+        self._take_norms(places, bucket.gradients())
+        if bucket.index() == 0:
+            self.usage.begin()
+        # Torch hands over zeros for a parameter without a gradient, and sets its `grad` after the last bucket only.
+        self.usage.add(places, [self.parameters[place].grad for place in places])
         self.submitted_at = time.perf_counter()
         self.buckets.append(bucket.buffer())
         last = self.workers[-1]
         nodes = [Node(n.start, n.stop, n.value.buffers[bucket.index()]) for n in self.gradient_run]
         nodes.append(Node(last, last + 1, bucket.buffer()))
+        if bucket.is_last():
+            self._add_statistics(last, self.last_statistics)
         if not self.is_compressed:
             return self.communicator.submit(nodes, bucket.buffer())
         self.communicator.finish()  # the statistics may be on the same group

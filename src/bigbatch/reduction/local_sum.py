@@ -26,12 +26,14 @@ class Flat:
         given = [(view, tensor) for view, tensor in zip(self.views, tensors, strict=True) if tensor is not None]
         if len(given) < len(self.views):
             self.zero_()
-        torch._foreach_copy_([view for view, _ in given], [tensor for _, tensor in given])
+        if given:
+            torch._foreach_copy_([view for view, _ in given], [tensor for _, tensor in given])
 
     def add_tensors_(self, tensors: Sequence[Tensor | None]) -> None:
         """Add the tensors, element by element; None counts as zeros, with the bits that adding them leaves."""
         given = [(view, tensor) for view, tensor in zip(self.views, tensors, strict=True) if tensor is not None]
-        torch._foreach_add_([view for view, _ in given], [tensor for _, tensor in given])
+        if given:
+            torch._foreach_add_([view for view, _ in given], [tensor for _, tensor in given])
         for view, tensor in zip(self.views, tensors, strict=True):
             if tensor is None:
                 view.add_(0.0)  # -0.0 becomes 0.0

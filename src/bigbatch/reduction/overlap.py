@@ -30,28 +30,28 @@ class Overlap:
     that they stay as they are.
 
     Args:
-        model: whose parameters they are.
+        module: a worker's pass through the model, whose parameters they are.
         group: of the processes.
         bucket_mb: about how large a bucket is, in MiB.
-        trial: runs a module like the model on the samples of a worker, and returns the loss.
+        trial: runs a module like that one on the samples of a worker, and returns the loss.
 
     Attributes:
-        replica: to be called instead of the model where the buckets shall leave.
+        replica: to be called instead of the module where the buckets shall leave.
         buckets: the parameters of each bucket, by their places among those that train.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        module: nn.Module,
         *,
         group: dist.ProcessGroup | None,
         bucket_mb: float,
         trial: Callable[[nn.Module], Tensor],
     ) -> None:
         self.group: dist.ProcessGroup = group or dist.group.WORLD  # type: ignore[assignment]  # there is one
-        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
         self.replica = DistributedDataParallel(
-            model,
+            module,
             process_group=group,
             bucket_cap_mb=bucket_mb,
             gradient_as_bucket_view=True,
@@ -68,7 +68,7 @@ class Overlap:
             parameter.grad = None
 
     def mark_all(self, loss: Tensor) -> Tensor:
-        """Return the loss, made to depend on every parameter. A parameter that it did not use gets zeros."""
+        """Return the loss, made to depend on every parameter. One that it does not use gets zeros in its bucket."""
         marked: Tensor = MarkAll.apply(loss, *self.parameters)  # type: ignore[no-untyped-call]
         return marked
 

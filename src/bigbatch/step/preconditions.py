@@ -1,45 +1,17 @@
 """What a step refuses, because it could not be exact or right with it."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bigbatch.errors import InputError, nearest
 from bigbatch.processes.group import Processes, check_agreement
 from bigbatch.step.worker_pass import PRECISIONS
 
-LossFunction = Callable[[Any, Any], Tensor]
-
 WRAPPERS: Final = ("DistributedDataParallel", "DataParallel", "FullyShardedDataParallel")
 DEVICES: Final = ("cpu", "cuda")
-
-
-@torch.no_grad()
-def check_loss(loss_function: LossFunction, outputs: Any, targets: Any) -> None:  # noqa: ANN401 - whatever the loss takes
-    """Refuse a loss that takes the mean. A sum adds up over two halves of a batch; a mean does not.
-
-    Raises:
-        InputError: says what to return instead.
-    """
-    losses = loss_function(outputs, targets)
-    if losses.ndim > 0:
-        return
-    if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
-        msg = 'the loss is one number for the whole batch; return one loss a sample (reduction="none")'
-        raise InputError(msg)
-    if len(outputs) < 2:  # noqa: PLR2004 - the mean of one sample is its sum
-        return
-    half = len(outputs) // 2
-    parts = loss_function(outputs[:half], targets[:half]) + loss_function(outputs[half:], targets[half:])
-    if not torch.isclose(parts, losses, rtol=1e-2):
-        msg = (
-            f"the loss is no sum over its samples ({losses.item():.4g}, but {parts.item():.4g} over its two halves); "
-            'return one loss a sample (reduction="none"); the sum is divided by the minibatch size '
-            "(arXiv 1706.02677, section 3)"
-        )
-        raise InputError(msg)
 
 
 def check_model(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

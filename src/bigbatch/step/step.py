@@ -1,11 +1,9 @@
 """One exact step: a function of its minibatch, never of the processes that compute it."""
 
-import math
 import time
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import torch
 import torch.distributed as dist
@@ -18,30 +16,13 @@ from bigbatch.reduction.aggregation import Aggregation
 from bigbatch.reduction.communicator import Communicator
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.reduction.overlap import Overlap
-from bigbatch.rules.gradient_noise import GradientNoise, estimate_noise
 from bigbatch.rules.randomness.generators import seed_generators
 from bigbatch.rules.randomness.keyed import random_key
 from bigbatch.rules.sampling import Sizes, check_minibatch_size, process_workers
-from bigbatch.step.preconditions import LossFunction, check_choices, check_loss, check_model, check_same
-from bigbatch.step.running_state import RunningState
-from bigbatch.step.worker_pass import forward_precision, in_full_precision, seed_worker
-
-REQUESTS: Final = ("stop", "save", "give up")
-
-
-@dataclass(frozen=True)
-class StepOutcome:
-    """What all processes know of a step.
-
-    Attributes:
-        requests: what any of them has asked for with this step, of `REQUESTS`.
-        is_finite: whether loss, gradients and running statistics are.
-        noise: of the gradient, estimated from this minibatch; None with a single worker, or if it is not measured.
-    """
-
-    requests: frozenset[str]
-    is_finite: bool
-    noise: GradientNoise | None = None
+from bigbatch.step.leaves import Leaves
+from bigbatch.step.objective import LossFunction, Objective
+from bigbatch.step.preconditions import check_choices, check_model, check_same
+from bigbatch.step.result import REQUESTS, StepResult, Sums
 
 
 class Step:
@@ -51,7 +32,7 @@ class Step:
     iteration, worker). It puts the running statistics back to the step's start. It runs the model on its samples, and
     divides their summed loss by the minibatch size. It goes backward. Then gradients, running statistics and losses are
     summed over all workers of all processes. The running statistics become the mean over the workers (arXiv 1706.02677,
-    sections 2.3 and 3).
+    sections 2.3 and 3). An objective may count what the sum is divided by, such as tokens: see `Loss`.
 
     All processes start from the weights of rank 0. Make it within `bigbatch.joined()`, or after a
     `torch.distributed.init_process_group` of your own. `with Step(...) as step:` closes it at the end. After an error
@@ -59,9 +40,10 @@ class Step:
 
     Args:
         model: on its device, in the mode that it shall train in (`train()`). A parameter that no worker has used gets
-            a gradient of zeros.
-        loss_function: maps (model output, targets) to one loss a sample (reduction="none"; any shape, summed), or to
-            their sum. A mean is refused: it cannot be divided by the minibatch size.
+            no gradient, as in torch.
+        objective: a loss function, which maps (model output, targets) to one loss a sample, shape (n,), or to a `Loss`.
+            Or an `@bigbatch.objective`, which maps (model, batch) to the same. A mean over the batch is refused: it
+            cannot be divided by the minibatch size.
         optimizer: any of torch's or your own that does not absorb the rate (see `momentum_correction`).
         minibatches: where the minibatches come from. Both sizes and the seed are taken from it, unless they are given.
         minibatch_size: samples per update, over all workers (kn).
@@ -76,8 +58,6 @@ class Step:
         iteration: the number of the next update, counted from 0. Every step adds 1. To resume, set it to the number
             of updates that were taken before.
         workers: those of this process.
-        compute_seconds: time that this process has spent on its workers, with reading their samples.
-        wait_seconds: time that it has then waited for the sums.
 
     Raises:
         InputError: sizes that are missing or do not divide, more processes than workers, an optimizer that absorbs the
@@ -95,7 +75,7 @@ class Step:
     def __init__(  # noqa: PLR0913 - each is a part of the recipe
         self,
         model: nn.Module,
-        loss_function: LossFunction,
+        objective: LossFunction | Objective,
         optimizer: torch.optim.Optimizer,
         minibatches: Sizes | None = None,
         *,
@@ -116,7 +96,7 @@ class Step:
             msg = "Step needs the sizes: give it the Minibatches, or minibatch_size and worker_minibatch_size"
             raise InputError(msg)
         check_minibatch_size(minibatch_size, worker_minibatch_size)
-        self.model, self.loss_function, self.optimizer = model, loss_function, optimizer
+        self.model, self.objective, self.optimizer = model, objective, optimizer
         self.minibatch_size, self.worker_minibatch_size, self.seed = minibatch_size, worker_minibatch_size, seed or 0
         self.precision, self.iteration = precision, 0
         correct_momentum(optimizer, is_requested=momentum_correction)
@@ -128,13 +108,12 @@ class Step:
         self.device = self.parameters[0].device
         self.options = aggregation or AggregationOptions()
         self.no_requests = torch.zeros(len(REQUESTS), device=self.device)
-        self.compute_seconds = self.wait_seconds = 0.0
         self.is_closed = False
         self.is_summing = False  # from the last worker's forward pass until all has arrived
-        # Both are made with the first minibatch, which shows what a forward pass changes.
-        self.aggregation: Aggregation | None = None
+        # These are made with the first minibatch, which shows what a worker's pass brings.
+        self.leaves: Leaves | None = None
         self.overlap: Overlap | None = None
-        self.state: RunningState | None = None
+        self.aggregation: Aggregation | None = None
         check_model(model, optimizer)
         check_choices(self.device, precision)
         sizes = f"minibatch_size {minibatch_size}, worker_minibatch_size {worker_minibatch_size}"
@@ -156,11 +135,12 @@ class Step:
         if kind is None:
             self.close()
 
-    def __call__(self, minibatch: Iterable[tuple[Any, Any]], *, iteration: int | None = None) -> Tensor:
+    def __call__(self, minibatch: Iterable[Any], *, iteration: int | None = None) -> Tensor:
         """Take the step: `backward`, then the optimizer's update.
 
         Args:
-            minibatch: this process's part, one (inputs, targets) for each of `workers`, in their order.
+            minibatch: this process's part, one batch for each of `workers`, in their order. A batch is (inputs,
+                targets) for a loss function, and anything for an objective.
             iteration: the number of the update, counted from 0, which keys the randomness; by default
                 `self.iteration`. The next update then has the next number.
 
@@ -172,76 +152,53 @@ class Step:
                 same bits for every number of processes. The line says what to change.
             PeerLostError: another process ended, or did not answer in time.
         """
-        loss = self.backward(minibatch, iteration=iteration)
+        result = self.backward(minibatch, iteration=iteration)
         self.optimizer.step()
-        return loss
+        return result.loss
 
     def backward(
         self,
-        minibatch: Iterable[tuple[Any, Any]],
+        minibatch: Iterable[Any],
         *,
         iteration: int | None = None,
         requests: Collection[str] = (),
         measures_noise: bool = False,
-    ) -> Tensor:
+    ) -> StepResult:
         """Set every parameter's gradient, and the running statistics, to those of the whole minibatch.
 
-        For loops that do more before the update, such as clipping. `look` tells what came of it.
+        For loops that do more before the update, such as clipping.
 
         Args:
-            minibatch: as for `__call__`, as are `iteration`, the result and the errors.
+            minibatch: as for `__call__`, as are `iteration` and the errors.
             iteration: the number of the update.
-            requests: what this process asks of all processes, of `REQUESTS`.
+            requests: what this process asks of all processes, of `result.REQUESTS`.
             measures_noise: whether to measure the gradient's noise; the same on every process.
         """
-        if self.is_closed:
-            msg = "the step is closed; make a new Step"
-            raise InputError(msg)
-        if self.is_summing:
-            msg = "a step failed after its sums had begun, and other processes may wait for the rest; make a new Step"
-            raise InputError(msg)
         start = time.perf_counter()
+        self._check_open()
         iteration = self.iteration if iteration is None else iteration
         versions = self._parameter_versions()
         batches = iter(minibatch)
         for worker in self.workers:
-            batch = next(batches, None)
-            if batch is None:
+            # What is drawn between reading and stepping, as in map(mixup, minibatch), is a function of the worker too.
+            seed_generators(random_key("batch", self.seed, iteration, worker), self.device)
+            batch = next(batches, batches)
+            if batch is batches:
                 raise InputError(self._wrong_number("fewer"))
-            self._check_batch(batch[0])
-            if worker == self.workers.start:
+            is_first = worker == self.workers.start
+            if is_first:
                 self._begin(batch, measures_noise=measures_noise)
-            self._add_worker(worker, batch, iteration, requests if worker == self.workers.start else ())
-        if next(batches, None) is not None:
+            self._add_worker(worker, batch, iteration, requests if is_first else ())
+        if next(batches, batches) is not batches:
             raise InputError(self._wrong_number("more"))
         if self._parameter_versions() != versions:
             msg = "a forward pass writes to the model's parameters: that would depend on the processes; use buffers"
             raise InputError(msg)
         # Every process leaves the step with its generators in the same state, whichever workers it ran.
         seed_generators(random_key("after the step", self.seed, iteration), self.device)
-        self._finish(start)
+        result = self._finish(start)
         self.iteration = iteration + 1
-        return self.loss
-
-    def look(self) -> StepOutcome:
-        """Return the outcome of the last `backward`, the same on every process. It waits for a GPU."""
-        assert self.aggregation is not None
-        assert self.state is not None
-        norms = () if self.aggregation.norms is None else self.aggregation.norms
-        values = torch.stack([*norms, self.aggregation.is_finite(), *self.asked]).tolist()
-        *squares, finite, stop, save, give_up = values
-        is_finite = bool(finite) or (  # a sum over large numbers may overflow
-            self.state.is_finite()
-            and all(bool(t.isfinite().all()) for t in (self.loss, *(p.grad for p in self.parameters)) if t is not None)
-        )
-        requests = frozenset(name for name, count in zip(REQUESTS, (stop, save, give_up), strict=True) if count)
-        return StepOutcome(requests, is_finite, self._noise(*squares) if squares and is_finite else None)
-
-    def _noise(self, sum_of_squares: float, square_of_sum: float) -> GradientNoise | None:
-        if not math.isfinite(sum_of_squares + square_of_sum):  # the norms of finite gradients may overflow
-            return None
-        sizes = {"worker_count": self.worker_count, "worker_minibatch_size": self.worker_minibatch_size}
-        return estimate_noise(sum_of_squares, square_of_sum, **sizes)
+        return result
 
     def resize(self, minibatch_size: int) -> None:
         """Go on with another minibatch size, all processes together, between two steps.
@@ -261,13 +218,12 @@ class Step:
 
     def undo(self) -> None:
         """Put the running statistics back to what they were before the last `backward`, whose update is left out."""
-        assert self.state is not None
-        self.state.restore()
+        self.started().state.restore()
 
-    def changes(self) -> list[Tensor]:
-        """Return what the last forward pass has added to each of the running statistics."""
-        assert self.state is not None
-        return self.state.changes()
+    def started(self) -> Leaves:
+        """Return what runs the workers, after the first `backward`."""
+        assert self.leaves
+        return self.leaves
 
     def describe_all_reduce(self) -> dict[str, Any]:
         """Return the algorithm of the sum over the processes, and what it was chosen by."""
@@ -282,6 +238,8 @@ class Step:
     def _divide(self, minibatch_size: int) -> None:
         """Divide the minibatch among the processes, and prepare them to sum over it."""
         self.minibatch_size, self.worker_count = minibatch_size, minibatch_size // self.worker_minibatch_size
+        if self.leaves:
+            self.leaves.worker_pass.minibatch_size = minibatch_size
         rank, world_size = self.processes.rank, self.processes.world_size
         self.workers = process_workers(self.worker_count, rank=rank, world_size=world_size)
         self.communicator = (
@@ -291,72 +249,96 @@ class Step:
         )
         self.is_closed = False
 
-    def _begin(self, batch: tuple[Any, Any], *, measures_noise: bool) -> None:
+    def _check_open(self) -> None:
+        if self.is_closed:
+            msg = "the step is closed; make a new Step"
+            raise InputError(msg)
+        if self.is_summing:
+            msg = "a step failed after its sums had begun, and other processes may wait for the rest; make a new Step"
+            raise InputError(msg)
+
+    def _begin(self, batch: Any, *, measures_noise: bool) -> None:  # noqa: ANN401 - any batch
         """Remember where the step starts, and prepare the sums."""
-        state, aggregation = self._prepare(*batch)
-        state.begin()
+        leaves, aggregation = self._prepare(batch)
+        leaves.state.begin()
         aggregation.begin(measures_norms=measures_noise)
 
-    def _add_worker(self, worker: int, batch: tuple[Any, Any], iteration: int, requests: Collection[str]) -> None:
-        """Run one worker, and add its leaf to the sum."""
-        assert self.aggregation is not None
-        assert self.state is not None
-        inputs, targets = batch
-        self.state.restore()
-        seed_worker(self.seed, iteration, worker, self.device)
-        self.is_summing = self.communicator is not None and worker == self.workers[-1]
-        loss = self.worker_loss(self.aggregation.module_for(worker), inputs, targets)
-        asked = self.no_requests
-        if requests:
-            asked = asked.new_tensor([name in requests for name in REQUESTS])
-        self.aggregation.backward(worker, loss, [*self.state.changes(), loss.detach(), asked])
-
-    def _prepare(self, inputs: Any, targets: Any) -> tuple[RunningState, Aggregation]:  # noqa: ANN401 - any batch
-        """Check the loss, find the running statistics and lay out the leaves, once, with the first batch."""
-        if self.state is None:
-            outputs: list[Any] = []
-            self.state = RunningState(self.model, lambda: outputs.append(self._forward(inputs)), self.processes)
-            check_loss(self.loss_function, outputs[0], targets)
+    def _prepare(self, batch: Any) -> tuple[Leaves, Aggregation]:  # noqa: ANN401 - any batch
+        """See what a worker brings and lay out the sums, once, with the first batch."""
+        if self.leaves is None:
+            self.leaves = Leaves(
+                self.model,
+                self.objective,
+                batch,
+                self.processes,
+                precision=self.precision,
+                seed=self.seed,
+                worker_minibatch_size=self.worker_minibatch_size,
+                minibatch_size=self.minibatch_size,
+            )
             if self.communicator and self.options.overlap:
                 self.overlap = Overlap(
-                    self.model,
+                    self.leaves.worker_pass,
                     group=self.processes.group,
                     bucket_mb=self.options.bucket_mb,
-                    trial=lambda module: self.worker_loss(module, inputs, targets),
+                    trial=lambda replica: replica(batch)[0],
                 )
-                self.state.restore()
+                self.leaves.state.restore()
         if self.aggregation is None:
             self.aggregation = Aggregation(
-                self.model,
-                [*self.state.changes(), torch.zeros((), device=self.device), self.no_requests],
+                self.parameters,
+                [*self.leaves.like(), self.no_requests],
                 worker_count=self.worker_count,
                 workers=self.workers,
                 communicator=self.communicator,
                 overlap=self.overlap,
                 is_compressed=self.options.compression != "none",
             )
-        return self.state, self.aggregation
+        return self.leaves, self.aggregation
 
-    def _forward(self, inputs: Any) -> Any:  # noqa: ANN401 - whatever the model takes and returns
-        with forward_precision(self.device, self.precision):
-            return self.model(inputs)
+    def _add_worker(self, worker: int, batch: Any, iteration: int, requests: Collection[str]) -> None:  # noqa: ANN401
+        """Run one worker, and add its leaf to the sum."""
+        assert self.leaves
+        assert self.aggregation
+        self.is_summing = self.communicator is not None and worker == self.workers[-1]
+        replica = self.overlap.replica if self.overlap and worker == self.workers[-1] else None
+        total, statistics = self.leaves.run(worker, batch, iteration, replica=replica)
+        asked = self.no_requests
+        if requests:
+            asked = asked.new_tensor([name in requests for name in REQUESTS])
+        self.aggregation.backward(worker, total, [*statistics, asked])
 
-    def worker_loss(self, module: nn.Module, inputs: Any, targets: Any) -> Tensor:  # noqa: ANN401 - whatever it takes
-        """Return a worker's part of the minibatch's mean loss."""
-        with forward_precision(self.device, self.precision):
-            losses = self.loss_function(module(inputs), targets)
-        return in_full_precision(losses).sum() / self.minibatch_size
-
-    def _finish(self, start: float) -> None:
+    def _finish(self, start: float) -> StepResult:
         """Wait for the sums, and put them where they belong."""
-        assert self.aggregation is not None
-        assert self.state is not None
-        *changes, loss, self.asked = self.aggregation.finish()
-        self.compute_seconds += self.aggregation.submitted_at - start
-        self.wait_seconds += time.perf_counter() - self.aggregation.submitted_at
+        assert self.leaves
+        assert self.aggregation
+        *statistics, asked = self.aggregation.finish()
+        submitted, now = self.aggregation.submitted_at, time.perf_counter()
         self.is_summing = False
-        self.state.finish(changes, self.worker_count)
-        self.loss = loss.clone()
+        self.loss, weight = self.leaves.finish(statistics, self.worker_count)
+        if weight is not None:
+            self.aggregation.divide(weight)
+        self._check_reach(weight)
+        sums = Sums(
+            is_finite=self.aggregation.is_finite,
+            is_each_finite=self._is_each_finite,
+            asked=asked,
+            norms=self.aggregation.norms,
+            worker_count=self.worker_count,
+            worker_minibatch_size=self.worker_minibatch_size,
+        )
+        return StepResult(self.loss, sums, compute_seconds=submitted - start, wait_seconds=now - submitted)
+
+    def _is_each_finite(self) -> bool:
+        assert self.leaves
+        tensors = (self.loss, *(p.grad for p in self.parameters if p.grad is not None))
+        return self.leaves.state.is_finite() and all(bool(tensor.isfinite().all()) for tensor in tensors)
+
+    def _check_reach(self, weight: Tensor | None) -> None:
+        """Refuse a minibatch whose loss depends on no parameter, unless there was nothing to count."""
+        if all(parameter.grad is None for parameter in self.parameters) and (weight is None or self.loss != 0):
+            msg = "the loss depends on no parameter that trains: return it undetached, computed from the model's output"
+            raise InputError(msg)
 
     def _parameter_versions(self) -> list[int]:
         """Return torch's count of writes to each parameter; refuse if others train than when the step was made."""
@@ -365,11 +347,6 @@ class Step:
             msg = "parameters were frozen, unfrozen or replaced after Step was made; make a new Step"
             raise InputError(msg)
         return [parameter._version for parameter in parameters]  # noqa: SLF001 - torch's documented way to see writes
-
-    def _check_batch(self, inputs: Any) -> None:  # noqa: ANN401 - whatever the model takes
-        if isinstance(inputs, Tensor) and len(inputs) != self.worker_minibatch_size:
-            msg = f"a batch has {len(inputs)} samples, but worker_minibatch_size is {self.worker_minibatch_size}"
-            raise InputError(msg)
 
     def _wrong_number(self, fewer_or_more: str) -> str:
         return f"the minibatch has {fewer_or_more} batches than this process has workers: {len(self.workers)}"

@@ -1,15 +1,86 @@
-"""What a worker's pass through the model depends on: its seed and its precision. The step and its checks share it."""
+"""A worker's pass: from its samples to the total that backpropagation starts from. The step and its checks share it."""
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from bigbatch.errors import InputError
 from bigbatch.rules.randomness.generators import seed_generators
 from bigbatch.rules.randomness.keyed import random_key
+from bigbatch.step.objective import Loss
 
 PRECISIONS: Final = ("float32", "bfloat16")  # of a forward pass; a recipe has the same
 HALF: Final = frozenset({torch.float16, torch.bfloat16})
+NORMALISATIONS: Final = (
+    "bigbatch.Loss(total, weight): by count the sum over tokens or pixels and their number, by worker its mean and 1"
+)
+
+
+class WorkerPass(nn.Module):
+    """The model and the objective as one module, which maps a batch to (total, weight).
+
+    DDP wraps all of it, so the objective has the user's own model in its hands, and may call any method of it.
+
+    Args:
+        model: what is trained.
+        objective: maps (model, batch) to a `Loss`, or to one loss a sample.
+        precision: "float32", or "bfloat16" for autocast.
+        worker_minibatch_size: samples of one worker (n).
+        minibatch_size: samples per update (kn).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Callable[[nn.Module, Any], Tensor | Loss],
+        *,
+        precision: str,
+        worker_minibatch_size: int,
+        minibatch_size: int,
+    ) -> None:
+        super().__init__()
+        self.model, self.objective, self.precision = model, (objective,), precision  # a tuple hides a loss's own parts
+        self.worker_minibatch_size, self.minibatch_size = worker_minibatch_size, minibatch_size
+        self.device = next(model.parameters()).device
+
+    def forward(self, batch: Any) -> tuple[Tensor, Tensor | None]:  # noqa: ANN401 - any batch
+        """Return the total, and its weight where that is counted.
+
+        Losses by samples have no weight: each is divided by kn here, before backpropagation.
+
+        Raises:
+            InputError: the loss is neither one loss a sample nor a `Loss`; the line offers the three normalisations.
+        """
+        with forward_precision(self.device, self.precision):
+            loss = self.objective[0](self.model, batch)
+        if isinstance(loss, Loss):
+            return in_full_precision(self._scalar("total", loss.total)), self._scalar("weight", loss.weight).detach()
+        self._check_samples(loss)
+        return in_full_precision(loss).sum() / self.minibatch_size, None
+
+    def _scalar(self, name: str, value: Tensor | float) -> Tensor:
+        if isinstance(value, Tensor) and value.numel() == 1:
+            return value.reshape(()) if value.is_floating_point() else value.reshape(()).float()
+        if isinstance(value, int | float):
+            return torch.tensor(float(value), device=self.device)
+        shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        msg = f"Loss.{name} must be one number for the worker's whole batch, not {shape}; sum it"
+        raise InputError(msg)
+
+    def _check_samples(self, losses: object) -> None:
+        n = self.worker_minibatch_size
+        if isinstance(losses, Tensor) and losses.ndim and losses.numel() == len(losses) == n:
+            return
+        if not isinstance(losses, Tensor):
+            msg = f"the loss is a {type(losses).__name__}; return one loss a sample, shape ({n},), or {NORMALISATIONS}"
+            raise InputError(msg)
+        shape = f"the loss has shape {tuple(losses.shape)}"
+        if losses.ndim == 1 and len(losses) > 1:
+            shape = f"a batch has {len(losses)} samples, but worker_minibatch_size is {n}: {shape}"
+        msg = f'{shape}; return one loss a sample, shape ({n},) (reduction="none"), or {NORMALISATIONS}'
+        raise InputError(msg)
 
 
 def seed_worker(seed: int, iteration: int, worker: int, device: torch.device) -> None:

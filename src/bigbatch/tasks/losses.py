@@ -1,7 +1,7 @@
 """Losses and objectives by name (`recipe.losses` describes each)."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -9,13 +9,13 @@ from torch.nn import functional
 from bigbatch.errors import InputError
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.losses import CROSS_ENTROPY
-from bigbatch.step.objective import Loss, Objective
+from bigbatch.step.objective import Loss, LossFunction, Objective
 from bigbatch.user_code import is_user_code, load_callable
 
 IGNORED: Final = -100  # the class that torch's cross-entropy ignores by default
 
 
-def find_objective(recipe: Recipe) -> Callable[..., Any]:
+def find_objective(recipe: Recipe) -> LossFunction | Objective:
     """Return what the recipe's training minimises: its objective, or its loss of (model output, targets).
 
     Raises:

@@ -16,7 +16,7 @@ from bigbatch.processes.stop_signals import StopSignals
 from bigbatch.recipe.course import CourseState
 from bigbatch.recipe.metrics import TOP_1_ERROR
 from bigbatch.runs.metrics import EpochLine, IterationLine
-from bigbatch.step.step import StepOutcome
+from bigbatch.step.result import StepResult
 from bigbatch.training.consistency import compare_processes
 from bigbatch.training.evaluation import evaluate
 from bigbatch.training.nonfinite import check_weights, meet_nonfinite
@@ -119,34 +119,34 @@ class Loop:
             NonFiniteError: the loss or a gradient is not finite, and the recipe says to stop there.
         """
         training, course = self.training, self.course
-        loss = training.step.backward(
+        result = training.step.backward(
             minibatch,
             iteration=training.iteration,
             requests=self.recorder.requests(is_stopping=self.signals.received is not None),
             measures_noise=course.measures_noise,
         )
-        outcome = training.step.look()
-        course.observe(outcome.noise)  # first, as the rate may follow from the noise
+        training.count_seconds(result)
+        course.observe(result.noise)  # first, as the rate may follow from the noise
         training.last_rate = course.learning_rate
         set_learning_rate(training.optimizer, training.last_rate)
-        if outcome.is_finite:
+        if result.is_finite:
             training.update()
         else:
             self.recorder.display.say(meet_nonfinite(training))
-        self.updates.append(Update(self.line(outcome), loss if outcome.is_finite else None))
-        course.advance(is_taken=outcome.is_finite)
+        self.updates.append(Update(self.line(result), result.loss if result.is_finite else None))
+        course.advance(is_taken=result.is_finite)
         if not self.recorder.is_state_checked:
             self.recorder.check_state(training.state())
-        return outcome.requests
+        return result.requests
 
-    def line(self, outcome: StepOutcome) -> IterationLine:
+    def line(self, result: StepResult) -> IterationLine:
         """Return the line of metrics.jsonl for this update; `write_updates` adds its loss."""
-        noise = outcome.noise
+        noise = result.noise
         return IterationLine(
             iteration=self.training.iteration,
             loss=None,
             learning_rate=self.training.last_rate,
-            skipped=not outcome.is_finite,
+            skipped=not result.is_finite,
             **self.course.update_values(),
             gradient_square=noise.square if noise else None,
             gradient_variance=noise.variance if noise else None,
@@ -241,15 +241,15 @@ class Loop:
         Raises:
             DisagreementError: the processes no longer hold the same weights.
         """
-        training, step = self.training, self.training.step
+        training = self.training
         if training.machine.processes.world_size == 1:
             return
         timing = compare_processes(
             training.model,
             training.machine.processes,
             iteration=training.iteration,
-            compute_seconds=step.compute_seconds,
-            wait_seconds=step.wait_seconds,
+            compute_seconds=training.compute_seconds,
+            wait_seconds=training.wait_seconds,
         )
-        step.compute_seconds = step.wait_seconds = 0.0
+        training.compute_seconds = training.wait_seconds = 0.0
         self.recorder.record_timing(timing, iteration=training.iteration)

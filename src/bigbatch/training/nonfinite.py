@@ -1,15 +1,15 @@
 """NaN and infinity: the worker and the samples that they came from, and the way to go on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from bigbatch.errors import NonFiniteError
 from bigbatch.processes.lost_peer import communicating
 from bigbatch.step.step import Step
-from bigbatch.step.worker_pass import seed_worker
 from bigbatch.training.state import TrainingState
 
 
@@ -52,7 +52,7 @@ def _culprit(training: TrainingState) -> str:
     return f"worker {first}{others}, with the training samples {samples}"
 
 
-def find_nonfinite_workers(step: Step, minibatch: Iterable[tuple[Any, Any]], *, iteration: int) -> list[int]:
+def find_nonfinite_workers(step: Step, minibatch: Iterable[Any], *, iteration: int) -> list[int]:
     """Run the workers of a minibatch again, and return those whose loss, gradients or statistics are not finite.
 
     This is exact, as a step is a function of its minibatch: each worker computes the same again. All processes call it
@@ -64,16 +64,23 @@ def find_nonfinite_workers(step: Step, minibatch: Iterable[tuple[Any, Any]], *, 
         minibatch: this process's part, as for the step.
         iteration: the number of the update.
     """
+    leaves = step.started()
     flags = torch.zeros(step.worker_count, dtype=torch.int32, device=step.device)
-    for worker, (inputs, targets) in zip(step.workers, minibatch, strict=True):
-        step.undo()
-        seed_worker(step.seed, iteration, worker, step.device)
-        loss = step.worker_loss(step.model, inputs, targets)
-        gradients = torch.autograd.grad(loss, step.parameters, allow_unused=True)
-        values = [loss, *step.changes(), *(gradient for gradient in gradients if gradient is not None)]
+    for worker, batch in zip(step.workers, minibatch, strict=True):
+        total, statistics = leaves.run(worker, batch, iteration)
+        gradients = gradients_of(total, step.parameters)
+        values = [*statistics, *(gradient for gradient in gradients if gradient is not None)]
         flags[worker] = not all(bool(value.isfinite().all()) for value in values)
     step.undo()
     if step.processes.world_size > 1:
         with communicating():
             dist.all_reduce(flags, dist.ReduceOp.MAX, group=step.processes.group)
     return [int(worker) for worker in flags.nonzero().flatten()]
+
+
+def gradients_of(total: Tensor, parameters: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    """Return the gradient of a worker's total for each parameter; none if it depends on none."""
+    if not total.requires_grad:
+        return []
+    gradients: Sequence[Tensor | None] = torch.autograd.grad(total, parameters, allow_unused=True)
+    return gradients

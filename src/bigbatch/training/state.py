@@ -21,6 +21,7 @@ from bigbatch.runs.folder import run_result
 from bigbatch.runs.metrics import IterationLine
 from bigbatch.runs.record import FINISHED, STOPPED
 from bigbatch.runs.summary import Summary
+from bigbatch.step.result import StepResult
 from bigbatch.step.step import Step
 from bigbatch.training.parts import build_minibatches
 
@@ -36,6 +37,8 @@ class TrainingState:
         epoch_loss: the sum of the losses of this epoch so far, in the order of its iterations.
         epoch_updates: the number of those losses.
         last_rate: of the last update.
+        compute_seconds: that this process has spent on its workers since the processes were last compared.
+        wait_seconds: that it has then waited for the sums.
         seconds: spent before this attempt.
         started: when this attempt started, in seconds of the monotonic clock.
         checkpoint_sha256: of the checkpoint that it goes on from; empty if there was none.
@@ -57,6 +60,8 @@ class TrainingState:
     epoch_loss: float = 0.0
     epoch_updates: int = 0
     last_rate: float = 0.0
+    compute_seconds: float = 0.0
+    wait_seconds: float = 0.0
     seconds: float = 0.0
     started: float = field(default_factory=time.monotonic)
     stopped_by: str | None = None
@@ -123,6 +128,11 @@ class TrainingState:
             self.epoch_loss += line.loss
             self.epoch_updates += 1
 
+    def count_seconds(self, result: StepResult) -> None:
+        """Add the time of a step."""
+        self.compute_seconds += result.compute_seconds
+        self.wait_seconds += result.wait_seconds
+
     @property
     def mean_loss(self) -> float | None:
         """The mean loss of this epoch's updates so far; None if there were none."""
@@ -176,4 +186,4 @@ class TrainingState:
     def is_finite(self) -> bool:
         """Tell whether the parameters and running statistics are finite."""
         parameters = all(bool(parameter.isfinite().all()) for parameter in self.model.parameters())
-        return parameters and (self.step.state is None or self.step.state.is_finite())
+        return parameters and (self.step.leaves is None or self.step.leaves.state.is_finite())

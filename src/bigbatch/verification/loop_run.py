@@ -11,11 +11,13 @@ from bigbatch.optim.absorbed_rate import correct_momentum, set_learning_rate
 from bigbatch.optim.build import build_optimizer
 from bigbatch.rules.randomness.generators import seed_generators
 from bigbatch.rules.randomness.keyed import random_key
-from bigbatch.step.preconditions import LossFunction
+from bigbatch.step.objective import LossFunction, Objective
 from bigbatch.verification.gradient import flat_gradient, flat_parameters
 from bigbatch.verification.subject import Minibatch, Subject
 
-Loop = Callable[[nn.Module, LossFunction, torch.optim.Optimizer, Sequence[Minibatch], Sequence[float]], object]
+Loop = Callable[
+    [nn.Module, LossFunction | Objective, torch.optim.Optimizer, Sequence[Minibatch], Sequence[float]], object
+]
 BeforeStep = Callable[[torch.optim.Optimizer, float, float], None]
 
 RATE_FACTORS: Final = (1.0, 1.0, 1.0, 0.1, 0.1, 0.5, 0.5)  # of the reference rate
@@ -58,7 +60,7 @@ def run_loop(subject: Subject, loop: Loop, *, decay: float = 0.0, num_iterations
     optimizer.register_step_pre_hook(note)
     before = flat_parameters(model)
     seed_generators(random_key("loop", subject.recipe.seed), subject.device)
-    loop(model, subject.loss_function, optimizer, subject.minibatches(num_iterations), rates)
+    loop(model, subject.objective, optimizer, subject.minibatches(num_iterations), rates)
     rate, gradient = pushes[0] if pushes else (0.0, None)
     return LoopRun(flat_parameters(model) - before, None if gradient is None else rate * gradient, rate)
 
@@ -68,7 +70,7 @@ def plain_loop(subject: Subject, *, scale: float = 1.0, before_step: BeforeStep 
 
     def loop(
         model: nn.Module,
-        loss_function: LossFunction,
+        _objective: LossFunction | Objective,
         optimizer: torch.optim.Optimizer,
         minibatches: Sequence[Minibatch],
         learning_rates: Sequence[float],
@@ -77,15 +79,26 @@ def plain_loop(subject: Subject, *, scale: float = 1.0, before_step: BeforeStep 
         for minibatch, rate in zip(minibatches, learning_rates, strict=True):
             set_learning_rate(optimizer, rate)
             optimizer.zero_grad()
-            for inputs, targets in minibatch:
-                loss = loss_function(model(inputs), targets).sum() / subject.minibatch_size
-                (scale * loss).backward()  # type: ignore[no-untyped-call]
+            weight = 0.0
+            for batch in minibatch:
+                loss = subject.loss(model, batch)
+                weight += float(loss.weight)
+                (scale * loss.total).backward()  # type: ignore[no-untyped-call]
+            divide_gradient(model, weight)
             if before_step:
                 before_step(optimizer, rate, last)
             optimizer.step()
             last = rate
 
     return loop
+
+
+@torch.no_grad()
+def divide_gradient(model: nn.Module, weight: float) -> None:
+    """Divide the gradient of every parameter that has one."""
+    for parameter in model.parameters():
+        if parameter.grad is not None:
+            parameter.grad.div_(weight)
 
 
 @torch.no_grad()

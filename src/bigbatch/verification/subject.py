@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bigbatch.data.dataset import Splits
 from bigbatch.recipe import Recipe
-from bigbatch.step.preconditions import LossFunction
+from bigbatch.step.objective import Loss, LossFunction, Objective, as_objective
 from bigbatch.step.worker_pass import forward_precision, in_full_precision, seed_worker
 from bigbatch.tasks.losses import find_objective
 from bigbatch.training.parts import build_minibatches, build_recipe_model
@@ -31,7 +31,7 @@ class Subject:
         data: its samples.
         device: where the model and the batches are.
         model: as initialised, in training mode; checks work on copies.
-        loss_function: the recipe's.
+        objective: the recipe's loss function or objective.
         batch: the first worker's samples of the first minibatch.
     """
 
@@ -39,7 +39,7 @@ class Subject:
     data: Splits
     device: torch.device
     model: nn.Module
-    loss_function: LossFunction
+    objective: LossFunction | Objective
     batch: Batch
 
     @property
@@ -67,11 +67,22 @@ class Subject:
             return build(self.recipe, self.data, self.device)
 
     def losses(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return what the loss says of a worker's batch."""
-        inputs, targets = batch
+        """Return what the objective says of a worker's batch: a loss for each sample, or its total."""
+        found = self.value(model, batch)
+        return found.total if isinstance(found, Loss) else found
+
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        """Return a worker's total, and the weight that belongs to it: the number of samples if it counts none."""
+        found = self.value(model, batch)
+        return found if isinstance(found, Loss) else Loss(found.sum(), found.numel())
+
+    def value(self, model: nn.Module, batch: Batch) -> Tensor | Loss:
+        """Return what the objective returns for a worker's batch."""
         with forward_precision(self.device, self.recipe.precision):
-            losses = self.loss_function(model(inputs), targets)
-        return in_full_precision(losses)
+            found = as_objective(self.objective)(model, batch)
+        return (
+            Loss(in_full_precision(found.total), found.weight) if isinstance(found, Loss) else in_full_precision(found)
+        )
 
     def seed(self, worker: int = 0) -> None:
         """Seed the generators as the first iteration does for a worker."""

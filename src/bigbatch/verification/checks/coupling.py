@@ -29,13 +29,12 @@ def check_coupling(subject: Subject) -> Check:
     norms = sum(isinstance(module, BatchNorms) for module in subject.model.modules())
     if count == 1:
         return passed(NAME, "a worker has one sample: there is nothing to couple")
-    inputs, targets = subject.batch
-    calls, losses = _observe(subject, (inputs, targets), count)
-    if _observe(subject, (inputs, targets), count) != (calls, losses):
+    calls, losses = _observe(subject, subject.batch, count)
+    if _observe(subject, subject.batch, count) != (calls, losses):
         return failed(NAME, "it cannot be told: the same samples give other outputs when they are run again")
     for changed, others in ((0, slice(1, None)), (count - 1, slice(0, count - 1))):
         for change in CHANGES:
-            other_calls, other_losses = _observe(subject, (_change(inputs, changed, change), targets), count)
+            other_calls, other_losses = _observe(subject, _change_batch(subject, changed, change), count)
             if _differs(calls[-1].outputs, other_calls[-1].outputs, others, count):
                 name = first_difference(calls, other_calls, samples=others) or ""
                 where = describe_module(subject.model, name)
@@ -59,13 +58,23 @@ def _observe(subject: Subject, batch: Batch, count: int) -> tuple[list[Call], tu
     return calls, fingerprints(losses, count)
 
 
-def _change(inputs: Any, changed: int, change: Callable[[Tensor], Tensor]) -> Any:  # noqa: ANN401 - any batch
+def _change_batch(subject: Subject, changed: int, change: Callable[[Tensor], Tensor]) -> Batch:
+    """Return the subject's batch with one sample changed, its target only if it cannot be told from the inputs."""
+    count, batch = subject.recipe.worker_minibatch_size, subject.batch
+    if isinstance(batch, tuple | list) and len(batch) == 2:  # noqa: PLR2004 - (inputs, targets)
+        return _change(batch[0], changed, change, count), batch[1]
+    return _change(batch, changed, change, count)
+
+
+def _change(inputs: Any, changed: int, change: Callable[[Tensor], Tensor], count: int) -> Any:  # noqa: ANN401 - any batch
     """Return the inputs with one sample changed; whole numbers, such as words, become those of its neighbour."""
     if isinstance(inputs, dict):
-        return {key: _change(value, changed, change) for key, value in inputs.items()}
+        return {key: _change(value, changed, change, count) for key, value in inputs.items()}
     if isinstance(inputs, tuple | list):
-        return [_change(value, changed, change) for value in inputs]
-    if not isinstance(inputs, Tensor) or inputs.ndim == 0:
+        if len(inputs) == count and isinstance(inputs[changed], Tensor) and inputs[changed].is_floating_point():
+            return [change(value) if i == changed else value for i, value in enumerate(inputs)]  # of different sizes
+        return [_change(value, changed, change, count) for value in inputs]
+    if not isinstance(inputs, Tensor) or inputs.ndim == 0 or len(inputs) != count:
         return inputs
     result = inputs.clone()
     neighbour = inputs[1 if changed == 0 else changed - 1]

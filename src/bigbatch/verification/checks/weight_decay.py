@@ -4,6 +4,7 @@ import math
 from typing import Final
 
 from bigbatch.recipe import Optimizer
+from bigbatch.step.objective import Loss, Objective
 from bigbatch.verification.check import Check, failed, passed
 from bigbatch.verification.checks.layerwise_decay import check_layerwise_decay, is_layerwise
 from bigbatch.verification.scratch import moves
@@ -68,8 +69,11 @@ def decay(recipe: Optimizer, *, rate: float, gradient: float = 0.0, name: str = 
 
 
 def has_penalty(subject: Subject) -> bool:
-    """Tell whether the loss has a gradient that does not come through the model's output."""
-    return subject.loss_function(subject.outputs(), subject.batch[1]).requires_grad
+    """Tell whether the loss has a gradient that does not come through the model's output; unknown of an objective."""
+    if isinstance(subject.objective, Objective):
+        return False
+    found = subject.objective(subject.outputs(), subject.batch[1])
+    return (found.total if isinstance(found, Loss) else found).requires_grad
 
 
 def _close(value: float, expected: float, scale: float) -> bool:
