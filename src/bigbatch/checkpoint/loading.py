@@ -13,6 +13,7 @@ from torch import Tensor
 from bigbatch.checkpoint.manifest import Manifest, data_files, data_path, list_manifests, read_manifest
 from bigbatch.checkpoint.state import unflatten
 from bigbatch.errors import InputError
+from bigbatch.models.plain_names import plain_name, with_plain_names
 from bigbatch.recipe import Recipe, differences
 from bigbatch.recipe.file import from_toml
 from bigbatch.rules.randomness.keyed import SCHEME
@@ -134,6 +135,10 @@ def _read_state(path: Path, manifest: Manifest, like: Like) -> dict[str, Any]:
         state = unflatten(json.loads((file.metadata() or {}).get("structure", "null")), read)
     if isinstance(state, dict) and OLD_RESULTS in state:
         state["results"] = state.pop(OLD_RESULTS)
+    if isinstance(state, dict):  # of a compiled model, as an older version has written it
+        state |= {
+            name: with_plain_names(state[name]) for name in ("model", "average") if isinstance(state.get(name), dict)
+        }
     _check_state(state, manifest, like)
     whole: dict[str, Any] = state
     return whole
@@ -156,12 +161,13 @@ def _check_state(state: Any, manifest: Manifest, like: Like) -> None:  # noqa: A
 def _check_tensors(file: Any, like: Mapping[str, Tensor]) -> None:  # noqa: ANN401 - safetensors' open file
     """Compare the names and shapes in the file's header with those of the model."""
     prefix = "/model/"
-    found = {name.removeprefix(prefix) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118 - no mapping
-    if found != like.keys():
-        msg = f"its model has other tensors: {', '.join(sorted(found ^ like.keys())[:3])}"
+    names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 - no mapping
+    found = {plain_name(name.removeprefix(prefix)): name for name in names}
+    if found.keys() != like.keys():
+        msg = f"its model has other tensors: {', '.join(sorted(found.keys() ^ like.keys())[:3])}"
         raise RefusedError(msg)
     for name, tensor in like.items():
-        shape = file.get_slice(prefix + name).get_shape()
+        shape = file.get_slice(found[name]).get_shape()
         if list(shape) != list(tensor.shape):
             msg = f"its '{name}' has the shape {list(shape)} instead of {list(tensor.shape)}"
             raise RefusedError(msg)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bigbatch.errors import InputError
+from bigbatch.models.plain_names import plain_name
 
 
 class WeightAverage:
@@ -66,7 +67,7 @@ class WeightAverage:
             InputError: it is of another model.
         """
         for name, average in self.state().items():
-            saved = state.get(name)
+            saved = state.get(name, state.get(plain_name(name)))
             if not isinstance(saved, Tensor) or (saved.shape, saved.dtype) != (average.shape, average.dtype):
                 msg = f"the checkpoint has no average of '{name}'; put a whole one back, or choose another --output"
                 raise InputError(msg)

@@ -55,6 +55,7 @@ def facts_of(run: RunRecord) -> dict[str, object]:
     return {
         **run.recipe_fields,
         "data_fingerprint": run.summary.data_fingerprint,
+        "initial_weights": (run.summary.initial_weights or {}).get("sha256"),
         **{f"code.{module}": _history(run, "code", module) or sha256 for module, sha256 in code.items()},
         **{f"git.{key}": _history(run, "git", key) for key in ("commit", "dirty")},
         **{package: _history(run, "versions", package) for package in PACKAGES},
@@ -109,9 +110,15 @@ def is_inside(name: str, old: RunRecord, new: RunRecord) -> bool:
         return not any(line.skipped for run in (old, new) for line in run.iterations)
     if name in {"processes", "all_reduce"}:  # the backend's own sum depends on the processes
         return not any(run.summary.reduction == NATIVE for run in (old, new))
+    if name == "model.weights":  # where the file lies, if both have started from the same
+        return all(run.summary.initial_weights for run in (old, new)) and _starts_alike(old, new)
     if name.startswith("git."):  # a user's module may import other source, which is not hashed
         return all(run.summary.attempt.code.keys() == {"bigbatch"} for run in (old, new))
     return name in {"host.system", "host.cores", "attempts", *FOR_PEOPLE} or name.startswith(NOT_OF_THE_RESULT)
+
+
+def _starts_alike(old: RunRecord, new: RunRecord) -> bool:
+    return facts_of(old)["initial_weights"] == facts_of(new)["initial_weights"]
 
 
 def in_words(value: object) -> str:

@@ -87,6 +87,8 @@ class Summary(JsonTable):
         error: why the run failed.
         exit_code: of a run that failed.
         variant: of a sweep's run, only in a report's file.
+        initial_weights: the file that the model started from: `file`, `sha256`, how many tensors were `taken`, and the
+            names of those `missing` or `reshaped` in it, and `left`; None if the recipe names none.
         is_reference: whether it is its sweep's reference, only in a report's file.
     """
 
@@ -107,6 +109,7 @@ class Summary(JsonTable):
     average_sha256: str | None = None
     error: str | None = None
     exit_code: int | None = None
+    initial_weights: Mapping[str, Any] | None = None
     variant: str | None = None
     is_reference: bool | None = None
 

@@ -97,6 +97,7 @@ def check_attempts(
         "its recipe": to_toml(recipe).splitlines(),
         "its code": [f"{name} {digest}" for name, digest in attempt.code.items()],
         "its data": [f"fingerprint {summary.data_fingerprint}"],
+        "the weights it starts from": [f"SHA-256 {sha256_of(summary) or 'of none'}"],
         f"the checkpoint it sees in {folder.path} (all must share its file system)": [
             f"at sample {attempt.from_sample}",
             f"SHA-256 {checkpoint or 'of none'}",
@@ -125,6 +126,12 @@ def compare_with_before(folder: RunFolder, summary: Summary) -> list[str]:
     if before.data_fingerprint != summary.data_fingerprint:
         msg = f"the data has changed since {folder.path} was started; put the old back, or choose another --output"
         raise InputError(msg)
+    if sha256_of(before) != sha256_of(summary):
+        msg = (
+            f"model.weights has changed since {folder.path} was started: its SHA-256 was {sha256_of(before)}, and is "
+            f"{sha256_of(summary)}; put the old file back, or choose another --output"
+        )
+        raise InputError(msg)
     if before.reduction != summary.reduction:
         msg = f"{folder.path} was trained with --reduction {before.reduction}; resume it with the same"
         raise InputError(msg)
@@ -135,6 +142,12 @@ def compare_with_before(folder: RunFolder, summary: Summary) -> list[str]:
         for key in BITS_DEPEND_ON
         if old.get(key) != new[key]
     ]
+
+
+def sha256_of(summary: Summary) -> str | None:
+    """Return the hash of the file of weights that a run started from; None if there was none."""
+    sha256 = (summary.initial_weights or {}).get("sha256")
+    return sha256 if isinstance(sha256, str) else None
 
 
 def device_name(device: torch.device) -> str:

@@ -13,6 +13,7 @@ from bigbatch.step.step import Step
 from bigbatch.tasks.losses import find_objective
 from bigbatch.training.parts import build_minibatches, build_recipe_model
 from bigbatch.training.state import TrainingState
+from bigbatch.training.warm_start import warm_start
 
 
 def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, loader_workers: int) -> TrainingState:
@@ -25,6 +26,7 @@ def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, 
     size = course.now.minibatch_size
     minibatches = build_minibatches(recipe, data, machine.device, minibatch_size=size, loader_workers=loader_workers)
     model = build_recipe_model(recipe, num_classes=data.num_classes, in_channels=data.in_channels).to(machine.device)
+    started_from = warm_start(model, recipe.model)
     optimizer = build_optimizer(recipe.scaled_optimizer, model, recipe.reference.learning_rate)
     step = Step(
         model,
@@ -39,4 +41,6 @@ def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, 
     )
     # The step has given all processes the weights of rank 0, so the average is built after it.
     average = WeightAverage(model, course.average_decay) if recipe.average.decay else None
-    return TrainingState(recipe, machine, data, minibatches, model, optimizer, step, course, loader_workers, average)
+    return TrainingState(
+        recipe, machine, data, minibatches, model, optimizer, step, course, loader_workers, average, started_from
+    )

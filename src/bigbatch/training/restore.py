@@ -9,6 +9,7 @@ from bigbatch.atomic_file import remove_temporaries
 from bigbatch.checkpoint.loading import load_last_good, set_aside
 from bigbatch.checkpoint.saving import remove_leftovers
 from bigbatch.errors import InputError, first_line
+from bigbatch.models.plain_names import load_plain_state, plain_state, with_plain_names
 from bigbatch.runs.folder import RunFolder
 from bigbatch.training.state import TrainingState
 
@@ -18,7 +19,7 @@ def restore(training: TrainingState, folder: RunFolder) -> list[str]:
     if training.is_writer and folder.checkpoints.is_dir():
         remove_leftovers(folder.checkpoints)
         remove_temporaries(folder.path)
-    like = training.model.state_dict()
+    like = plain_state(training.model)
     found, refused = load_last_good(folder.checkpoints, recipe=training.recipe, like=like)
     if training.is_writer:
         set_aside(folder.checkpoints, refused)
@@ -46,11 +47,11 @@ def restore_model(model: nn.Module, state: dict[str, Any]) -> None:
     Raises:
         InputError: the checkpoint is of another model.
     """
-    buffers = dict(model.named_buffers())
+    buffers = with_plain_names(dict(model.named_buffers()))
     try:
-        model.load_state_dict(state["model"])
+        load_plain_state(model, state["model"])
         with torch.no_grad():
-            for name, value in state["buffers"].items():
+            for name, value in with_plain_names(state["buffers"]).items():
                 buffers[name].copy_(value)
     except (KeyError, RuntimeError) as error:
         msg = f"the checkpoint is of another model ({first_line(error)}); put that one back, or choose another --output"

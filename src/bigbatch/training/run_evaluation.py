@@ -15,6 +15,7 @@ from bigbatch.checkpoint.weights import WeightsHashes, export_weights
 from bigbatch.data.dataset import Splits
 from bigbatch.data.load import load_data
 from bigbatch.errors import InputError
+from bigbatch.models.plain_names import plain_state
 from bigbatch.processes.join import Machine
 from bigbatch.runs.folder import RunFolder
 from bigbatch.training.evaluation import Evaluation, evaluate
@@ -110,7 +111,7 @@ def _load_model(
     _check_run(folder)
     data = load_data(folder.recipe.data)
     model = build_recipe_model(folder.recipe, num_classes=data.num_classes, in_channels=data.in_channels).to(device)
-    manifest, state = _load(folder, model.state_dict(), best=best)
+    manifest, state = _load(folder, plain_state(model), best=best)
     restore_model(model, {**state, "model": _evaluated(state)})
     return manifest, model, data, _hashes(state)
 

@@ -13,6 +13,7 @@ from bigbatch.checkpoint.manifest import Position
 from bigbatch.checkpoint.weights import WeightsHashes
 from bigbatch.data.dataset import Batch, Splits
 from bigbatch.data.minibatches import Minibatches
+from bigbatch.models.plain_names import plain_state, with_plain_names
 from bigbatch.optim.weight_average import WeightAverage
 from bigbatch.processes.join import Machine
 from bigbatch.recipe import Recipe
@@ -24,6 +25,7 @@ from bigbatch.runs.summary import Summary
 from bigbatch.step.result import StepResult
 from bigbatch.step.step import Step
 from bigbatch.training.parts import build_minibatches
+from bigbatch.training.warm_start import WarmStart
 
 
 @dataclass
@@ -33,6 +35,7 @@ class TrainingState:
     Attributes:
         course: the position, and the minibatch sizes and rates that follow from it.
         average: of the weights; it is evaluated in their place. None if the recipe has none.
+        started_from: what the model has taken from the recipe's file of weights; None if it names none.
         results: of every finished epoch, by the first metric.
         epoch_loss: the sum of the losses of this epoch so far, in the order of its iterations.
         epoch_updates: the number of those losses.
@@ -56,6 +59,7 @@ class TrainingState:
     course: Course
     loader_workers: int
     average: WeightAverage | None = None
+    started_from: WarmStart | None = None
     results: list[float] = field(default_factory=list)
     epoch_loss: float = 0.0
     epoch_updates: int = 0
@@ -85,12 +89,13 @@ class TrainingState:
 
     def state(self) -> dict[str, Any]:
         """Return the state that a checkpoint holds."""
-        weights = dict(self.model.state_dict())
+        weights = plain_state(self.model)
+        buffers = with_plain_names(dict(self.model.named_buffers()))
         return {
             "model": weights,
-            "buffers": {name: buffer for name, buffer in self.model.named_buffers() if name not in weights},
+            "buffers": {name: buffer for name, buffer in buffers.items() if name not in weights},
             "optimizer": self.optimizer.state_dict(),
-            **({"average": self.average.state()} if self.average else {}),
+            **({"average": with_plain_names(self.average.state())} if self.average else {}),
             "results": list(self.results),
             "epoch_loss": self.epoch_loss,
             "epoch_updates": self.epoch_updates,
@@ -177,7 +182,9 @@ class TrainingState:
 
     def hashes(self) -> WeightsHashes:
         """Return the hashes of the weights."""
-        return WeightsHashes.of(self.model.state_dict(), self.average.state() if self.average else None)
+        return WeightsHashes.of(
+            plain_state(self.model), with_plain_names(self.average.state()) if self.average else None
+        )
 
     def as_evaluated(self) -> AbstractContextManager[None]:
         """Give the model the averaged weights inside the `with` block, if there are any."""

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 
 from bigbatch.errors import SaveError
 from bigbatch.models.memory_format import sound_memory_format
@@ -96,6 +97,8 @@ def begin_attempt(training: TrainingState, folder: RunFolder) -> Summary:
         samples_consumed=training.course.now.samples_consumed,
         after=failure_before(),
     )
+    if training.started_from:
+        summary = replace(summary, initial_weights=training.started_from.to_json())
     check_attempts(summary, recipe, folder, machine, checkpoint=training.checkpoint_sha256)
     if training.is_writer:
         folder.create(recipe)
@@ -155,4 +158,5 @@ def introduce(training: TrainingState) -> list[str]:
     dropped, count = training.course.dropped_per_epoch, len(training.data.train)
     left_out = [f"each epoch leaves out the last {dropped} of its {count} shuffled samples"] if dropped else []
     warnings = [f"warning: {warning}" for warning in warnings_of(recipe)]
-    return [f"{recipe.name}: {', '.join(facts)}", *warnings, *left_out]
+    start = training.started_from.lines() if training.started_from and not training.iteration else []
+    return [f"{recipe.name}: {', '.join(facts)}", *start, *warnings, *left_out]

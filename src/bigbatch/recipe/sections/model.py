@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from bigbatch.errors import InputError
 from bigbatch.models.names import check_model_name
 from bigbatch.recipe.sections.arguments import check_arguments
 from bigbatch.recipe.sections.bounds import check_at_least, check_at_most, check_below_one
@@ -22,6 +23,9 @@ class Model:
         zero_gamma: start each residual block as the identity (arXiv 1706.02677, section 5.1).
         dropout: probability of dropping a feature before the classifier.
         arguments: keyword arguments of the user's own callable.
+        weights: a file that it starts from: safetensors (also of `bigbatch export`), or a state dict that torch saved;
+            "" for none. What has its names and shapes is taken.
+        weights_prefix: beginnings of names in that file, each with what the model has instead: {"encoder." = ""}.
 
     Raises:
         InputError: a field is out of its range.
@@ -33,6 +37,8 @@ class Model:
     zero_gamma: bool = True
     dropout: float = 0.0
     arguments: Mapping[str, object] = field(default_factory=dict)
+    weights: str = ""
+    weights_prefix: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         width, dropout = {"model.width": self.width}, {"model.dropout": self.dropout}
@@ -41,3 +47,12 @@ class Model:
         check_at_most(MAX_WIDTH, width)
         check_model_name(self.name)
         check_arguments("model", self.name, self.arguments)
+        self._check_weights()
+
+    def _check_weights(self) -> None:
+        if self.weights_prefix and not self.weights:
+            msg = "model.weights_prefix renames what is in model.weights; name that file too"
+            raise InputError(msg)
+        if not all(isinstance(new, str) for new in self.weights_prefix.values()):
+            msg = f"model.weights_prefix must give a text for each beginning, not {dict(self.weights_prefix)}"
+            raise InputError(msg)
