@@ -37,6 +37,37 @@ def right_loop(model, _loss_function, optimizer, minibatches, learning_rates):
         optimizer.step()
 
 
+def counting_loop(model, loss_function, optimizer, minibatches, learning_rates):
+    """Divide once, by the count of the whole minibatch: this is right for a `Loss`."""
+    for minibatch, rate in zip(minibatches, learning_rates, strict=True):
+        set_rate(optimizer, rate)
+        optimizer.zero_grad()
+        losses = [loss_function(model(inputs), targets) for inputs, targets in minibatch]
+        (sum(loss.total for loss in losses) / sum(loss.weight for loss in losses)).backward()
+        optimizer.step()
+
+
+def averaging_loop(model, loss_function, optimizer, minibatches, learning_rates):
+    """Average the workers' means over their own counts, as plain DistributedDataParallel does."""
+    for minibatch, rate in zip(minibatches, learning_rates, strict=True):
+        set_rate(optimizer, rate)
+        optimizer.zero_grad()
+        for inputs, targets in minibatch:
+            loss = loss_function(model(inputs), targets)
+            (loss.total / loss.weight / len(minibatch)).backward()
+        optimizer.step()
+
+
+def mixing_loop(model, loss_function, optimizer, minibatches, learning_rates):
+    """Mix the samples by a number drawn here."""
+    for minibatch, rate in zip(minibatches, learning_rates, strict=True):
+        set_rate(optimizer, rate)
+        share = torch.rand(())
+        mixed = [(share * x + (1 - share) * x.flip(0), y) for x, y in minibatch]
+        update(model, loss_function, optimizer, mixed, by_kn)
+        optimizer.step()
+
+
 def summing_loop(model, loss_function, optimizer, minibatches, learning_rates):
     """Sum the workers' mean gradients."""
     for minibatch, rate in zip(minibatches, learning_rates, strict=True):

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from bigbatch import Loss, objective
+
 NUM_PIXELS, NUM_CLASSES = 64, 10
 
 
@@ -11,9 +13,46 @@ def each_loss(outputs, targets):
     return nn.functional.cross_entropy(outputs, targets, reduction="none")
 
 
-def summed_loss(outputs, targets):
-    """Return the sum: this is right too."""
-    return each_loss(outputs, targets).sum()
+CLASS_WEIGHTS = torch.arange(1.0, NUM_CLASSES + 1)
+
+
+def counted_loss(outputs, targets):
+    """Weigh the classes, by count: this is right too."""
+    total = nn.functional.cross_entropy(outputs, targets, weight=CLASS_WEIGHTS, reduction="sum")
+    return Loss(total, CLASS_WEIGHTS[targets].sum())
+
+
+def worker_loss(outputs, targets):
+    """Return the worker's own weighted mean, by worker: this is right too."""
+    return Loss(weighted_mean_loss(outputs, targets), 1)
+
+
+@objective
+def counting_objective(model, batch):
+    """Count as above, as an objective."""
+    return counted_loss(model(batch[0]), batch[1])
+
+
+def mean_over_count_loss(outputs, targets):
+    """Return the mean where the count divides a sum."""
+    loss = counted_loss(outputs, targets)
+    return Loss(loss.total / loss.weight, loss.weight)
+
+
+@objective
+def mean_over_count_objective(model, batch):
+    """Do so as an objective."""
+    return mean_over_count_loss(model(batch[0]), batch[1])
+
+
+def sum_by_worker_loss(outputs, targets):
+    """Return the sum where the number of workers divides a mean."""
+    return Loss(each_loss(outputs, targets).sum(), 1)
+
+
+def square_count_loss(outputs, targets):
+    """Count what does not add up over the samples."""
+    return Loss(each_loss(outputs, targets).sum(), len(targets) ** 2)
 
 
 def mean_loss(outputs, targets):
@@ -23,7 +62,7 @@ def mean_loss(outputs, targets):
 
 def weighted_mean_loss(outputs, targets):
     """Return the mean weighted by class, as torch does."""
-    return nn.functional.cross_entropy(outputs, targets, weight=torch.arange(1.0, NUM_CLASSES + 1))
+    return nn.functional.cross_entropy(outputs, targets, weight=CLASS_WEIGHTS)
 
 
 def hidden_mean_loss(outputs, targets):

@@ -78,7 +78,7 @@ def is_named(check, words):
         SIZES,
         (*SIZES, "model.dropout=0.3", 'data.augmentation=["crop", "flip"]', "precision=bfloat16"),
         OWN,
-        (*OWN, "loss=broken_losses:summed_loss", "optimizer.name=broken_optimizers:adamw", "seed=3"),
+        (*OWN, "loss=broken_losses:each_loss", "optimizer.name=broken_optimizers:adamw", "seed=3"),
         (*OWN, "model.arguments.layer=locked"),
         (*OWN, "optimizer.name=broken_optimizers:absorbing", "optimizer.momentum_correction=true"),
     ],
@@ -86,7 +86,33 @@ def is_named(check, words):
 def test_what_is_right_passes_every_check(settings):
     checks = check_computation(subject(*settings), loop="broken_loops:right_loop")
     assert [check.text for check in checks if not check.is_passed] == []
-    assert len(checks) == 8
+    assert len(checks) == 9
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("loss=broken_losses:counted_loss", "by count"),
+        ("loss=broken_losses:worker_loss", "by worker"),
+        ("objective=broken_losses:counting_objective", "by count"),
+    ],
+)
+def test_each_normalisation_passes_every_check_and_is_named(name, kind):
+    checks = check_computation(subject(*OWN, name))
+    assert [check.text for check in checks if not check.is_passed] == []
+    assert by_name(checks)["normalisation"].text.startswith(kind)
+
+
+def test_a_loop_that_counts_is_right_and_one_that_averages_means_is_not():
+    counted = loss("counted_loss")
+    checks = check_loop(counted, "broken_loops:counting_loop")
+    assert [check.text for check in checks if not check.is_passed] == []
+    checks = by_name(check_loop(counted, "broken_loops:averaging_loop"))
+    is_named(checks["loop: normalisation"], "each worker is divided by a count of its own")
+
+
+def test_a_loop_that_draws_between_reading_and_stepping_is_named():
+    is_named(by_name(check_loop(subject(*SIZES), "broken_loops:mixing_loop"))["loop: randomness"], "transform=")
 
 
 @pytest.mark.parametrize(
@@ -149,10 +175,18 @@ def test_what_the_step_refuses_fails_with_its_line():
         ("hidden_mean_loss", "the loss takes the mean over a worker's samples"),
         ("contrastive_loss", "the loss is no sum over its samples"),
         ("penalised_block_loss", "it couples them, or has a term that belongs to none"),
+        ("mean_over_count_loss", "the loss takes the mean over a worker's samples"),
+        ("sum_by_worker_loss", "the total is the sum over a worker's samples, but its weight is 1"),
+        ("square_count_loss", "the weight is 256 over a batch of 16, but 16 over its samples"),
     ],
 )
 def test_a_loss_that_is_no_sum_fails_normalisation(name, words):
     is_named(by_name(check_computation(loss(name)))["normalisation"], words)
+
+
+def test_an_objective_that_counts_wrongly_fails_normalisation():
+    checks = check_computation(subject(*SIZES, "objective=broken_losses:mean_over_count_objective"))
+    is_named(by_name(checks)["normalisation"], "the loss takes the mean over a worker's samples")
 
 
 def test_a_wrong_gradient_fails_normalisation(monkeypatch):

@@ -39,8 +39,18 @@ class LoopRun:
     rate: float
 
 
-def run_loop(subject: Subject, loop: Loop, *, decay: float = 0.0, num_iterations: int = MOST_UPDATES) -> LoopRun:
-    """Run a loop on a copy of the model, without dropout: its masks are the loop's own affair."""
+def run_loop(
+    subject: Subject, loop: Loop, *, decay: float = 0.0, num_iterations: int = MOST_UPDATES, seed: int = 0
+) -> LoopRun:
+    """Run a loop on a copy of the model, without dropout: its masks are the loop's own affair.
+
+    Args:
+        subject: whose model, objective and data it gets.
+        loop: the user's, or a plain one.
+        decay: the weight decay, lambda.
+        num_iterations: updates.
+        seed: of the generators at its start.
+    """
     # Without Nesterov's variant: a loop that keeps momentum by hand can then be simple.
     recipe = replace(subject.recipe.scaled_optimizer, weight_decay=decay, nesterov=False)
     rates = [subject.recipe.reference.learning_rate * factor for factor in RATE_FACTORS[:num_iterations]]
@@ -59,7 +69,7 @@ def run_loop(subject: Subject, loop: Loop, *, decay: float = 0.0, num_iterations
 
     optimizer.register_step_pre_hook(note)
     before = flat_parameters(model)
-    seed_generators(random_key("loop", subject.recipe.seed), subject.device)
+    seed_generators(random_key("loop", subject.recipe.seed, seed), subject.device)
     loop(model, subject.objective, optimizer, subject.minibatches(num_iterations), rates)
     rate, gradient = pushes[0] if pushes else (0.0, None)
     return LoopRun(flat_parameters(model) - before, None if gradient is None else rate * gradient, rate)
@@ -81,7 +91,7 @@ def plain_loop(subject: Subject, *, scale: float = 1.0, before_step: BeforeStep 
             optimizer.zero_grad()
             weight = 0.0
             for batch in minibatch:
-                loss = subject.loss(model, batch)
+                loss = subject.loss(model, batch, precision="float32")
                 weight += float(loss.weight)
                 (scale * loss.total).backward()  # type: ignore[no-untyped-call]
             divide_gradient(model, weight)

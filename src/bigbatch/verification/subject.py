@@ -71,14 +71,14 @@ class Subject:
         found = self.value(model, batch)
         return found.total if isinstance(found, Loss) else found
 
-    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+    def loss(self, model: nn.Module, batch: Batch, *, precision: str = "") -> Loss:
         """Return a worker's total, and the weight that belongs to it: the number of samples if it counts none."""
-        found = self.value(model, batch)
+        found = self.value(model, batch, precision=precision)
         return found if isinstance(found, Loss) else Loss(found.sum(), found.numel())
 
-    def value(self, model: nn.Module, batch: Batch) -> Tensor | Loss:
-        """Return what the objective returns for a worker's batch."""
-        with forward_precision(self.device, self.recipe.precision):
+    def value(self, model: nn.Module, batch: Batch, *, precision: str = "") -> Tensor | Loss:
+        """Return what the objective returns for a worker's batch, in the recipe's precision by default."""
+        with forward_precision(self.device, precision or self.recipe.precision):
             found = as_objective(self.objective)(model, batch)
         return (
             Loss(in_full_precision(found.total), found.weight) if isinstance(found, Loss) else in_full_precision(found)

@@ -45,10 +45,25 @@ def check_loop(subject: Subject, name: str) -> list[Check]:
     first = run_loop(subject, loop, num_iterations=1)
     right = run_loop(subject, plain_loop(subject), num_iterations=1)
     return [
+        _check_randomness(subject, loop, first, right),
         _check_normalisation(subject, first, right),
         _check_weight_decay(subject, loop, first, right),
         _check_momentum(subject, loop, _wrong_factor(subject, first.update, right.update)),
     ]
+
+
+def _check_randomness(subject: Subject, loop: Loop, first: LoopRun, right: LoopRun) -> Check:
+    """Run the first update again from other generators: without dropout, a loop has nothing to draw."""
+    again = run_loop(subject, loop, num_iterations=1, seed=1)
+    if relative_difference(first.update, again.update) == 0:
+        return passed("loop: randomness", "from another seed the first update has the same bits")
+    if relative_difference(right.update, run_loop(subject, plain_loop(subject), num_iterations=1, seed=1).update):
+        return passed("loop: randomness", "the model draws by itself, so it cannot be told what the loop draws")
+    return failed(
+        "loop: randomness",
+        "it draws random numbers between reading and stepping, which depend on processes and readers: draw them in "
+        "Minibatches(transform=...), which is given a generator of its own",
+    )
 
 
 def _check_normalisation(subject: Subject, found: LoopRun, right: LoopRun) -> Check:
@@ -69,7 +84,10 @@ def _check_normalisation(subject: Subject, found: LoopRun, right: LoopRun) -> Ch
     elif wrong:
         reason = f"the first update is {wrong:.4g} times that of the minibatch's mean loss"
     else:
-        reason = "the first update has another direction than the minibatch's mean loss gives: other samples or losses"
+        reason = (
+            "the first update has another direction than the minibatch's mean loss gives: other samples or losses, or "
+            "each worker is divided by a count of its own"
+        )
     return failed("loop: normalisation", f"{reason}; {numbers}")
 
 

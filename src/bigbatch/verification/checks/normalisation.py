@@ -4,7 +4,8 @@ By samples that is kn, by count the number of tokens or pixels, by worker the nu
 """
 
 import math
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -103,7 +104,7 @@ def wrong_loss(subject: Subject) -> str | None:
     if is_counted and all(float(part.weight) == 1 for part in (whole, *parts)):
         return _wrong_mean(whole, parts)
     weight, weights = float(whole.weight), [float(part.weight) for part in parts]
-    if not _close(weight, sum(weights), sum(map(abs, weights))):
+    if is_counted and not _close(weight, sum(weights), sum(map(abs, weights))):
         return f"the weight is {weight:.6g} over a batch of {len(parts)}, but {sum(weights):.6g} over its samples"
     return _wrong_sum(whole, parts, way_out="return the sum" if is_counted else "return one loss a sample, undivided")
 
@@ -135,29 +136,30 @@ def _numbers(whole: Loss, parts: list[Loss]) -> str:
 
 
 def _whole_and_parts(subject: Subject) -> tuple[Loss | None, list[Loss]]:
-    """Return the loss of the first batch, and that of each of its samples; None if it cannot be cut into samples.
+    """Return the loss of the first batch, and that of each of its samples; None where that cannot be told.
 
     A loss function is given parts of the model's outputs for the whole batch. An objective runs the model itself, here
-    in evaluation mode, where batch normalisation does not couple the samples.
+    in evaluation mode, where batch normalisation does not couple the samples. A model that draws there cannot be told.
     """
-    n = subject.recipe.worker_minibatch_size
-    if not isinstance(subject.objective, Objective):
-        outputs, targets = subject.outputs(), subject.batch[1]
-        if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
-            return None, []
-        of_outputs = subject.objective
-
-        def loss_of(batch: Batch) -> Loss:
-            return _as_loss(of_outputs(*batch))
-
-        batch: Any = (outputs, targets)
-    else:
+    if isinstance(subject.objective, Objective):
         model, batch = subject.copy().eval(), subject.batch
 
-        def loss_of(batch: Batch) -> Loss:
-            subject.seed()
+        def loss_of(batch: Batch, worker: int = 0) -> Loss:
+            subject.seed(worker)
             return subject.loss(model, batch)
 
+        if float(loss_of(batch).total) != float(loss_of(batch, worker=1).total):
+            return None, []
+        return _each(subject, loss_of, batch)
+    outputs, targets = subject.outputs(), subject.batch[1]
+    if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
+        return None, []
+    loss_function = subject.objective
+    return _each(subject, lambda batch: _as_loss(loss_function(*batch)), (outputs, targets))
+
+
+def _each(subject: Subject, loss_of: Callable[[Batch], Loss], batch: Batch) -> tuple[Loss, list[Loss]]:
+    n = subject.recipe.worker_minibatch_size
     return loss_of(batch), [loss_of(take(batch, slice(sample, sample + 1))) for sample in range(n)]
 
 
