@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bigbatch.recipe import Recipe, Warmup
+from bigbatch.recipe.metrics import TOP_1_ERROR, Measure
 from bigbatch.recipe.presets import digits
 from bigbatch.runs.folder import RunFolder
 from bigbatch.runs.metrics import read_line
@@ -18,24 +19,38 @@ FINGERPRINT = "da7a" * 16
 EPOCHS, ITERATIONS = 6, 8  # of an epoch
 
 
-def write_run(path: Path, recipe: Recipe, error: float | None, /, **fields: object) -> RunFolder:
-    """Write a run that ends at an error (%); None for a run that ended before its first evaluation."""
+def write_run(
+    path: Path, recipe: Recipe, result: float | None, /, *, measure: Measure = TOP_1_ERROR, **fields: object
+) -> RunFolder:
+    """Write a run that ends at a result; None for a run that ended before its first evaluation.
+
+    Errors are written as an older version did, without the metric.
+    """
     folder = RunFolder(path)
     folder.create(recipe)
     rate = recipe.learning_rate(ITERATIONS)
-    lines: list[dict[str, float]] = []
-    for epoch in range(EPOCHS) if error is not None else ():
+    lines: list[dict[str, object]] = []
+    for epoch in range(EPOCHS) if result is not None else ():
         for i in range(epoch * ITERATIONS, (epoch + 1) * ITERATIONS):
             noise = {"gradient_square": 0.5, "gradient_variance": 50.0 + i}
             lines.append({"iteration": i, "loss": 2.0 / (i + 1), "learning_rate": rate(i), **noise})
-        result = {"loss": 0.1, "validation_error": min(99.0, error + 30 * 0.1**epoch), "seconds": 1.0}
-        lines.append({"epoch": epoch + 1, "iteration": (epoch + 1) * ITERATIONS, **result})
+        end = {"loss": 0.1, **_validation(measure, result, epoch), "seconds": 1.0}
+        lines.append({"epoch": epoch + 1, "iteration": (epoch + 1) * ITERATIONS, **end})
     folder.append_metrics(*map(read_line, lines))
     made = {"started": "2026-11-24T05:45:46+00:00", "processes": 2, "device": "cpu AVX2", "reduction": "exact"}
-    ended = {"iterations": EPOCHS * ITERATIONS, "seconds": 6.5, "weights_sha256": "ab" * 32, "validation_error": error}
+    name = {"validation_error": result} if measure == TOP_1_ERROR else {"metric": measure.to_json(), "result": result}
+    ended = {"iterations": EPOCHS * ITERATIONS, "seconds": 6.5, "weights_sha256": "ab" * 32, **name}
     summary = {"status": "finished", "recipe": recipe.to_dict(), "data_fingerprint": FINGERPRINT, **made, **ended}
     folder.write_summary(Summary.read(summary | fields))
     return folder
+
+
+def _validation(measure: Measure, result: float, epoch: int) -> dict[str, object]:
+    """Return what an epoch measured, on its way to the result."""
+    if measure == TOP_1_ERROR:
+        return {"validation_error": min(99.0, result + 30 * 0.1**epoch)}
+    far = 1 + 5 * 0.1**epoch
+    return {"validation": {measure.name: result * far if measure.better == "lower" else result / far, "other": 1.0}}
 
 
 def recipe_of(size: int, seed: int = 0, **changes: object) -> Recipe:

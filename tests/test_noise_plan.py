@@ -68,7 +68,7 @@ def test_through_the_command(bigbatch, record_run, tmp_path):
     record(record_run("measured", recipe, recipe=recipe.to_dict()), [80.0] * 40)
     done = bigbatch("plan", "digits", "--minibatch-size", 256, "--noise-of", tmp_path / "measured")
     assert done.returncode == 0, done.stderr
-    assert "(minibatch 64, 2.00 % error): 80 early, 80 midway, 80 late in training (samples)" in done.stdout
+    assert "(minibatch 64, error 2.00 %): 80 early, 80 midway, 80 late in training (samples)" in done.stdout
     assert "well below 80 samples" in done.stdout
     other = bigbatch("plan", "digits", "--set", "model.width=8", "--noise-of", tmp_path / "measured")
     assert other.returncode == 2

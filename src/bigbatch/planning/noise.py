@@ -7,13 +7,14 @@ from itertools import takewhile
 from typing import Any, Final
 
 from bigbatch.errors import InputError
+from bigbatch.recipe.metrics import TOP_1_ERROR, Measure
 from bigbatch.rules.gradient_noise import GradientNoise
 from bigbatch.runs.record import RunRecord
 
 FEWEST: Final = 10  # measurements
 BEYOND: Final = 4  # the table ends at this many times the noise scale
 CAVEAT: Final = (
-    "The noise scale tells roughly at which size larger minibatches stop paying, not where accuracy is lost. It grows "
+    "The noise scale tells roughly at which size larger minibatches stop paying, not where results get worse. It grows "
     "while training (McCandlish 2018, arXiv 1812.06162). The useful limit differs widely between workloads (Shallue "
     "2018, arXiv 1811.03600): measure it with `bigbatch sweep`."
 )
@@ -41,7 +42,8 @@ class NoisePlan:
     Attributes:
         run: its folder.
         minibatch_size: of the run.
-        validation_error: of the run, in %; None if it has none. The noise of a run that has learnt nothing is no guide.
+        measure: what the run is judged by.
+        result: of the run; None if it has none. The noise of a run that has learnt nothing is no guide.
         early, middle, late: the noise scale of each third of the training, in samples; infinite if no signal can be
             told from the noise.
         scale: the noise scale of the whole training; early gradients are large, so they count most.
@@ -50,7 +52,8 @@ class NoisePlan:
 
     run: str
     minibatch_size: int
-    validation_error: float | None
+    measure: Measure
+    result: float | None
     early: float
     middle: float
     late: float
@@ -70,7 +73,9 @@ class NoisePlan:
         """Return it as plain values."""
         thirds = {"early": self.early, "middle": self.middle, "late": self.late}
         scales = {name: None if math.isinf(scale) else scale for name, scale in thirds.items()} | {"whole": self.scale}
-        measured = {"minibatch_size": self.minibatch_size, "validation_error": self.validation_error}
+        measured = {"minibatch_size": self.minibatch_size, "metric": self.measure.to_json(), "result": self.result}
+        if self.measure == TOP_1_ERROR:
+            measured["validation_error"] = self.result  # other programs read it
         return {
             "run": self.run,
             **measured,
@@ -108,7 +113,8 @@ def plan_by_noise(run: RunRecord, *, reference: int) -> NoisePlan:
         msg = f"{run.path}: the workers' gradients agree, and there is no noise to plan by; are their samples the same?"
         raise InputError(msg)
     costs = tuple(prices(scale, reference=reference))
-    return NoisePlan(str(run.path), run.recipe.minibatch_size, run.result, early, middle, late, scale, costs)
+    size = run.recipe.minibatch_size
+    return NoisePlan(str(run.path), size, run.metric, run.result, early, middle, late, scale, costs)
 
 
 def measured_noise(run: RunRecord) -> list[GradientNoise]:

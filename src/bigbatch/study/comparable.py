@@ -1,23 +1,23 @@
-"""Which results can be compared at all: those of one metric, and where it measures the loss, of one loss."""
+"""Which results can be compared at all: those of one metric, measured in one way."""
 
 from collections.abc import Mapping
 from typing import Final
 
 from bigbatch.recipe.metrics import MEAN_LOSS, PERPLEXITY, Measure
 
-OF_THE_LOSS: Final = (MEAN_LOSS, PERPLEXITY)  # metrics that measure what the recipe's loss says
+BY_THE_LOSS: Final = {MEAN_LOSS: ("objective", "loss"), PERPLEXITY: ("objective",)}  # fields that say what is measured
 
 
-def what_is_measured(measure: Measure, fields: Mapping[str, object]) -> tuple[Measure, str]:
-    """Return what must be equal for two results to be compared.
+def measured_by(measure: Measure, fields: Mapping[str, object]) -> str:
+    """Return the user's code, or the loss, that decides what a metric measures; two results must agree in it.
 
     Args:
         measure: by which a run is judged.
         fields: of its recipe, each as `section.field`.
 
-    >>> what_is_measured(PERPLEXITY, {"loss": "token-cross-entropy"})[1]
-    'token-cross-entropy'
+    >>> fields = {"loss": "token-cross-entropy", "objective": ""}
+    >>> measured_by(MEAN_LOSS, fields), measured_by(PERPLEXITY, fields)
+    ('token-cross-entropy', '')
     """
-    if measure not in OF_THE_LOSS:
-        return measure, ""
-    return measure, str(fields.get("objective") or fields.get("loss") or "")
+    names = (fields.get("evaluation.predict"), *(fields.get(name) for name in BY_THE_LOSS.get(measure, ())))
+    return str(next(filter(None, names), ""))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bigbatch.errors import InputError, nearest
+from bigbatch.recipe.metrics import TOP_1_ERROR
 from bigbatch.runs.json_table import as_number, as_text
 from bigbatch.runs.record import RunRecord, read_record
 from bigbatch.study.sweep.membership import Membership
@@ -22,7 +23,12 @@ Row = Mapping[str, Value]
 
 DAMAGED: Final = "damaged"
 TABLE: Final = ("run", "recipe", "minibatch", "error", "state", "when", "weights")
-COLUMNS: Final = (*TABLE, "variant", "iterations", "seconds", "processes", "device", "problem")
+COLUMNS: Final = (
+    *(*TABLE, "variant", "iterations", "seconds", "processes", "device", "problem"),
+    *("result", "metric", "unit", "better"),
+)
+RESULT: Final = "result"
+ORDERED: Final = frozenset({"<", ">", "<=", ">="})
 NEWEST_FIRST: Final = "-when"
 DEPTH: Final = 5  # levels of folders that are searched
 CONDITION: Final = re.compile(r"([\w.-]+?)\s*(<=|>=|!=|=|<|>)(.*)", re.DOTALL)
@@ -96,7 +102,7 @@ def _row(record: RunRecord, membership: Membership) -> dict[str, Value]:
         None,
         as_text(fields.get("name")),
         as_number(fields.get("minibatch_size")),
-        record.result,
+        record.result if record.metric == TOP_1_ERROR else None,
         DIVERGED if record.has_diverged else record.state,
         when if when and WRITTEN.fullmatch(when) else None,
         record.weights,
@@ -106,6 +112,8 @@ def _row(record: RunRecord, membership: Membership) -> dict[str, Value]:
         last.processes,
         last.device,
         None,
+        record.result,
+        *(record.metric.name, record.metric.unit, record.metric.better),
     )
     columns = dict(zip(COLUMNS, values, strict=True))
     rest = {key: value if isinstance(value, Value) else str(value) for key, value in fields.items()}
@@ -118,7 +126,7 @@ def select(rows: Sequence[Row], *, where: Sequence["Condition"] = (), sort: str 
     Runs without the field come last in both orders.
 
     Raises:
-        InputError: no run has such a field, or a number is compared with text.
+        InputError: no run has such a field, a number is compared with text, or results of several metrics are compared.
 
     >>> rows: list[Row] = [{"run": "a", "error": 2.5}, {"run": "b", "error": None}, {"run": "c", "error": 1.5}]
     >>> [row["run"] for row in select(rows, sort="error")], [row["run"] for row in select(rows, sort="-error")]
@@ -130,10 +138,23 @@ def select(rows: Sequence[Row], *, where: Sequence["Condition"] = (), sort: str 
         if rows and name not in known:
             msg = f"no run has a field '{name}'; {nearest(name, known)}"
             raise InputError(msg)
+    _check_one_metric(rows, where, field)
     found = [(_order(row.get(field)), row) for row in rows if all(condition.holds(row) for condition in where)]
     present = [(order, row) for order, row in found if order is not None]
     present.sort(key=itemgetter(0), reverse=sort.startswith("-"))
     return [row for _, row in present] + [row for order, row in found if order is None]
+
+
+def _check_one_metric(rows: Sequence[Row], where: Sequence["Condition"], field: str) -> None:
+    """Refuse to order results of several metrics."""
+    others = [condition for condition in where if condition.field != RESULT]
+    if field != RESULT and not any(one.field == RESULT and one.comparison in ORDERED for one in where):
+        return
+    found = [row for row in rows if row.get(RESULT) is not None and all(one.holds(row) for one in others)]
+    metrics = sorted({str(row.get("metric")) for row in found})
+    if len(metrics) > 1:
+        msg = f"results of {' and '.join(metrics)} cannot be compared; add --where metric={metrics[0]}, for example"
+        raise InputError(msg)
 
 
 def _order(value: Value) -> tuple[float, str] | None:

@@ -20,6 +20,8 @@ NOT_A_VARIANTS: Final = {
     "seeds": "--vary",
 }
 
+NOT_COMPARABLE: Final = ("metrics", "evaluation", "evaluation.predict", "evaluation.part_size")
+
 Settings = Callable[[Recipe, int], Sequence[str]]
 
 
@@ -230,8 +232,8 @@ def _own(name: str, settings: Sequence[str]) -> Variant:
         if field.startswith("data.") and field != "data.augmentation":
             msg = f"variant '{name}' cannot set {field}: results on other data cannot be compared; use --set for all"
             raise InputError(msg)
-        if field == "metrics":
-            msg = f"variant '{name}' cannot set metrics: results of two metrics cannot be compared; use --set for all"
+        if field in NOT_COMPARABLE:
+            msg = f"variant '{name}' cannot set {field}: what is measured must be one thing; use --set for all"
             raise InputError(msg)
     return Variant(name, "your own", always(*settings))
 

@@ -10,9 +10,12 @@ from bigbatch.cli.options.parser import Commands, add_command, add_json
 from bigbatch.cli.output.json import print_json
 from bigbatch.cli.output.tables import cell, print_table
 from bigbatch.printable import printable
+from bigbatch.recipe.metrics import Measure
 from bigbatch.runs.contract import in_words
 from bigbatch.runs.folder import RUNS_FOLDER
+from bigbatch.runs.json_table import as_number
 from bigbatch.study.ledger import NEWEST_FIRST, TABLE, Row, find_runs, parse_condition, read_row, select
+from bigbatch.study.naming import ANY_METRIC, heading_of, result_in_words
 from bigbatch.study.sweep.membership import Membership
 
 HASH_DIGITS: Final = 8
@@ -67,23 +70,38 @@ def runs_command(options: argparse.Namespace) -> None:
 def _print_table(rows: Sequence[Row]) -> None:
     from rich.table import Table
 
+    measures = {found for row in rows if (found := _measure(row))}
+    heading_of_results = heading_of(measures.pop()) if len(measures) == 1 else ANY_METRIC
     table = Table()
     table.add_column("run", overflow="fold")  # whole, to be copied
     for heading in TABLE[1:]:
         is_number = heading in {"minibatch", "error"}
-        title = "error %" if heading == "error" else heading
+        title = heading_of_results if heading == "error" else heading
         table.add_column(title, justify="right" if is_number else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*(cell(_in_words(heading, row[heading])) for heading in TABLE))
+        result = _result(row, has_noun=heading_of_results == ANY_METRIC)
+        cells = (result if heading == "error" else _in_words(heading, row[heading]) for heading in TABLE)
+        table.add_row(*map(cell, cells))
     print_table(table, width_of_a_file=UNWRAPPED)
+
+
+def _measure(row: Row) -> Measure | None:
+    """Return what a run is judged by; None of a damaged one."""
+    return Measure(str(row["metric"]), str(row["unit"]), str(row["better"])) if row["metric"] else None
+
+
+def _result(row: Row, *, has_noun: bool) -> str:
+    """Return a run's result, with its metric and unit where the heading does not say them."""
+    measure, result = _measure(row), as_number(row["result"])
+    if measure is None or result is None:
+        return "-"
+    return result_in_words(result, measure) if has_noun else measure.number(result)
 
 
 def _in_words(heading: str, value: Any) -> str:  # noqa: ANN401 - whatever a run says
     if value is None:
         return "-"
     match heading:
-        case "error":
-            return f"{value:.2f}"
         case "when":
             return str(value)[: len("2026-11-24T05:45")].replace("T", " ")
         case "weights":

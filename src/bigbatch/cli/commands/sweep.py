@@ -117,8 +117,9 @@ def _add_machine(parser: Parser) -> None:
 def sweep_command(options: argparse.Namespace) -> int:
     """Run what is missing, and print the table."""
     check_outside_group("sweep")
+    recipe = resolve_recipe(options, minibatch_size=max(options.minibatch_sizes))
     sweep = plan_sweep(
-        resolve_recipe(options, minibatch_size=max(options.minibatch_sizes)),
+        recipe,
         options.minibatch_sizes,
         num_seeds=options.seeds,
         variants=parse_variants(options.variants),

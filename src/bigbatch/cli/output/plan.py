@@ -12,6 +12,7 @@ from bigbatch.planning.plan import Plan
 from bigbatch.planning.prediction import Prediction
 from bigbatch.printable import printable
 from bigbatch.recipe.warnings import warnings_of
+from bigbatch.study.naming import label_of, result_in_words
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ def _print_noise(noise: NoisePlan) -> None:
 
     early, middle, late = map(_samples, (noise.early, noise.middle, noise.late))
     thirds = f"{early} early, {middle} midway, {late} late in training"
-    error = "no validation error yet" if noise.validation_error is None else f"{noise.validation_error:.2f} % error"
-    measured = f"gradient noise scale of {noise.run} (minibatch {noise.minibatch_size}, {error})"
+    result = result_in_words(noise.result, noise.measure) or f"no {label_of(noise.measure)} yet"
+    measured = f"gradient noise scale of {noise.run} (minibatch {noise.minibatch_size}, {result})"
     print(printable(f"{measured}: {thirds} (samples)"))
     table = Table()
     for heading in ("minibatch", "iterations to the same loss", "samples to the same loss"):

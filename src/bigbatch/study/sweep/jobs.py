@@ -13,7 +13,7 @@ from bigbatch.recipe.course import course_of, largest_size
 from bigbatch.recipe.file import with_settings
 from bigbatch.recipe.metrics import UNKNOWN, Measure, find_measure
 from bigbatch.runs.folder import RUNS_FOLDER, RunFolder
-from bigbatch.study.comparable import what_is_measured
+from bigbatch.study.comparable import measured_by
 from bigbatch.study.configuration import Configuration
 from bigbatch.study.naming import noun_of
 from bigbatch.study.variants import PLAIN, VARIANTS, Variant
@@ -247,15 +247,14 @@ def _check(configuration: Configuration, recipe: Recipe, counts: _SampleCounts) 
 
 
 def _check_comparable(recipes: Mapping[Configuration, Recipe], measure: Measure) -> None:
-    """Refuse a variant with another loss if the metric measures the loss."""
-    measured = {one: what_is_measured(measure, flat_fields(recipe.to_dict()))[1] for one, recipe in recipes.items()}
+    """Refuse a variant whose metric measures something else than the reference's: another loss, for example."""
+    measured = {one: measured_by(measure, flat_fields(recipe.to_dict())) for one, recipe in recipes.items()}
     reference = next(iter(measured.values()))
-    for configuration, loss in measured.items():
-        if loss != reference:
-            noun = noun_of(measure)
+    for configuration, other in measured.items():
+        if other != reference:
             msg = (
-                f"variant '{configuration.variant}' has another loss, {loss} for {reference}, and the {noun} of two "
-                "losses cannot be compared; judge by another metric (--set metrics=...)"
+                f"the {noun_of(measure)} of variant '{configuration.variant}' is that of {other or 'the outputs'}, "
+                f"and the reference's is that of {reference or 'the outputs'}; judge by a metric that both have"
             )
             raise InputError(msg)
 

@@ -17,7 +17,7 @@ from bigbatch.reduction.options import NATIVE
 from bigbatch.runs.contract import FOR_PEOPLE
 from bigbatch.runs.record import RunRecord
 from bigbatch.study import statistics
-from bigbatch.study.comparable import what_is_measured
+from bigbatch.study.comparable import measured_by
 from bigbatch.study.naming import noun_of
 from bigbatch.study.report.grouping.labels import shortened
 from bigbatch.study.report.grouping.measures import OF_THE_SEED, size_of
@@ -131,8 +131,8 @@ def _comparable(runs: Sequence[RunRecord], variants: Mapping[Path, str]) -> Iter
     for run in runs:
         model = _model_of(run)
         name = references[run.path.parent] if run.path in variants else of_models.get(model, model)
-        measured = what_is_measured(run.metric, run.recipe_fields)
-        placed.setdefault(((name, *measured), run.summary.data_fingerprint), []).append(run)
+        kind = name, run.metric, measured_by(run.metric, run.recipe_fields)
+        placed.setdefault((kind, run.summary.data_fingerprint), []).append(run)
     return _joined(placed)
 
 

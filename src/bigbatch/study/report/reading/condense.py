@@ -19,7 +19,7 @@ OF_THE_RUN: Final = (
     *("status", "recipe", "seed", "reduction", "data_fingerprint", "all_reduce"),
     *("metric", "result", "final_result"),
     *("iterations", "seconds", "validation_error", "final_validation_error", "weights_sha256"),
-    *("error", "exit_code", "stopped_by"),
+    *("error", "exit_code", "stopped_by", "ended_early"),
     *("variant", "is_reference"),  # of a sweep's run, from the sweep's folder
 )
 OF_AN_ATTEMPT: Final = (
