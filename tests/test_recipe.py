@@ -49,8 +49,10 @@ def test_strictness():
     assert "unknown key 'sead'; did you mean 'seed'?" in refused(text.replace("seed = 0", "sead = 0"))
     assert "unknown key 'warmup.epoch'; did you mean 'epochs'?" in refused(text.replace("epochs = 3.0", "epoch = 3.0"))
     assert "the key 'epochs' is missing" in refused(text.replace("epochs = 30\n", ""))
-    assert "epochs must be a whole number, not 30.5" in refused(text.replace("epochs = 30\n", "epochs = 30.5\n"))
-    assert "epochs must be a whole number, not True" in refused(text.replace("epochs = 30\n", "epochs = true\n"))
+    assert "iterations must be a whole number, not 30.5" in refused(
+        text.replace("iterations = 0\n", "iterations = 30.5\n", 1)
+    )
+    assert "epochs must be a number, not True" in refused(text.replace("epochs = 30\n", "epochs = true\n"))
     assert "optimizer.nesterov must be true or false, not 1" in refused(text.replace("nesterov = true", "nesterov = 1"))
     assert "data must be a table, not 'digits'" in refused('data = "digits"\n' + text.split("[data]")[0])
 

@@ -84,10 +84,9 @@ def _of_adascale(course: AdaScaleCourse) -> Forecast:
 
 
 def _of_growing_by_schedule(course: GrowingCourse) -> Forecast:
-    sizes = course.epoch_sizes()
-    updates: Counter[int] = Counter()
-    for size in sizes:
-        updates[size] += iterations_per_epoch(course.num_samples, size)
+    sizes, updates = course.epoch_sizes(), Counter[int]()
+    for epoch, size in enumerate(sizes):
+        updates[size] += round(min(1, course.epochs - epoch) * iterations_per_epoch(course.num_samples, size))
     first_epochs = {str(sizes.index(size) + 1): size for size in sorted(set(sizes))}
     return Forecast(
         updates,
@@ -104,7 +103,7 @@ def _of_growing_by_schedule(course: GrowingCourse) -> Forecast:
 def _of_growing_by_noise(course: GrowingCourse) -> Forecast:
     recipe = course.recipe
     shortest, longest = (
-        Counter({size: recipe.epochs * iterations_per_epoch(course.num_samples, size)})
+        Counter({size: round(course.epochs * iterations_per_epoch(course.num_samples, size))})
         for size in (recipe.minibatch_size, course.start)
     )
     rules = _growing_rules(
@@ -148,12 +147,12 @@ def rate_at(recipe: Recipe, num_samples: int, iteration: int) -> float:
     if recipe.schedule.kind == PLATEAU:
         msg = "the learning rate of an iteration follows from the results here; leave --at out"
         raise InputError(msg)
-    while left >= (updates := course.iterations_per_epoch) and not course.is_over:
+    last = forecast(recipe, num_samples).longest.total() - 1
+    while left >= (updates := course.iterations_per_epoch) and iteration <= last:
         course.now.advance(updates)
         course.end_epoch()
         left -= updates
-    if left < 0 or course.is_over:
-        last = forecast(recipe, num_samples).longest.total() - 1
+    if not 0 <= iteration <= last:
         msg = f"iteration {iteration} is outside the training, which has 0 to {last}"
         raise InputError(msg)
     course.now.advance(left)

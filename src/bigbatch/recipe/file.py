@@ -12,6 +12,7 @@ import tomli_w
 
 from bigbatch.errors import InputError, nearest
 from bigbatch.recipe.recipe import Recipe
+from bigbatch.rules.duration import EPOCHS, ITERATIONS, SAMPLES, UNITS
 
 MAX_BYTES: Final = 100_000
 MAX_DOTS: Final = 1_000  # in a line: tomllib's time and memory grow with the square of a dotted key's parts
@@ -59,6 +60,7 @@ def from_table(table: object, *, source: str = "recipe") -> Recipe:
         InputError: no table, an unknown or missing key, a value of the wrong type or out of its range.
     """
     try:
+        _check_length(table)
         recipe: Recipe = _build(Recipe, table, "")
     except InputError as error:
         msg = f"{source}: {error}"
@@ -103,6 +105,7 @@ def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     table = recipe.to_dict()
     for setting in settings:
         key, equals, value = setting.partition("=")
+        _clear_other_units(table, key.strip())
         if not equals or not key.strip():
             msg = f"--set {setting}: write section.field=value, for example --set warmup.epochs=3"
             raise InputError(msg)
@@ -175,6 +178,22 @@ def _assign(table: dict[str, Any], path: list[str], value: object) -> None:
             raise InputError(msg)
         table = inner
     table[name] = value
+
+
+def _check_length(table: object) -> None:
+    if isinstance(table, dict) and EPOCHS not in table and not any(table.get(unit) for unit in UNITS):
+        msg = f"the key '{EPOCHS}' is missing (or '{ITERATIONS}', or '{SAMPLES}'): how long the training is"
+        raise InputError(msg)
+
+
+def _clear_other_units(table: dict[str, Any], key: str) -> None:
+    """A duration in one unit takes the place of the same duration in another."""
+    section, _, name = key.rpartition(".")
+    inner = table.get(section) if section else table
+    stem, _, unit = name.rpartition("_")
+    names = [f"{stem}_{other}" if stem else other for other in UNITS]
+    if isinstance(inner, dict) and unit in UNITS and all(other in inner for other in names):
+        inner |= {other: 0 for other in names if other != name}
 
 
 def _tables(table: Mapping[str, object]) -> list[str]:

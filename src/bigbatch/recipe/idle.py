@@ -44,6 +44,8 @@ def effective_fields(fields: Mapping[str, object]) -> dict[str, object]:
 def switched_on_fields(fields: Mapping[str, object]) -> dict[str, object]:
     """Return the fields that no other field switches off: they have an effect at some minibatch size."""
     off = {name for (field, value), names in SWITCHED_OFF.items() if fields.get(field) == value for name in names}
+    if fields.get("warmup.iterations") or fields.get("warmup.samples"):
+        off.add("warmup.epochs")
     if isinstance(kind := fields.get("schedule.kind"), str) and (kind in KINDS or is_user_code(kind)):
         off |= {f"schedule.{name}" for name in OPTIONS if name not in used_by(kind)}
     return {name: value for name, value in fields.items() if name not in off}

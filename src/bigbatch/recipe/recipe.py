@@ -25,13 +25,15 @@ from bigbatch.recipe.sections import (
     Seeds,
     Warmup,
 )
-from bigbatch.recipe.sections.bounds import MAX_EPOCHS, MAX_SAMPLES, check_at_most, check_choice, check_positive
+from bigbatch.recipe.sections.bounds import MAX_SAMPLES, check_at_most, check_choice, check_positive
+from bigbatch.recipe.sections.duration import Duration, one_duration
 from bigbatch.recipe.sections.growth import BY_NOISE_SCALE, BY_SCHEDULE, NO_GROWTH
 from bigbatch.recipe.sections.optimizer import ADAM_LIKE, BY_SQUARE_ROOT, LAYERWISE
 from bigbatch.recipe.sections.scaling import KEEP, SQUARE_ROOT
 from bigbatch.recipe.sections.schedule import PLATEAU
 from bigbatch.recipe.sections.seeds import MAX_SEED
 from bigbatch.rules.adascale import ADASCALE
+from bigbatch.rules.duration import EPOCHS, UNITS, in_epochs
 from bigbatch.rules.learning_rate import LearningRate, warmup_needed
 from bigbatch.rules.optimizer_scaling import scale_average_decay
 from bigbatch.rules.sampling import Sampling, check_minibatch_size
@@ -53,7 +55,9 @@ class Recipe:
         model, data, seeds, scaling, growth, warmup, schedule, optimizer, average: see their classes.
         minibatch_size: samples per update, over all workers (kn).
         worker_minibatch_size: samples of one worker: the unit of batch normalisation, randomness and summation (n).
-        epochs: passes over the training data.
+        epochs: how long it is trained, in passes over the training data, of which the last may be cut short.
+        iterations: how long, in iterations of the reference: a minibatch of twice its size takes half as many.
+        samples: how long, in samples. One of these three is given, and the others are 0.
         seed: of initialisation, order and augmentation, where `seeds` gives none of its own.
         precision: float32, or bfloat16 for autocast in the forward pass.
         loss: cross-entropy or another of `recipe.losses`; or `package.module:callable`, a function of (output,
@@ -74,7 +78,7 @@ class Recipe:
     data: Data
     minibatch_size: int
     worker_minibatch_size: int
-    epochs: int
+    epochs: float = 0
     seed: int = 0
     precision: str = "float32"
     loss: str = CROSS_ENTROPY
@@ -89,6 +93,8 @@ class Recipe:
     average: Average = field(default_factory=Average)
     launch: Launch = field(default_factory=Launch)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    iterations: int = 0
+    samples: int = 0
 
     def __post_init__(self) -> None:
         check_minibatch_size(self.minibatch_size, self.worker_minibatch_size)
@@ -100,8 +106,7 @@ class Recipe:
 
     def _check_fields(self) -> None:
         """Refuse what is wrong with a field that stands in no section."""
-        check_positive({"epochs": self.epochs})
-        check_at_most(MAX_EPOCHS, {"epochs": self.epochs})
+        self._check_length()
         check_at_most(MAX_SAMPLES, {"minibatch_size": self.minibatch_size})
         check_choice("precision", self.precision, PRECISIONS)
         check_loss_name(self.loss)
@@ -113,6 +118,24 @@ class Recipe:
         if not NAME.fullmatch(self.name):
             msg = f"name '{self.name}' must be letters, digits, dots and dashes: it names the run's folder"
             raise InputError(msg)
+
+    def _check_length(self) -> None:
+        """Refuse a training that has no length, or two, and a warmup of which nobody said how long it is."""
+        if isinstance(self.epochs, float) and self.epochs.is_integer():
+            object.__setattr__(self, "epochs", int(self.epochs))  # run folders and tables say 30 epochs, not 30.0
+        if not (self.iterations or self.samples):
+            check_positive({"epochs": self.epochs})
+        if self.length.unit != EPOCHS and self.is_warming_up and self.warmup.duration.unit == EPOCHS:
+            msg = (
+                f"the training lasts {self.length}, so say how long the warmup is: set warmup.iterations or "
+                "warmup.samples, or warmup.kind = none"
+            )
+            raise InputError(msg)
+
+    @property
+    def length(self) -> Duration:
+        """How long the training is."""
+        return one_duration({unit: getattr(self, unit) for unit in UNITS})
 
     @property
     def worker_count(self) -> int:
@@ -185,10 +208,23 @@ class Recipe:
         )
 
     @property
+    def is_warming_up(self) -> bool:
+        """Whether the section `warmup` applies: the minibatch starts larger than the reference (section 2.2)."""
+        return bool(self._gradual_epochs(1.0))
+
+    @property
     def warmup_epochs(self) -> float:
-        """Epochs of warmup; 0 unless the minibatch starts larger than the reference (section 2.2)."""
+        """Epochs of the section `warmup`; 0 if it does not apply, or is given in another unit."""
+        return self._gradual_epochs(self.warmup.epochs if self.warmup.duration.unit == EPOCHS else 0.0)
+
+    def ramp_epochs(self, iterations_per_epoch: int, minibatch_size: int = 0) -> float:
+        """Return the epochs until this warmup and the reference's own are over; the arguments as `learning_rate`'s."""
+        in_epochs = self._in_epochs(iterations_per_epoch, minibatch_size)
+        return max(self._gradual_epochs(in_epochs(*self.warmup.duration)), in_epochs(*self.reference.warmup))
+
+    def _gradual_epochs(self, epochs: float) -> float:
         return warmup_needed(
-            self.warmup.epochs,
+            epochs,
             minibatch_size=self.initial_minibatch_size,
             reference=self.reference.minibatch_size,
             warmup=self.warmup.kind,
@@ -205,21 +241,40 @@ class Recipe:
         size = minibatch_size or self.minibatch_size
         return Sampling(num_samples, size, self.worker_minibatch_size, self.seed_of("order"))
 
-    def learning_rate(self, iterations_per_epoch: int) -> LearningRate:
-        """Return the rate of every iteration, given the number of iterations in an epoch; no result lowers it yet."""
+    def learning_rate(self, iterations_per_epoch: int, minibatch_size: int = 0) -> LearningRate:
+        """Return the rate of every iteration; no result lowers it yet.
+
+        Args:
+            iterations_per_epoch: updates of an epoch.
+            minibatch_size: with which they are counted; by default, that of the first epoch.
+        """
+        in_epochs, unit = self._in_epochs(iterations_per_epoch, minibatch_size), self.length.unit
+        options = self.schedule.options
+        if "period" in options:
+            options["period"] = in_epochs(self.schedule.period, unit)
         return LearningRate.scaled(
             self.reference.learning_rate,
             reference=self.reference.minibatch_size,
             minibatch_size=self.initial_minibatch_size,
-            epochs=self.epochs,
+            epochs=in_epochs(*self.length),
             iterations_per_epoch=iterations_per_epoch,
-            warmup_epochs=self.warmup.epochs,
+            warmup_epochs=in_epochs(*self.warmup.duration),
             warmup=self.warmup.kind,
             schedule=self._schedule(),
-            milestones=self.schedule.milestones,
+            milestones=tuple(in_epochs(place, unit) for place in self.schedule.milestones),
             factor=self.schedule.factor,
             scaling=self.scaling.rule,
-            **self.schedule.options,
+            own_warmup_epochs=in_epochs(*self.reference.warmup),
+            own_warmup_start=self.reference.warmup_start,
+            **options,
+        )
+
+    def _in_epochs(self, iterations_per_epoch: int, minibatch_size: int) -> Callable[[float, str], float]:
+        return partial(
+            in_epochs,
+            iterations_per_epoch=iterations_per_epoch,
+            minibatch_size=minibatch_size or self.initial_minibatch_size,
+            reference=self.reference.minibatch_size,
         )
 
     def _schedule(self) -> str | Callable[[float], float]:

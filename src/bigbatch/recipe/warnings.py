@@ -5,7 +5,9 @@ from typing import Final
 
 from bigbatch.recipe.course import largest_size
 from bigbatch.recipe.recipe import Recipe
+from bigbatch.recipe.sections.duration import Duration
 from bigbatch.recipe.sections.optimizer import BY_SQUARE_ROOT
+from bigbatch.rules.duration import EPOCHS, ITERATIONS
 
 PAPER: Final = "arXiv 1706.02677"
 MALLADI: Final = "Malladi 2022, arXiv 2205.10287"
@@ -32,14 +34,24 @@ def _size_warnings(recipe: Recipe) -> Iterator[str]:
 
 
 def _length_warnings(recipe: Recipe) -> Iterator[str]:
-    if recipe.warmup_epochs >= recipe.epochs:
-        yield (
-            f"training ends after {recipe.epochs} epochs, within the warmup of {recipe.warmup_epochs:g}: "
-            "the base learning rate is never reached"
-        )
-    late = [epoch for epoch in recipe.schedule.milestones if epoch >= recipe.epochs]
+    length, warmups = recipe.length, [recipe.reference.warmup]
+    if recipe.is_warming_up:
+        warmups.append(recipe.warmup.duration)
+    for warmup in warmups:
+        if _is_over_before(length, warmup, recipe.reference.minibatch_size):
+            never = "the base learning rate is never reached"
+            yield f"training ends after {length}, within the warmup of {warmup}: {never}"
+    late = [place for place in recipe.schedule.milestones if place >= length.amount]
     if recipe.schedule.kind == "step" and late:
-        yield f"milestones {late} are never reached in {recipe.epochs} epochs"
+        yield f"milestones {late} are never reached in {length}"
+
+
+def _is_over_before(length: Duration, other: Duration, reference: int) -> bool:
+    """Tell whether a training is over before something is; False if the units do not tell."""
+    if EPOCHS in {length.unit, other.unit}:
+        return length.unit == other.unit and length.amount <= other.amount
+    samples = [amount * (reference if unit == ITERATIONS else 1) for amount, unit in (length, other)]
+    return samples[0] <= samples[1]
 
 
 def _growth_warnings(recipe: Recipe) -> Iterator[str]:

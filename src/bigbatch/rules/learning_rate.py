@@ -29,6 +29,9 @@ class LearningRate:
         factor: what a drop of the step schedule multiplies the rate by.
         total_iterations: updates of the whole training; the cosine ends there.
         options: of the schedule, by name, as its function in `schedules.py` takes them.
+        own_warmup_iterations: updates of a warmup that the reference has of its own; 0 for none.
+        own_warmup_start: where that starts, as a share of the rate. It rises to 1 by a constant amount, and multiplies
+            what the rest gives.
 
     Raises:
         InputError: an unknown word, a value out of its bounds, or a function that gives no such factor.
@@ -47,6 +50,8 @@ class LearningRate:
     factor: float
     total_iterations: int
     options: Mapping[str, Any] = field(default_factory=dict)
+    own_warmup_iterations: int = 0
+    own_warmup_start: float = 0.0
 
     def __post_init__(self) -> None:
         _check_words(warmup=(self.warmup, WARMUPS))
@@ -56,8 +61,8 @@ class LearningRate:
             return
         _check_words(schedule=(self.schedule, SCHEDULES))
         check_options(self.schedule, self.options)
-        if self.schedule == WARMS_UP and self.warmup_iterations:
-            msg = f"the schedule '{WARMS_UP}' warms up by itself; set warmup to 'none'"
+        if self.schedule == WARMS_UP and self.ramp_iterations:
+            msg = f"the schedule '{WARMS_UP}' warms up by itself; give it no other warmup, not the reference's either"
             raise InputError(msg)
 
     @classmethod
@@ -75,6 +80,8 @@ class LearningRate:
         milestones: tuple[float, ...] = (),
         factor: float = 0.1,
         scaling: str = "linear",
+        own_warmup_epochs: float = 0.0,
+        own_warmup_start: float = 0.0,
         **options: Any,  # noqa: ANN401 - each schedule has its own
     ) -> Self:
         """Scale a rate that is trusted at a small minibatch: the whole rule of arXiv 1706.02677 in one call.
@@ -93,6 +100,8 @@ class LearningRate:
             milestones: of the step schedule, in epochs.
             factor: what each milestone multiplies the rate by.
             scaling: a name in `SCALING_RULES`.
+            own_warmup_epochs: of a warmup that the reference has of its own, at every size.
+            own_warmup_start: where that starts, as a share of the rate.
             options: of the schedule, such as `floor=0.1` of the cosine. `period` is in epochs.
 
         Raises:
@@ -118,7 +127,14 @@ class LearningRate:
             factor=factor,
             total_iterations=round(epochs * iterations_per_epoch),
             options=options,
+            own_warmup_iterations=round(own_warmup_epochs * iterations_per_epoch),
+            own_warmup_start=own_warmup_start,
         )
+
+    @property
+    def ramp_iterations(self) -> int:
+        """Updates until both warmups are over."""
+        return max(self.warmup_iterations, self.own_warmup_iterations)
 
     def __call__(self, iteration: float) -> float:
         """Return the rate of the update number `iteration`, counted from 0; it may lie between two of them.
@@ -126,12 +142,16 @@ class LearningRate:
         Raises:
             InputError: a function of the user's gives no finite factor of at least 0.
         """
+        return self._rate(iteration) * self._own_warmup(iteration)
+
+    def _rate(self, iteration: float) -> float:
+        """Return the rate without the reference's own warmup."""
         if iteration < self.warmup_iterations:
             return self._warmup_rate(iteration)
         if callable(self.schedule):
             return self.base * factor_of(self.schedule, iteration / self.total_iterations)
-        start = self.warmup_iterations if self.schedule in AFTER_WARMUP else 0
-        if self.total_iterations <= start:
+        start = self.ramp_iterations if self.schedule in AFTER_WARMUP else 0
+        if iteration < start or self.total_iterations <= start:
             return self.base
         return SCHEDULES[self.schedule](self.base, iteration - start, self.total_iterations - start, **self._options)
 
@@ -140,6 +160,12 @@ class LearningRate:
         if self.schedule == "step":
             return {"milestones": self.milestone_iterations, "factor": self.factor}
         return self.options
+
+    def _own_warmup(self, iteration: float) -> float:
+        if iteration >= self.own_warmup_iterations:
+            return 1.0
+        start, length = self.own_warmup_start, self.own_warmup_iterations
+        return gradual_warmup(iteration, start=start, end=1.0, num_iterations=length)
 
     def _warmup_rate(self, iteration: float) -> float:
         if self.warmup == "constant":
@@ -220,7 +246,8 @@ def _check_words(**choices: tuple[object, Collection[str]]) -> None:
 
 def _check_numbers(rate: LearningRate) -> None:
     _check_positive(reference=rate.reference, base=rate.base, factor=rate.factor)
-    counts = {"warmup_iterations": rate.warmup_iterations, "total_iterations": rate.total_iterations}
+    names = ("warmup_iterations", "total_iterations", "own_warmup_iterations", "own_warmup_start")
+    counts = {name: getattr(rate, name) for name in names}
     counts |= {f"milestone_iterations[{i}]": value for i, value in enumerate(rate.milestone_iterations)}
     for name, count in counts.items():
         if not (math.isfinite(count) and count >= 0):

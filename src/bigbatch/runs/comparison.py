@@ -14,10 +14,12 @@ ALWAYS_COMPARED: Final = frozenset({"loss", "learning_rate", "skipped"})
 NEVER_COMPARED: Final = frozenset({"seconds", "images_per_second"})  # times depend on the machine
 # The learning rate is computed from the first; the second have no effect on a loss before the first update.
 OF_THE_RATE: Final = (
-    *("reference.", "minibatch_size", "scaling.", "warmup.", "schedule.", "epochs"),
+    *("reference.", "minibatch_size", "scaling.", "warmup.", "schedule.", "epochs", "iterations", "samples"),
     *("data", "code.", "git.", "bigbatch", "python"),
 )
-OF_AN_UPDATE: Final = ("reference.", "scaling.", "warmup.", "schedule.", "epochs", "optimizer.")
+OF_AN_UPDATE: Final = (
+    *("reference.", "scaling.", "warmup.", "schedule.", "epochs", "iterations", "samples", "optimizer."),
+)
 
 Lines = Mapping[int, Mapping[str, Any]]
 

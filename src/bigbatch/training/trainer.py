@@ -143,6 +143,14 @@ def run(loop: Loop) -> None:
         raise SaveError(msg)
 
 
+def warmups(recipe: Recipe) -> str:
+    """Say which warmups the rate has."""
+    own, scaled = recipe.reference.warmup, recipe.warmup.duration
+    parts = [f"warmup of {own} as at the reference"] if own.amount else []
+    parts += [f"{recipe.warmup.kind} warmup of {scaled}"] if recipe.is_warming_up and scaled.amount else []
+    return " times ".join(parts) or "no warmup"
+
+
 def introduce(training: TrainingState) -> list[str]:
     """Return the lines to show before the first iteration: the recipe, and warnings."""
     recipe, p = training.recipe, training.machine.processes.world_size
@@ -151,7 +159,7 @@ def introduce(training: TrainingState) -> list[str]:
         course.minibatch,
         f"{p} process{'es' if p > 1 else ''}",
         course.rate,
-        f"{recipe.warmup.kind} warmup of {recipe.warmup_epochs:g} epochs" if recipe.warmup_epochs else "no warmup",
+        warmups(recipe),
     ]
     if training.average:
         facts.append(f"evaluated: the average of the weights (decay {course.average_decay})")

@@ -3,7 +3,7 @@
 import argparse
 from typing import Final
 
-from bigbatch.cli.options.argument_types import whole_number
+from bigbatch.cli.options.argument_types import number, whole_number
 from bigbatch.cli.options.parser import Parser
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.file import with_settings
@@ -49,7 +49,7 @@ def add_recipe_name(parser: Parser, *, default: str | None = None) -> None:
 def add_changes(parser: Parser) -> None:
     """Add the options that change a recipe, except its minibatch size."""
     parser.add_argument(
-        "--epochs", type=whole_number, metavar="E", help="passes over the training data (default: the recipe's)"
+        "--epochs", type=number, metavar="E", help="passes over the training data (default: the recipe's length)"
     )
     parser.add_argument(
         "--seed",

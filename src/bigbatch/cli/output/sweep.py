@@ -45,7 +45,7 @@ def _planned(job: Job, state: State) -> dict[str, object]:
         "run": job.name,
         "minibatch": job.recipe.minibatch_size,
         "rate": job.recipe.base_learning_rate,
-        "epochs": job.recipe.epochs,
+        job.recipe.length.unit: job.recipe.length.amount,
         "iterations": job.iterations,
         "state": state.kind,
     }

@@ -31,7 +31,8 @@ class AdaScaleCourse:
         self.now = CourseState(recipe.minibatch_size)
         sampling = recipe.sampling(num_samples)
         self.iterations_per_epoch, self.dropped_per_epoch = sampling.iterations_per_epoch, sampling.num_dropped
-        self.schedule = recipe.learning_rate(iterations_per_epoch(num_samples, self.reference))
+        self.schedule = recipe.learning_rate(iterations_per_epoch(num_samples, self.reference), self.reference)
+        self.ramp_epochs = recipe.ramp_epochs(self.iterations_per_epoch)
         self.largest_size = recipe.minibatch_size
 
     @property
@@ -87,7 +88,7 @@ class AdaScaleCourse:
     def end_epoch(self, result: float | None = None) -> None:
         """Go on to the next epoch."""
         self.now.end_epoch()
-        judge(self.now, self.recipe, result)
+        judge(self.now, self.recipe, result, after=self.ramp_epochs)
 
     def update_values(self) -> dict[str, Any]:
         """Return the gain."""

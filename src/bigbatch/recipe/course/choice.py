@@ -7,6 +7,7 @@ from bigbatch.recipe.course.course import Course
 from bigbatch.recipe.course.fixed import FixedCourse
 from bigbatch.recipe.course.growing import GrowingCourse
 from bigbatch.recipe.recipe import Recipe
+from bigbatch.rules.duration import EPOCHS
 
 NOMINAL_ITERATIONS: Final = 100  # of an epoch: how large a minibatch grows by the schedule does not depend on the data
 
@@ -42,4 +43,8 @@ def largest_size(recipe: Recipe) -> int | None:
     >>> largest_size(with_settings(fashion_mnist(), ["minibatch_size=512", "growth.kind=schedule", *halved_once]))
     128
     """
-    return course_of(recipe, NOMINAL_ITERATIONS * recipe.minibatch_size).largest_size
+    num_samples = NOMINAL_ITERATIONS * recipe.minibatch_size
+    if recipe.length.unit != EPOCHS:  # as many epochs as there are nominal iterations in one
+        samples = recipe.length.amount * (recipe.reference.minibatch_size if recipe.iterations else 1)
+        num_samples = max(num_samples, round(samples / NOMINAL_ITERATIONS))
+    return course_of(recipe, num_samples).largest_size

@@ -33,7 +33,9 @@ class FixedCourse:
         self.schedule = recipe.learning_rate(self.iterations_per_epoch)
         self.average_decay = recipe.average_decay(recipe.minibatch_size)
         self.largest_size = recipe.minibatch_size
-        self.total_iterations, self.total_epochs = self.schedule.total_iterations, recipe.epochs
+        self.ramp_epochs = recipe.ramp_epochs(self.iterations_per_epoch)
+        self.total_iterations = self.schedule.total_iterations
+        self.total_epochs = -(-self.total_iterations // self.iterations_per_epoch)
 
     @property
     def learning_rate(self) -> float:
@@ -47,13 +49,13 @@ class FixedCourse:
 
     @property
     def is_epoch_over(self) -> bool:
-        """See `Course`."""
-        return self.now.epoch_iteration >= self.iterations_per_epoch
+        """See `Course`; the last epoch may be cut short."""
+        return self.now.iteration >= self.total_iterations or self.now.epoch_iteration >= self.iterations_per_epoch
 
     @property
     def is_over(self) -> bool:
-        """Whether all epochs are over."""
-        return self.now.epoch >= self.recipe.epochs
+        """Whether the last update is done, and its epoch was ended."""
+        return self.now.epoch_iteration == 0 and self.now.iteration >= self.total_iterations
 
     def observe(self, noise: GradientNoise | None) -> None:
         """See `Course`."""
@@ -67,15 +69,15 @@ class FixedCourse:
     def end_epoch(self, result: float | None = None) -> None:
         """Go on to the next epoch."""
         self.now.end_epoch()
-        judge(self.now, self.recipe, result)
+        judge(self.now, self.recipe, result, after=self.ramp_epochs)
 
     def update_values(self) -> dict[str, Any]:
         """Return nothing: all is in the recipe."""
         return {}
 
     def epoch_values(self) -> dict[str, Any]:
-        """Return nothing: all is in the recipe."""
-        return {}
+        """Return how many epochs there are, if the recipe alone does not say so."""
+        return {} if self.recipe.epochs == self.total_epochs else {"total_epochs": self.total_epochs}
 
     def introduce(self) -> Introduction:
         """See `Course`."""

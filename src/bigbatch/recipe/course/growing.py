@@ -27,10 +27,12 @@ class GrowingCourse:
     def __init__(self, recipe: Recipe, num_samples: int) -> None:
         self.recipe, self.num_samples = recipe, num_samples
         self.rule: GrowthRule = GROWTH_RULES[recipe.growth.kind](recipe)
-        self.start, self.total_epochs = recipe.initial_minibatch_size, recipe.epochs
+        self.start = recipe.initial_minibatch_size
         self.now = CourseState(self.start)
         self.first_iterations_per_epoch = self.iterations_per_epoch
         self.schedule = recipe.learning_rate(self.first_iterations_per_epoch)
+        self.ramp_epochs = recipe.ramp_epochs(self.first_iterations_per_epoch)
+        self.epochs = self.schedule.total_iterations / self.first_iterations_per_epoch
 
     @property
     def follows_gradients(self) -> bool:
@@ -65,19 +67,28 @@ class GrowingCourse:
 
     @property
     def is_epoch_over(self) -> bool:
-        """See `Course`."""
-        return self.now.epoch_iteration >= self.iterations_per_epoch
+        """See `Course`; the last epoch may be cut short."""
+        return self.now.epoch_iteration >= min(self.iterations_per_epoch, self._iterations_from_here)
 
     @property
     def is_over(self) -> bool:
-        """Whether all epochs are over."""
-        return self.now.epoch >= self.recipe.epochs
+        """Whether the last update is done, and its epoch was ended."""
+        return self.now.epoch_iteration == 0 and self._iterations_from_here <= 0
+
+    @property
+    def _iterations_from_here(self) -> int:
+        """Updates from the start of this epoch to the end of the training, if the minibatch stays as it is."""
+        return round((self.epochs - self.now.epoch) * self.iterations_per_epoch)
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of the whole training; the last may be cut short."""
+        return self.now.epoch + max(0, -(-self._iterations_from_here // self.iterations_per_epoch))
 
     @property
     def total_iterations(self) -> int:
         """Updates of the whole training, if the minibatch stays as it is."""
-        left = (self.recipe.epochs - self.now.epoch) * self.iterations_per_epoch
-        return self.now.iteration - self.now.epoch_iteration + left
+        return self.now.iteration - self.now.epoch_iteration + max(0, self._iterations_from_here)
 
     @property
     def largest_size(self) -> int | None:
@@ -104,8 +115,8 @@ class GrowingCourse:
     def end_epoch(self, result: float | None = None) -> None:
         """Go on to the next epoch, and let its minibatch grow after the warmup; it never shrinks."""
         self.now.end_epoch()
-        judge(self.now, self.recipe, result)
-        if not self.is_over and self.now.epoch >= self.recipe.warmup_epochs:
+        judge(self.now, self.recipe, result, after=self.ramp_epochs)
+        if not self.is_over and self.now.epoch >= self.ramp_epochs:
             base, rate = self.schedule.base, self.schedule(self._position)
             limit = self.rule.limit(base=base, rate=rate, noise=self.now.noise.average)
             grown = largest_doubling(self.start, self.recipe.minibatch_size, limit=limit)
@@ -116,8 +127,8 @@ class GrowingCourse:
         return {"minibatch_size": self.now.minibatch_size}
 
     def epoch_values(self) -> dict[str, Any]:
-        """Return nothing: all is in the recipe."""
-        return {}
+        """Return how many epochs there are, if the recipe alone does not say so."""
+        return {} if self.recipe.epochs == self.total_epochs else {"total_epochs": self.total_epochs}
 
     def introduce(self) -> Introduction:
         """See `Course`."""

@@ -5,15 +5,16 @@ from bigbatch.recipe.recipe import Recipe
 from bigbatch.recipe.sections.schedule import PLATEAU
 
 
-def judge(now: CourseState, recipe: Recipe, result: float | None) -> None:
-    """Take in the result of the epoch that has just ended; those of the warmup do not count.
+def judge(now: CourseState, recipe: Recipe, result: float | None, *, after: float) -> None:
+    """Take in the result of the epoch that has just ended.
 
     Args:
         now: where the training is, at the start of the next epoch.
         recipe: what is trained.
         result: the epoch's value of the metric that judges; None if nothing was measured.
+        after: epochs of warmup, in which no result counts.
     """
-    if recipe.schedule.kind == PLATEAU and result is not None and now.epoch > recipe.warmup_epochs:
+    if recipe.schedule.kind == PLATEAU and result is not None and now.epoch > after:
         now.plateau = now.plateau.after(result, patience=recipe.schedule.patience)
 
 

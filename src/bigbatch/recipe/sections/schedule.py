@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from bigbatch.errors import InputError, nearest
 from bigbatch.recipe.sections.arguments import check_arguments
-from bigbatch.recipe.sections.bounds import MAX_EPOCHS, check_at_least, check_at_most, check_positive
+from bigbatch.recipe.sections.bounds import MAX_SAMPLES, check_at_least, check_at_most, check_positive
 from bigbatch.rules.schedules import SCHEDULES, check_options, options_of
 from bigbatch.user_code import is_user_code
 
@@ -65,7 +65,7 @@ class Schedule:
         check_at_least(0, {"schedule.patience": self.patience, "schedule.share": self.share})
         milestones = {f"schedule.milestones[{i}]": place for i, place in enumerate(self.milestones)}
         check_at_least(0, milestones)
-        check_at_most(MAX_EPOCHS, milestones)
+        check_at_most(MAX_SAMPLES, milestones)
         if list(self.milestones) != sorted(set(self.milestones)):
             msg = f"schedule.milestones must rise, not {list(self.milestones)}"
             raise InputError(msg)

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from bigbatch.recipe.sections.bounds import MAX_EPOCHS, check_at_least, check_at_most, check_choice
+from bigbatch.recipe.sections.bounds import check_choice
+from bigbatch.recipe.sections.duration import Duration, one_duration
 from bigbatch.rules.learning_rate import WARMUPS
 
 
@@ -13,6 +14,8 @@ class Warmup:
     Attributes:
         kind: "gradual", "constant" (both from the reference rate) or "none".
         epochs: how long.
+        iterations: how long, in iterations of the reference; it takes the place of `epochs`.
+        samples: how long, in samples; likewise.
 
     Raises:
         InputError: a field is out of its range.
@@ -20,8 +23,18 @@ class Warmup:
 
     kind: str = "gradual"
     epochs: float = 5.0
+    iterations: float = 0.0
+    samples: float = 0.0
 
     def __post_init__(self) -> None:
         check_choice("warmup.kind", self.kind, WARMUPS)
-        check_at_least(0, {"warmup.epochs": self.epochs})
-        check_at_most(MAX_EPOCHS, {"warmup.epochs": self.epochs})
+        _ = self.duration  # which refuses wrong ones
+
+    @property
+    def duration(self) -> Duration:
+        """How long it is; the default of `epochs` gives way to another unit."""
+        is_default = self.epochs == Warmup.epochs and bool(self.iterations or self.samples)
+        epochs = 0 if is_default else self.epochs
+        return one_duration(
+            {"warmup.epochs": epochs, "warmup.iterations": self.iterations, "warmup.samples": self.samples}
+        )

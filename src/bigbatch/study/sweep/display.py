@@ -69,7 +69,7 @@ class SweepDisplay:
         for run in running:
             name = run.job.name
             if name not in self.tasks:
-                self.tasks[name] = live.add_task(printable(name), total=run.job.recipe.epochs, note="")
+                self.tasks[name] = live.add_task(printable(name), total=run.total_epochs, note="")
             note = result_in_words(run.watch.result, self.measure)
             live.update(self.tasks[name], completed=run.watch.epoch, total=run.total_epochs, note=note)
 

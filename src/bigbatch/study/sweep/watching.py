@@ -1,5 +1,6 @@
 """The progress of a sweep's runs, and how long the rest will take."""
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -75,17 +76,17 @@ class Running:
     @property
     def total_epochs(self) -> int:
         """Epochs that it will have trained in the end."""
-        return max(self.watch.total_epochs or self.job.recipe.epochs, self.watch.epoch)
+        return max(self.watch.total_epochs or math.ceil(self.job.recipe.epochs), self.watch.epoch, 1)
 
     @property
     def num_epochs(self) -> float:
-        """Epochs since it was started, counted in its recipe's; AdaScale's, which are more, count less."""
-        return (self.watch.epoch - self.watch.first_epoch) * self.job.recipe.epochs / self.total_epochs
+        """Epochs since it was started, counted in its recipe's unit; AdaScale's, which are more, count less."""
+        return (self.watch.epoch - self.watch.first_epoch) * self.job.recipe.length.amount / self.total_epochs
 
     @property
     def epochs_left(self) -> float:
         """Epochs that are left, counted in its recipe's."""
-        return (self.total_epochs - self.watch.epoch) * self.job.recipe.epochs / self.total_epochs
+        return (self.total_epochs - self.watch.epoch) * self.job.recipe.length.amount / self.total_epochs
 
 
 class Pace:
@@ -100,7 +101,7 @@ class Pace:
         pace = cls()
         for job, seconds in runs:
             if seconds:
-                pace.measured[job.configuration].append(seconds / job.recipe.epochs)
+                pace.measured[job.configuration].append(seconds / job.recipe.length.amount)
         return pace
 
     def add(self, run: Running) -> None:
@@ -133,7 +134,7 @@ class Pace:
         if not known.measured:
             return None
         rest = [known._rest(run) for run in running]
-        rest += [job.recipe.epochs * known.seconds_an_epoch(job.configuration) for job in waiting]
+        rest += [job.recipe.length.amount * known.seconds_an_epoch(job.configuration) for job in waiting]
         return max(sum(rest) / at_once, *rest) if rest else 0.0
 
     def _rest(self, run: Running) -> float:
