@@ -10,10 +10,10 @@ from torch import nn
 
 from bigbatch.errors import InputError
 from bigbatch.models.resnet import cifar_resnet
-from bigbatch.optim.absorbed_rate import absorbed_state
 from bigbatch.optim.build import build_optimizer
 from bigbatch.optim.groups import layerwise_groups
 from bigbatch.optim.layerwise import LAMB, LARS
+from bigbatch.optim.probe import find_absorbed
 from bigbatch.processes.group import Processes
 from bigbatch.processes.join import Machine
 from bigbatch.recipe import Optimizer
@@ -180,7 +180,7 @@ def test_every_named_optimizer_can_be_built_and_absorbs_no_rate(name):
     model = cifar_resnet(8)
     optimizer = build_optimizer(Optimizer(name=name, weight_decay=0.1), model, 0.1)
     assert type(optimizer).__name__.lower() == name
-    assert absorbed_state(optimizer) == frozenset()
+    assert find_absorbed(optimizer).state == frozenset()
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters()))
 
 

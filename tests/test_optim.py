@@ -8,9 +8,11 @@ from torch import nn
 
 from bigbatch.errors import InputError
 from bigbatch.models.resnet import cifar_resnet
-from bigbatch.optim.absorbed_rate import absorbed_state, correct_momentum, set_learning_rate
+from bigbatch.optim.absorbed_rate import correct_momentum
 from bigbatch.optim.build import build_optimizer
 from bigbatch.optim.groups import weight_decay_groups
+from bigbatch.optim.learning_rate import set_learning_rate
+from bigbatch.optim.probe import find_absorbed
 from bigbatch.recipe import Optimizer
 from rate_absorbed import RateAbsorbedSGD
 
@@ -70,7 +72,7 @@ def test_correcting_torchs_form_would_be_a_bug_so_it_is_left_alone():
     ],
 )
 def test_torchs_optimizers_do_not_absorb_the_rate(make):
-    assert absorbed_state(make([nn.Parameter(torch.randn(3, 2))])) == frozenset()
+    assert find_absorbed(make([nn.Parameter(torch.randn(3, 2))])).state == frozenset()
 
 
 class Renamed(RateAbsorbedSGD):
@@ -81,7 +83,7 @@ def test_the_absorbed_form_is_recognised_by_behaviour_and_the_probe_leaves_no_tr
     parameter = nn.Parameter(torch.randn(3, 2))
     before = parameter.detach().clone()
     optimizer = Renamed([parameter], lr=0.05, momentum=0.9, weight_decay=0.1)
-    assert absorbed_state(optimizer) == {"momentum_buffer"}
+    assert find_absorbed(optimizer).state == {"momentum_buffer"}
     assert torch.equal(parameter, before)
     assert parameter.grad is None
     assert not optimizer.state
@@ -92,13 +94,13 @@ def test_the_absorbed_form_is_recognised_by_behaviour_and_the_probe_leaves_no_tr
 
 def test_an_optimizer_that_needs_a_closure_is_refused():
     with pytest.raises(InputError, match=r"LBFGS.step\(\) does not work with one dense gradient and no closure"):
-        absorbed_state(torch.optim.LBFGS([nn.Parameter(torch.zeros(2))]))
+        find_absorbed(torch.optim.LBFGS([nn.Parameter(torch.zeros(2))]))
 
 
 def test_every_group_is_tried_and_a_rate_of_zero_does_no_harm():
     first, second = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
     groups = [{"params": [first], "momentum": 0.0}, {"params": [second], "momentum": 0.9}]
-    assert absorbed_state(RateAbsorbedSGD(groups, lr=0.1)) == {"momentum_buffer"}
+    assert find_absorbed(RateAbsorbedSGD(groups, lr=0.1)).state == {"momentum_buffer"}
     assert run(absorbed_form, [0.1, 0.0, 0.1], correct=True).isfinite().all()
 
 
@@ -166,4 +168,4 @@ def test_unknown_and_wrong_optimizers_are_refused():
     with pytest.raises(InputError, match="unknown optimizer 'adan'; did you mean 'adam'"):
         build_optimizer(Optimizer(name="adan"), nn.Linear(1, 1), 0.1)
     with pytest.raises(InputError, match=r"must return a torch.optim.Optimizer, not dict"):
-        build_optimizer(Optimizer(name="builtins:dict"), nn.Linear(1, 1), 0.1)
+        build_optimizer(Optimizer(name="builtins:dict", weight_decay=0.1), nn.Linear(1, 1), 0.1)

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from bigbatch.data.minibatches import Minibatches
     from bigbatch.errors import InputError
-    from bigbatch.optim.absorbed_rate import correct_momentum, set_learning_rate
+    from bigbatch.optim.absorbed_rate import correct_momentum
+    from bigbatch.optim.clipping import clip_gradients
     from bigbatch.optim.layerwise import LAMB, LARS
+    from bigbatch.optim.learning_rate import set_learning_rate
     from bigbatch.optim.weight_average import WeightAverage
     from bigbatch.processes.join import joined
     from bigbatch.recipe import Recipe
@@ -42,6 +44,7 @@ MODULE_OF: Final = {
     "Sampling": "rules.sampling",
     "Step": "step.step",
     "WeightAverage": "optim.weight_average",
+    "clip_gradients": "optim.clipping",
     "correct_momentum": "optim.absorbed_rate",
     "evaluate": "training.evaluation",
     "find_recipe": "recipe.presets",
@@ -49,7 +52,7 @@ MODULE_OF: Final = {
     "linear_scaling": "rules.scaling",
     "no_scaling": "rules.scaling",
     "objective": "step.objective",
-    "set_learning_rate": "optim.absorbed_rate",
+    "set_learning_rate": "optim.learning_rate",
     "square_root_scaling": "rules.scaling",
     "train": "training.trainer",
 }
@@ -67,6 +70,7 @@ __all__ = [
     "Sampling",
     "Step",
     "WeightAverage",
+    "clip_gradients",
     "correct_momentum",
     "evaluate",
     "find_recipe",

@@ -37,12 +37,17 @@ def first_line(error: BaseException) -> str:
 def nearest(name: str, known: list[str]) -> str:
     """Return a hint that names the known word nearest to `name`, or lists them all.
 
+    Capitals do not count, nor does "_" for "-".
+
     >>> nearest("learning_rat", ["learning_rate", "minibatch_size"])
     "did you mean 'learning_rate'?"
     >>> nearest("x", ["digits", "cifar10"])
     'known are: cifar10, digits'
+    >>> nearest("AdamW", ["adam", "adamw"])
+    "did you mean 'adamw'?"
     """
     from difflib import get_close_matches
 
-    matches = get_close_matches(name, known, n=1)
-    return f"did you mean '{matches[0]}'?" if matches else "known are: " + ", ".join(sorted(known))
+    plain = {word.casefold().replace("_", "-"): word for word in known}
+    matches = get_close_matches(name.casefold().replace("_", "-"), plain, n=1)
+    return f"did you mean '{plain[matches[0]]}'?" if matches else "known are: " + ", ".join(sorted(known))

@@ -43,6 +43,18 @@ def load_callable(name: str) -> Callable[..., Any]:
     return loaded
 
 
+def takes_argument(name: str, argument: str) -> bool:
+    """Tell whether the callable has a parameter of this name.
+
+    Raises:
+        InputError: there is no such callable.
+    """
+    try:
+        return argument in inspect.signature(load_callable(name)).parameters
+    except ValueError:  # some callables written in C have no signature
+        return False
+
+
 def call_user_code(name: str, /, *positional: object, **named: object) -> Any:  # noqa: ANN401 - whatever it returns
     """Call the callable that `package.module:callable` names.
 

@@ -9,8 +9,9 @@ from torch import nn
 from bigbatch.errors import InputError
 from bigbatch.optim.groups import layerwise_groups, weight_decay_groups
 from bigbatch.optim.layerwise import LAMB, LARS
+from bigbatch.optim.learning_rate import note_ratios
 from bigbatch.recipe import Optimizer
-from bigbatch.user_code import call_user_code, is_user_code
+from bigbatch.user_code import call_user_code, is_user_code, takes_argument
 
 Build = Callable[[Optimizer, nn.Module, float], torch.optim.Optimizer]
 
@@ -18,21 +19,33 @@ Build = Callable[[Optimizer, nn.Module, float], torch.optim.Optimizer]
 def build_optimizer(recipe: Optimizer, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
     """Build the named optimizer, or call the user's `package.module:callable` with (groups, lr=..., **arguments).
 
+    A callable that has a parameter `model` is given the model too. Rates of its own that it gives to groups keep their
+    ratio to `lr` (`set_learning_rate`).
+
     Args:
         recipe: as scaled to the minibatch size (`Recipe.scaled_optimizer`); nothing is scaled here.
         model: whose trainable parameters it updates.
         learning_rate: of the first iteration.
 
     Raises:
-        InputError: the callable returns no optimizer.
+        InputError: the callable returns no optimizer, or one whose rate cannot be set, or that `train` cannot use.
     """
     if not is_user_code(recipe.name):
         return BUILDERS[recipe.name](recipe, model, learning_rate)
-    groups = weight_decay_groups(model, recipe)
-    optimizer = call_user_code(recipe.name, groups, lr=learning_rate, **recipe.arguments)
+    arguments = {"lr": learning_rate, **recipe.arguments}
+    if takes_argument(recipe.name, "model"):
+        arguments = {"model": model, **arguments}
+    optimizer = call_user_code(recipe.name, weight_decay_groups(model, recipe), **arguments)
     if not isinstance(optimizer, torch.optim.Optimizer):
         msg = f"'{recipe.name}' must return a torch.optim.Optimizer, not {type(optimizer).__name__}"
         raise InputError(msg)
+    if callable(getattr(optimizer, "train", None)) and callable(getattr(optimizer, "eval", None)):
+        msg = (
+            f"{type(optimizer).__name__} keeps the weights to evaluate apart (optimizer.eval()), which a recipe's "
+            "training does not do; use a loop of your own"
+        )
+        raise InputError(msg)
+    note_ratios(optimizer, learning_rate)
     return optimizer
 
 

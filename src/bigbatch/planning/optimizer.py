@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from bigbatch.recipe import Recipe
-from bigbatch.recipe.sections.optimizer import ADAM_LIKE, BY_SQUARE_ROOT, LAYERWISE, NO_TIMESCALE
+from bigbatch.recipe.sections.optimizer import ADAM_LIKE, BY_SQUARE_ROOT, LAYERWISE, NO_TIMESCALE, WITH_MOMENTUM
 from bigbatch.recipe.sections.scaling import SQUARE_ROOT, TIMESCALE
 
 PAPER: Final = "arXiv 1706.02677"
@@ -30,16 +30,19 @@ def optimizer_values(recipe: Recipe) -> dict[str, Any]:
     values: dict[str, Any] = {"optimizer": optimizer.name}
     if optimizer.name in ADAM_LIKE:
         values |= {"betas": list(optimizer.betas), "epsilon": optimizer.epsilon}
-    else:
+    elif optimizer.name in WITH_MOMENTUM:
         values |= {"momentum": optimizer.momentum, "nesterov": optimizer.nesterov}
     if optimizer.name == "lars":
         values["trust"] = optimizer.trust
-    values |= {
-        "weight_decay": optimizer.weight_decay,
-        "weight_decay_rule": recipe.scaling.weight_decay,
-        "weight_decay_on_norms": optimizer.weight_decay_on_norms,
-        "weight_decay_on_biases": optimizer.weight_decay_on_biases,
-    }
+    if optimizer.decay is not None:
+        values |= {
+            "weight_decay": optimizer.decay,
+            "weight_decay_rule": recipe.scaling.weight_decay,
+            "weight_decay_on_norms": optimizer.weight_decay_on_norms,
+            "weight_decay_on_biases": optimizer.weight_decay_on_biases,
+        }
+    if optimizer.clip_norm:
+        values["clip_norm"] = optimizer.clip_norm
     return values | (
         {"average_decay": recipe.average_decay(recipe.initial_minibatch_size)} if recipe.average.decay else {}
     )
@@ -51,7 +54,7 @@ def optimizer_rules(recipe: Recipe) -> dict[str, str]:
     rules = {"optimizer": NAMES[name]} if name in NAMES else {}
     if name in ADAM_LIKE:
         rules |= _adam_rules(name, is_scaled=recipe.scaling.rule == SQUARE_ROOT)
-    else:
+    elif name in WITH_MOMENTUM:
         form = "this form needs" if name == "lars" else "torch's form needs"
         rules |= {
             "momentum": f"kept; {form} no correction ({PAPER}, eq. 9)",
@@ -59,7 +62,10 @@ def optimizer_rules(recipe: Recipe) -> dict[str, str]:
         }
     if name == "lars":
         rules["trust"] = "a layer's update beside its weights; kept (arXiv 1708.03888, eq. 6)"
-    rules["weight_decay"] = _weight_decay_rule(recipe)
+    if recipe.optimizer.decay is not None:
+        rules["weight_decay"] = _weight_decay_rule(recipe)
+    if recipe.optimizer.clip_norm:
+        rules["clip_norm"] = "kept: of the mean gradient over the minibatch, before the update"
     if recipe.average.decay:
         rules["average_decay"] = f"rho^kappa; {AVERAGED}"
     return rules

@@ -6,6 +6,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from errno import EINVAL
 from pathlib import Path
 from stat import S_ISREG
+from types import NoneType, UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 import tomli_w
@@ -103,6 +104,8 @@ def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     'cifar-resnet14'
     """
     table = recipe.to_dict()
+    if recipe.optimizer.weight_decay is None:  # another optimizer may have another default
+        table["optimizer"].pop("weight_decay", None)
     for setting in settings:
         key, equals, value = setting.partition("=")
         _clear_other_units(table, key.strip())
@@ -232,6 +235,8 @@ def _value(kind: Any, value: object, path: str) -> object:  # noqa: ANN401 - any
             msg = f"{path} must be a table, not {value!r}"
             raise InputError(msg)
         return value
+    if isinstance(kind, UnionType):  # a value or nothing, and a table holds no nothing
+        kind = next(each for each in get_args(kind) if each is not NoneType)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):

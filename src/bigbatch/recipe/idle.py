@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from bigbatch.recipe.sections.optimizer import USED_BY
 from bigbatch.recipe.sections.schedule import KINDS, OPTIONS, used_by
 from bigbatch.user_code import is_user_code
 
@@ -48,7 +49,14 @@ def switched_on_fields(fields: Mapping[str, object]) -> dict[str, object]:
         off.add("warmup.epochs")
     if isinstance(kind := fields.get("schedule.kind"), str) and (kind in KINDS or is_user_code(kind)):
         off |= {f"schedule.{name}" for name in OPTIONS if name not in used_by(kind)}
+    off |= _of_other_optimizers(fields)
     return {name: value for name, value in fields.items() if name not in off}
+
+
+def _of_other_optimizers(fields: Mapping[str, object]) -> set[str]:
+    """Return the fields of the optimizer that it does not use."""
+    name = fields.get("optimizer.name")
+    return {f"optimizer.{field}" for field, users in USED_BY.items() if name is not None and name not in users}
 
 
 def _is_idle_at_its_size(name: str, fields: Mapping[str, object]) -> bool:

@@ -233,8 +233,12 @@ class Recipe:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every field, sections as dictionaries."""
-        return asdict(self)
+        """Return every field as it is used, sections as dictionaries; a weight decay that nobody sets is left out."""
+        table = asdict(self)
+        table["optimizer"]["weight_decay"] = self.optimizer.decay
+        if self.optimizer.decay is None:
+            del table["optimizer"]["weight_decay"]
+        return table
 
     def sampling(self, num_samples: int, minibatch_size: int = 0) -> Sampling:
         """Return how `num_samples` training samples are cut into minibatches, of the recipe's full size by default."""

@@ -45,9 +45,14 @@ def _scaled_decay(optimizer: Optimizer, rule: str, *, minibatch_size: int, refer
         known = ", ".join(name for name in OPTIMIZERS if name not in NO_TIMESCALE)
         msg = f"scaling.weight_decay 'timescale' is for {known}, not '{optimizer.name}'; use keep"
         raise InputError(msg)
+    if optimizer.decay is None:
+        msg = (
+            f"scaling.weight_decay 'timescale' needs a decay to scale: set optimizer.weight_decay of '{optimizer.name}'"
+        )
+        raise InputError(msg)
     rate_ratio = SCALING_RULES[rule](1.0, minibatch_size=minibatch_size, reference=reference)
     decay = timescale_weight_decay(
-        optimizer.weight_decay, minibatch_size=minibatch_size, reference=reference, rate_ratio=rate_ratio
+        optimizer.decay, minibatch_size=minibatch_size, reference=reference, rate_ratio=rate_ratio
     )
     if not math.isfinite(decay):
         msg = f"the weight decay becomes infinite: {decay:g} after scaling; set scaling.weight_decay = keep"

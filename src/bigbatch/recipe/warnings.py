@@ -69,7 +69,7 @@ def _optimizer_warnings(recipe: Recipe) -> Iterator[str]:
             f"the rate of {name} is scaled linearly, where the square root is known to keep what Adam does; "
             f"set scaling.rule=square-root ({MALLADI})"
         )
-    if name == "adam" and recipe.optimizer.weight_decay:
+    if name == "adam" and recipe.optimizer.decay:
         yield (
             "adam divides its weight decay by the gradient's size, so that decay depends on the loss's scale; "
             "use adamw, or optimizer.weight_decay=0 (arXiv 1711.05101)"

@@ -21,6 +21,7 @@ class IterationLine(JsonTable):
         loss: the mean over the minibatch; None if it was not finite.
         learning_rate: of this update.
         skipped: whether it was left out because it was not finite.
+        gradient_norm: of the minibatch's gradient before clipping, where it is clipped.
         minibatch_size: samples, where the minibatch grows.
         gain: of AdaScale.
         gradient_square: the estimate of |G|^2, in iterations that measure the noise.
@@ -31,6 +32,7 @@ class IterationLine(JsonTable):
     loss: float | None
     learning_rate: float | None
     skipped: bool = False
+    gradient_norm: float | None = None
     minibatch_size: int | None = None
     gain: float | None = None
     gradient_square: float | None = None

@@ -78,7 +78,7 @@ def loss_mean_per_worker(recipe: Recipe, minibatch_size: int) -> Sequence[str]:
     if recipe.optimizer.name != "sgd":
         msg = f"the scale of the loss can be exchanged for the rate only with sgd, not with '{recipe.optimizer.name}'"
         raise InputError(msg)
-    decay = recipe.optimizer.weight_decay * recipe.reference.minibatch_size / minibatch_size
+    decay = (recipe.optimizer.decay or 0.0) * recipe.reference.minibatch_size / minibatch_size
     return "scaling.rule=linear", "scaling.weight_decay=keep", f"optimizer.weight_decay={decay!r}"
 
 

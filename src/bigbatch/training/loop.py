@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bigbatch.errors import NonFiniteError
-from bigbatch.optim.absorbed_rate import set_learning_rate
+from bigbatch.optim.learning_rate import set_learning_rate
 from bigbatch.processes.stop_signals import StopSignals
 from bigbatch.recipe.course import CourseState
 from bigbatch.recipe.metrics import TOP_1_ERROR
@@ -52,10 +52,12 @@ class Update:
     Attributes:
         line: of metrics.jsonl, without the loss.
         loss: None if the update was not taken.
+        gradient_norm: before clipping; None if it was not measured.
     """
 
     line: IterationLine
     loss: Tensor | None
+    gradient_norm: Tensor | None
 
 
 class Loop:
@@ -129,11 +131,12 @@ class Loop:
         course.observe(result.noise)  # first, as the rate may follow from the noise
         training.last_rate = course.learning_rate
         set_learning_rate(training.optimizer, training.last_rate)
+        norm = None
         if result.is_finite:
-            training.update()
+            norm = training.update()
         else:
             self.recorder.display.say(meet_nonfinite(training))
-        self.updates.append(Update(self.line(result), result.loss if result.is_finite else None))
+        self.updates.append(Update(self.line(result), result.loss if result.is_finite else None, norm))
         course.advance(is_taken=result.is_finite)
         if not self.recorder.is_state_checked:
             self.recorder.check_state(training.state())
@@ -168,10 +171,12 @@ class Loop:
 
     def write_updates(self) -> None:
         """Write a line for each update since the last time, and show the progress."""
-        taken = [update.loss for update in self.updates if update.loss is not None]
-        values = iter(torch.stack(taken).tolist() if taken else [])
-        losses = [None if update.loss is None else next(values) for update in self.updates]
-        lines = [replace(update.line, loss=loss) for update, loss in zip(self.updates, losses, strict=True)]
+        losses = _values([update.loss for update in self.updates])
+        norms = _values([update.gradient_norm for update in self.updates])
+        lines = [
+            replace(update.line, loss=loss, gradient_norm=norm)
+            for update, loss, norm in zip(self.updates, losses, norms, strict=True)
+        ]
         self.updates.clear()
         self.recorder.append(*lines)
         for line in lines:
@@ -253,3 +258,10 @@ class Loop:
         )
         training.compute_seconds = training.wait_seconds = 0.0
         self.recorder.record_timing(timing, iteration=training.iteration)
+
+
+def _values(numbers: Sequence[Tensor | None]) -> list[float | None]:
+    """Return the values of tensors of one number, with one wait for the device."""
+    given = [number for number in numbers if number is not None]
+    values = iter(torch.stack(given).tolist() if given else [])
+    return [None if number is None else next(values) for number in numbers]

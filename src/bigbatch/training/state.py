@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bigbatch.checkpoint.manifest import Position
 from bigbatch.checkpoint.weights import WeightsHashes
 from bigbatch.data.dataset import Batch, Splits
 from bigbatch.data.minibatches import Minibatches
 from bigbatch.models.plain_names import plain_state, with_plain_names
+from bigbatch.optim.clipping import clip_gradients
 from bigbatch.optim.weight_average import WeightAverage
 from bigbatch.processes.join import Machine
 from bigbatch.recipe import Recipe
@@ -120,12 +121,19 @@ class TrainingState:
         now = self.course.now
         return self.minibatches.epoch(now.epoch, first=now.epoch_iteration)
 
-    def update(self) -> None:
-        """Update the weights, and then their average."""
+    def update(self) -> Tensor | None:
+        """Clip the gradient if the recipe says so, and update the weights and their average.
+
+        Returns:
+            The gradient's norm before clipping, if it is clipped.
+        """
+        clip_norm = self.recipe.optimizer.clip_norm
+        norm = clip_gradients(self.step.parameters, clip_norm) if clip_norm else None
         self.optimizer.step()
         if self.average:
             self.average.decay = self.course.average_decay
             self.average.update()
+        return norm
 
     def count(self, line: IterationLine) -> None:
         """Add the loss of an update to its epoch's, unless the update was skipped."""

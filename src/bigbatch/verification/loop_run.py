@@ -7,8 +7,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from bigbatch.optim.absorbed_rate import correct_momentum, set_learning_rate
+from bigbatch.optim.absorbed_rate import correct_momentum
 from bigbatch.optim.build import build_optimizer
+from bigbatch.optim.learning_rate import RATIO, current_rate, note_ratios, set_learning_rate
 from bigbatch.rules.randomness.generators import seed_generators
 from bigbatch.rules.randomness.keyed import random_key
 from bigbatch.step.objective import LossFunction, Objective
@@ -32,11 +33,15 @@ class LoopRun:
         update: the weights after it, minus those before.
         push: at the first `optimizer.step()`, the rate times the gradient; None if it was never called.
         rate: then; 0 if it was never called.
+        ratios: of the parameter groups' rates, as the recipe's optimizer has them.
+        rates: of the parameter groups at each `optimizer.step()`.
     """
 
     update: Tensor
     push: Tensor | None
     rate: float
+    ratios: tuple[float, ...]
+    rates: tuple[tuple[float, ...], ...]
 
 
 def run_loop(
@@ -52,7 +57,9 @@ def run_loop(
         seed: of the generators at its start.
     """
     # Without Nesterov's variant: a loop that keeps momentum by hand can then be simple.
-    recipe = replace(subject.recipe.scaled_optimizer, weight_decay=decay, nesterov=False)
+    recipe = replace(subject.recipe.scaled_optimizer, nesterov=False)
+    if decay or recipe.decay is not None:
+        recipe = replace(recipe, weight_decay=decay)
     rates = [subject.recipe.reference.learning_rate * factor for factor in RATE_FACTORS[:num_iterations]]
     model = subject.copy()
     for module in model.modules():
@@ -61,18 +68,23 @@ def run_loop(
     optimizer = build_optimizer(recipe, model, rates[0])
     if recipe.momentum_correction:
         correct_momentum(optimizer, is_requested=True)
+    note_ratios(optimizer)
+    ratios = tuple(group[RATIO] for group in optimizer.param_groups)
     pushes: list[tuple[float, Tensor]] = []
+    found: list[tuple[float, ...]] = []
 
     def note(*_: Any) -> None:  # noqa: ANN401 - what torch hands to a hook
         if not pushes:
-            pushes.append((optimizer.param_groups[0]["lr"], flat_gradient(model)))
+            pushes.append((current_rate(optimizer), flat_gradient(model)))
+        found.append(tuple(float(group["lr"]) for group in optimizer.param_groups))
 
     optimizer.register_step_pre_hook(note)
     before = flat_parameters(model)
     seed_generators(random_key("loop", subject.recipe.seed, seed), subject.device)
     loop(model, subject.objective, optimizer, subject.minibatches(num_iterations), rates)
     rate, gradient = pushes[0] if pushes else (0.0, None)
-    return LoopRun(flat_parameters(model) - before, None if gradient is None else rate * gradient, rate)
+    push = None if gradient is None else rate * gradient
+    return LoopRun(flat_parameters(model) - before, push, rate, ratios, tuple(found))
 
 
 def plain_loop(subject: Subject, *, scale: float = 1.0, before_step: BeforeStep | None = None) -> Loop:

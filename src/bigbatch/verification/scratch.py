@@ -1,12 +1,15 @@
 """What an optimizer does, seen on one parameter of one number in float64."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from bigbatch.optim.absorbed_rate import correct_momentum, step_scratch
+from bigbatch.optim.absorbed_rate import correct_momentum
 from bigbatch.optim.build import build_optimizer
+from bigbatch.optim.inner_optimizers import groups_of, write_rate
+from bigbatch.optim.probe import cannot_step
 from bigbatch.recipe import Optimizer
 
 
@@ -27,9 +30,10 @@ def scratch_optimizer(
 def optimizer_of(recipe: Optimizer, values: Tensor, name: str) -> tuple[torch.optim.Optimizer, nn.Parameter]:
     """Build it for a parameter of these values."""
     parameter = nn.Parameter(values)
-    module = nn.Module()
+    module = nn.Linear(1, 1)
+    module.weight = module.bias = None  # type: ignore[assignment]
     module.register_parameter(name, parameter)
-    optimizer = build_optimizer(recipe, module, 1.0)
+    optimizer = build_optimizer(replace(recipe, weight_decay_on=(), no_weight_decay=()), module, 1.0)
     if recipe.momentum_correction:
         correct_momentum(optimizer, is_requested=True)
     return optimizer, parameter
@@ -64,7 +68,7 @@ def moves(
     found = []
     for rate, gradient in zip(rates, gradients, strict=True):
         before = parameter.item()
-        step_scratch(optimizer, parameter, torch.full_like(parameter, gradient), rate)
+        _step(optimizer, parameter, torch.full_like(parameter, gradient), rate)
         found.append(before - parameter.item())
         if is_held:
             parameter.data.fill_(start)
@@ -82,6 +86,21 @@ def first_move(recipe: Optimizer, weights: Sequence[float], gradient: Sequence[f
     """
     before = torch.tensor([weights], dtype=torch.float64)
     optimizer, parameter = optimizer_of(recipe, before.clone(), "weight")
-    step_scratch(optimizer, parameter, torch.tensor([gradient], dtype=torch.float64), rate)
+    _step(optimizer, parameter, torch.tensor([gradient], dtype=torch.float64), rate)
     found: list[float] = (before - parameter.detach()).flatten().tolist()
     return found
+
+
+def _step(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, gradient: Tensor, rate: float) -> None:
+    """Let an optimizer take one step on the parameter, at this rate whatever ratio its group has.
+
+    Raises:
+        InputError: it cannot.
+    """
+    for group in groups_of(optimizer):
+        write_rate(group, rate)
+    parameter.grad = gradient
+    try:
+        optimizer.step()
+    except Exception as error:
+        raise cannot_step(optimizer, error) from error

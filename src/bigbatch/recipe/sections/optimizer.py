@@ -15,7 +15,15 @@ LAYERWISE: Final = ("lars", "lamb")
 NO_TIMESCALE: Final = ("adam", "lars", "lamb")  # their decay does not shrink a weight by rate * lambda an iteration
 WITH_MOMENTUM: Final = ("sgd", "lars")
 OPTIMIZERS: Final = ("sgd", "adam", "adamw", "lars", "lamb")
-USED_BY: Final = {"betas": ADAM_LIKE, "epsilon": ADAM_LIKE, "trust": ("lars",)}
+DECAY: Final = 1e-4  # where a recipe says nothing
+OF_A_DECAY: Final = ("weight_decay_on_norms", "weight_decay_on_biases", "weight_decay_on", "no_weight_decay")
+USED_BY: Final = {
+    "momentum": WITH_MOMENTUM,
+    "nesterov": WITH_MOMENTUM,
+    "betas": ADAM_LIKE,
+    "epsilon": ADAM_LIKE,
+    "trust": ("lars",),
+}
 
 
 @dataclass(frozen=True)
@@ -24,16 +32,22 @@ class Optimizer:
 
     Attributes:
         name: sgd, adam, adamw (torch's), lars (arXiv 1708.03888), lamb (arXiv 1904.00962), or
-            `package.module:callable`, called with (parameter groups, lr=..., **arguments).
+            `package.module:callable`, called with (parameter groups, lr=..., **arguments); with model=... too if it
+            has a parameter of this name.
         momentum: of sgd and lars.
         nesterov: of sgd and lars.
         betas: of adam, adamw and lamb: how much the averages of the gradient and of its square keep.
         epsilon: of adam, adamw and lamb: what is added to the root of the squares.
         trust: of lars: a layer's update as part of its weights' norm.
         weight_decay: the coefficient lambda of the L2 term, applied to the weights (arXiv 1706.02677, eq. 8). adam
-            applies it to the gradient; lars and lamb apply it within the layer's own rate.
-        weight_decay_on_norms: whether normalisation layers decay too, and have a rate of their own in lars and lamb.
+            applies it to the gradient; lars and lamb apply it within the layer's own rate. Where it is not set, it is
+            1e-4 for the optimizers with a name; your own callable is then given none.
+        weight_decay_on_norms: whether normalisations and scales (vectors that are no biases) decay too, and have a
+            rate of their own in lars and lamb.
         weight_decay_on_biases: whether biases of other layers decay.
+        weight_decay_on: patterns of names of parameters that decay whatever they are, such as "*.pos_embed".
+        no_weight_decay: patterns of names of parameters that do not, such as "*.gamma".
+        clip_norm: the largest norm of the gradient of a minibatch: a longer one is scaled down. 0 for any.
         momentum_correction: correct the momentum of an optimizer that absorbs the rate (arXiv 1706.02677, eq. 10).
         arguments: keyword arguments of the user's own callable.
 
@@ -47,9 +61,12 @@ class Optimizer:
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
     trust: float = 0.001
-    weight_decay: float = 1e-4
+    weight_decay: float | None = None
     weight_decay_on_norms: bool = False
     weight_decay_on_biases: bool = False
+    weight_decay_on: tuple[str, ...] = ()
+    no_weight_decay: tuple[str, ...] = ()
+    clip_norm: float = 0.0
     momentum_correction: bool = False
     arguments: Mapping[str, object] = field(default_factory=dict)
 
@@ -57,7 +74,8 @@ class Optimizer:
         check_share({f"optimizer.betas[{i}]": beta for i, beta in enumerate(self.betas)})
         check_positive({"optimizer.epsilon": self.epsilon, "optimizer.trust": self.trust})
         momentum = {"optimizer.momentum": self.momentum}
-        check_at_least(0, {**momentum, "optimizer.weight_decay": self.weight_decay})
+        decay = {} if self.weight_decay is None else {"optimizer.weight_decay": self.weight_decay}
+        check_at_least(0, {**momentum, **decay, "optimizer.clip_norm": self.clip_norm})
         check_below_one(momentum)
         if self.name not in OPTIMIZERS and not is_user_code(self.name):
             msg = f"unknown optimizer '{self.name}'; {nearest(self.name, [*OPTIMIZERS])} (or package.module:callable)"
@@ -68,9 +86,22 @@ class Optimizer:
             raise InputError(msg)
         self._check_used()
 
+    @property
+    def decay(self) -> float | None:
+        """The weight decay that is used; None where the user's own callable decides it."""
+        if self.weight_decay is None and not is_user_code(self.name):
+            return DECAY
+        return self.weight_decay
+
     def _check_used(self) -> None:
         """Refuse a setting that would silently do nothing."""
-        for name, users in USED_BY.items():
+        if self.decay is None:
+            for name in OF_A_DECAY:
+                if getattr(self, name):
+                    msg = f"optimizer.{name} needs a decay to divide; set optimizer.weight_decay"
+                    raise InputError(msg)
+        for name in ("betas", "epsilon", "trust"):
+            users = USED_BY[name]
             if getattr(self, name) != getattr(Optimizer, name) and self.name not in users:
                 msg = f"optimizer.{name} is of {', '.join(users)}; '{self.name}' takes none"
                 raise InputError(msg)

@@ -23,9 +23,9 @@ def check_layerwise_decay(name: str, recipe: Optimizer) -> Check:
     The layer's own rate is in both, and cancels. It follows the gradient's length, and decay follows it. Such an
     optimizer is made for that, so this check does not judge it.
     """
-    expected = recipe.weight_decay
     for beside in ("the gradient", "Adam's direction"):
         found = [_coefficient(recipe, gradient, is_of_gradient=beside == "the gradient") for gradient in GRADIENTS]
+        expected = found[0] if recipe.decay is None else recipe.decay
         if all(_near(value, expected) for value in found):
             return passed(
                 name,

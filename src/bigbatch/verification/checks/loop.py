@@ -1,5 +1,6 @@
 """A training loop of the user's own, compared with a plain one that is right."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from torch import Tensor
@@ -27,8 +28,7 @@ def check_loop(subject: Subject, name: str) -> list[Check]:
     A loop is right if it does what this one does:
 
         for minibatch, rate in zip(minibatches, learning_rates):
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            bigbatch.set_learning_rate(optimizer, rate)
             optimizer.zero_grad()
             num_samples = sum(len(targets) for _, targets in minibatch)
             for inputs, targets in minibatch:
@@ -46,6 +46,7 @@ def check_loop(subject: Subject, name: str) -> list[Check]:
     right = run_loop(subject, plain_loop(subject), num_iterations=1)
     return [
         _check_randomness(subject, loop, first, right),
+        *([_check_rates(run_loop(subject, loop))] if len(set(first.ratios)) > 1 else []),
         _check_normalisation(subject, first, right),
         _check_weight_decay(subject, loop, first, right),
         _check_momentum(subject, loop, _wrong_factor(subject, first.update, right.update)),
@@ -64,6 +65,30 @@ def _check_randomness(subject: Subject, loop: Loop, first: LoopRun, right: LoopR
         "it draws random numbers between reading and stepping, which depend on processes and readers: draw them in "
         "Minibatches(transform=...), which is given a generator of its own",
     )
+
+
+def _check_rates(found: LoopRun) -> Check:
+    """Compare the rates of the parameter groups with their ratios."""
+    name, ratios = "loop: rates of the groups", _numbers(found.ratios)
+    if not found.rates:
+        return failed(name, f"the loop never steps the optimizer, whose groups have rates in the ratio {ratios}")
+    rates = next((rates for rates in found.rates if not _have_ratios(rates, found.ratios)), None)
+    if rates is None:
+        return passed(name, f"they keep their ratio {ratios}")
+    return failed(
+        name,
+        f"the loop overwrites them: {_numbers(rates)} where the ratio is {ratios}; set each group's rate times its "
+        f"lr_scale, as bigbatch.set_learning_rate(optimizer, rate) does",
+    )
+
+
+def _have_ratios(rates: Sequence[float], ratios: Sequence[float]) -> bool:
+    base = next((rate / ratio for rate, ratio in zip(rates, ratios, strict=True) if ratio), 0.0)
+    return all(_near(rate, base * ratio) for rate, ratio in zip(rates, ratios, strict=True))
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return " : ".join(f"{value:g}" for value in values)
 
 
 def _check_normalisation(subject: Subject, found: LoopRun, right: LoopRun) -> Check:

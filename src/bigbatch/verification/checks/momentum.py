@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from bigbatch.optim.absorbed_rate import absorbed_state
+from bigbatch.optim.build import build_optimizer
+from bigbatch.optim.probe import find_absorbed
 from bigbatch.recipe import Optimizer
+from bigbatch.user_code import is_user_code, takes_argument
 from bigbatch.verification.check import Check, failed, passed
 from bigbatch.verification.checks.layerwise_decay import is_layerwise
 from bigbatch.verification.scratch import moves, scratch_optimizer
@@ -22,7 +24,13 @@ Factor = Callable[[float, float], float]
 
 def check_momentum(subject: Subject) -> Check:
     """Measure the optimizer of the recipe."""
-    return check_optimizer_momentum(subject.recipe.scaled_optimizer)
+    recipe = subject.recipe.scaled_optimizer
+    if not (is_user_code(recipe.name) and takes_argument(recipe.name, "model")):
+        return check_optimizer_momentum(recipe)
+    found = find_absorbed(build_optimizer(recipe, subject.copy(), RATES[0]))
+    if found.attributes or (found.state and not recipe.momentum_correction):
+        return failed(NAME, ABSORBS)
+    return passed(NAME, "no momentum of the whole model's optimizer has absorbed the rate, or it is corrected")
 
 
 def check_optimizer_momentum(recipe: Optimizer) -> Check:
@@ -31,7 +39,7 @@ def check_optimizer_momentum(recipe: Optimizer) -> Check:
     The two are the same with momentum of form (9), which is torch's. They are the same with form (10) if it is
     corrected.
     """
-    recipe = replace(recipe, weight_decay=0.0)
+    recipe = _without_decay(recipe)
     steady = [RATES[0]] * len(RATES)
     # A layer-wise update follows the weights, which follow the rates: so the weights are held still.
     held = is_layerwise(recipe)
@@ -47,6 +55,10 @@ def check_optimizer_momentum(recipe: Optimizer) -> Check:
     return failed(NAME, f"{reason}: {numbers}")
 
 
+def _without_decay(recipe: Optimizer) -> Optimizer:
+    return recipe if recipe.decay is None else replace(recipe, weight_decay=0.0)
+
+
 def momentum_of(recipe: Optimizer) -> float | None:
     """Return the momentum m that the optimizer says it has; None if it does not say."""
     optimizer, _ = scratch_optimizer(recipe)
@@ -56,7 +68,7 @@ def momentum_of(recipe: Optimizer) -> float | None:
 
 def _absorbs(recipe: Optimizer) -> bool:
     optimizer, _ = scratch_optimizer(replace(recipe, momentum_correction=False))
-    return bool(absorbed_state(optimizer))
+    return bool(find_absorbed(optimizer).state)
 
 
 def _over_rates(recipe: Optimizer, rates: Sequence[float], *, is_held: bool) -> list[float]:
