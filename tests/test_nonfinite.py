@@ -96,7 +96,9 @@ def test_a_running_statistic_alone_may_be_infinite_and_is_traced_too():
 
     torch.manual_seed(0)
     model = nn.Sequential(Seen(), nn.Linear(3, 2))
-    step = Step(model, LOSS, torch.optim.SGD(model.parameters(), lr=0.1), minibatch_size=12, worker_minibatch_size=4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    sizes = {"minibatch_size": 12, "worker_minibatch_size": 4}
+    step = Step(model, LOSS, optimizer, buffers={"0.largest": "mean"}, **sizes)
     minibatch = blocks(3)
     minibatch[1][0][0, 0] = 1000.0
     result = step.backward(minibatch, iteration=0)

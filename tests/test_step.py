@@ -178,9 +178,9 @@ class Counting(nn.Linear):
 
 
 def test_integer_state_that_depends_on_the_samples_is_refused():
-    step = make_step(Counting(), minibatch_size=4, n=2)
-    with pytest.raises(InputError, match="buffer 'seen' is no float and changes"):
-        step(batches_of(2, *samples(4)), iteration=0)
+    step = make_step(Counting(), minibatch_size=12, n=2)
+    with pytest.raises(InputError, match="buffer 'seen' differs between the workers"):
+        step(batches_of(2, *samples(12)), iteration=0)
 
 
 class Rarely(nn.Linear):
@@ -226,7 +226,7 @@ def test_constant_buffers_stay_to_the_bit():
 
 
 class Replaces(nn.Linear):
-    """A buffer that is replaced instead of written to would escape the sum."""
+    """A buffer that is replaced instead of written to must not escape."""
 
     def __init__(self) -> None:
         super().__init__(5, 3)
@@ -252,7 +252,7 @@ class Momentum(nn.Linear):
 
 @pytest.mark.parametrize(
     ("model", "message"),
-    [(Replaces, "buffer 'average' is replaced in a forward pass"), (Momentum, "writes to the model's parameters")],
+    [(Replaces, "buffer 'average' differs between the workers"), (Momentum, "writes to the model's parameter 'copy'")],
 )
 def test_state_that_would_escape_the_sum_is_refused(model, message):
     with pytest.raises(InputError, match=message):

@@ -164,7 +164,10 @@ def test_a_loss_that_couples_samples_is_named():
 def test_what_the_step_refuses_fails_with_its_line():
     (check,) = check_computation(layer("sync"))
     is_named(check, "the model's 'inner' is SyncBatchNorm")
-    is_named(by_name(check_computation(layer("replaces")))["normalisation"], "buffer 'inner.average' is replaced")
+    is_named(
+        by_name(check_computation(layer("replaces")))["normalisation"],
+        "buffer 'inner.average' differs between the workers",
+    )
 
 
 @pytest.mark.parametrize(

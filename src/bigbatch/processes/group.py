@@ -71,18 +71,45 @@ def check_agreement(facts: Mapping[str, Sequence[str]], processes: Processes, de
 
 
 def broadcast(tensors: Iterable[Tensor], processes: Processes) -> None:
-    """Give every process the tensors of rank 0.
+    """Give every process the tensors of rank 0, as bytes: of any dtype and layout, on any device.
 
     Raises:
         PeerLostError: a process ended, or did not answer in time.
     """
     if processes.world_size == 1:
         return
+    parts = [part for tensor in tensors for part in dense_parts(tensor.detach())]
     with communicating(), torch.no_grad():
-        for tensor in tensors:
-            source = tensor.detach().contiguous()
-            dist.broadcast(source, group=processes.group, group_src=0)
-            tensor.copy_(source)
+        for part in parts:
+            source = as_bytes(part).to(parts[0].device)  # where the group's backend communicates
+            if source.numel():  # a sparse one may have no values
+                dist.broadcast(source, group=processes.group, group_src=0)
+                if source.data_ptr() != part.data_ptr():
+                    part.copy_(source.to(part.device).view(part.dtype).view(part.shape))
+
+
+def dense_parts(tensor: Tensor) -> list[Tensor]:
+    """Return what holds a tensor's values, each value once: of a sparse one its indices and values.
+
+    >>> [list(part.shape) for part in dense_parts(torch.ones(1, 3).expand(5, 3))]
+    [[3]]
+    >>> dense_parts(torch.ones(2, device="meta"))
+    []
+    """
+    if tensor.is_meta:
+        return []
+    if tensor.layout == torch.sparse_coo:
+        return [tensor._indices(), tensor._values()]  # noqa: SLF001 - also of one that is not coalesced
+    if tensor.layout in {torch.sparse_csr, torch.sparse_bsr}:
+        return [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
+    if tensor.layout in {torch.sparse_csc, torch.sparse_bsc}:
+        return [tensor.ccol_indices(), tensor.row_indices(), tensor.values()]
+    return [tensor[tuple(slice(None) if stride else 0 for stride in tensor.stride())]] if tensor.numel() else []
+
+
+def as_bytes(tensor: Tensor) -> Tensor:
+    """Return a dense tensor's bytes, uint8, in one dimension; a view where its elements lie in order."""
+    return tensor.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
 
 
 def set_on_any(flags: list[bool], processes: Processes, device: torch.device) -> list[bool]:

@@ -15,7 +15,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from bigbatch.atomic_file import write_atomically
 from bigbatch.paths import cache_folder
 from bigbatch.processes.lost_peer import communicating
 from bigbatch.reduction.exchange import AllReduce
@@ -102,6 +101,8 @@ def _kept_table(key: str, algorithms: Mapping[str, AllReduce], otherwise: Tensor
 
 def _keep(key: str, table: Tensor) -> None:
     """Write the file anew. Where that is not allowed, the next run measures again."""
+    from bigbatch.atomic_file import write_atomically
+
     with suppress(OSError, RuntimeError):  # RuntimeError: a user without a home
         path = kept_file()
         path.parent.mkdir(parents=True, exist_ok=True)

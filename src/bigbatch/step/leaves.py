@@ -1,5 +1,7 @@
 """The leaves of the tree: each worker's total, and what it brings besides its gradients."""
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from bigbatch.errors import InputError
 from bigbatch.processes.group import Processes, check_agreement
 from bigbatch.step.objective import LossFunction, Objective, as_objective, check_parameters, checking
 from bigbatch.step.running_state import RunningState
+from bigbatch.step.trial import copied, try_out
 from bigbatch.step.worker_pass import WorkerPass, seed_worker
 
 
@@ -24,6 +27,7 @@ class Leaves:
         seed: of the workers' randomness.
         worker_minibatch_size: samples of one worker (n).
         minibatch_size: samples per update (kn).
+        buffers: what becomes of those that the user has declared; see `RunningState`.
 
     Attributes:
         worker_pass: maps a batch to (total, weight).
@@ -34,7 +38,7 @@ class Leaves:
         InputError: the objective or the model cannot give the same bits for every number of processes.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a part of the recipe
         self,
         model: nn.Module,
         objective: LossFunction | Objective,
@@ -45,6 +49,7 @@ class Leaves:
         seed: int,
         worker_minibatch_size: int,
         minibatch_size: int,
+        buffers: Mapping[str, str],
     ) -> None:
         self.model, self.seed = model, seed
         sizes = {"worker_minibatch_size": worker_minibatch_size, "minibatch_size": minibatch_size}
@@ -54,15 +59,19 @@ class Leaves:
         )
         self.device = trial.device
         self.is_counted = False
-        self.state = RunningState(model, lambda: self._try(trial, batch), processes)
+        run = partial(self._try, trial, batch)
+        self.state = RunningState(model, lambda restore: try_out(model, objective, run, restore), processes, buffers)
         counted = "the sum of its weights" if self.is_counted else "the number of samples"
         check_agreement({"what its loss is divided by": [counted]}, processes, self.device)
 
     @torch.enable_grad()
-    def _try(self, trial: WorkerPass, batch: Any) -> None:  # noqa: ANN401 - any batch
-        total, weight = trial(batch)
+    def _try(self, trial: WorkerPass, batch: Any) -> Tensor:  # noqa: ANN401 - any batch
+        seed_worker(self.seed, 0, 0, self.device)
+        total: Tensor
+        total, weight = trial(copied(batch))
         check_parameters(total, self.model)
         self.is_counted = weight is not None
+        return total
 
     def run(
         self,

@@ -1,7 +1,7 @@
 """One exact step: a function of its minibatch, never of the processes that compute it."""
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,8 +21,9 @@ from bigbatch.rules.randomness.keyed import random_key
 from bigbatch.rules.sampling import Sizes, check_minibatch_size, process_workers
 from bigbatch.step.leaves import Leaves
 from bigbatch.step.objective import LossFunction, Objective
-from bigbatch.step.preconditions import check_choices, check_model, check_same
+from bigbatch.step.preconditions import Numerics, check_choices, check_model, check_same
 from bigbatch.step.result import REQUESTS, StepResult, Sums
+from bigbatch.step.trial import copied
 
 
 class Step:
@@ -52,6 +53,9 @@ class Step:
         aggregation: how gradients are summed over the processes. Only "native" changes the bits.
         momentum_correction: correct an optimizer that absorbs the rate, instead of refusing it.
         precision: "float32", or "bfloat16" to run the forward pass under autocast.
+        buffers: what becomes of buffers in which the workers differ after a forward pass, by patterns of their names:
+            "mean" adds the mean of the workers' changes, "sum" their sum, "start" puts a cache back, and "same" is for
+            what changes alike, but in some steps only. Batch normalisation's need no word.
         group: torch's process group; None for the default one, or this process alone if there is none.
 
     Attributes:
@@ -85,6 +89,7 @@ class Step:
         aggregation: AggregationOptions | None = None,
         momentum_correction: bool = False,
         precision: str = "float32",
+        buffers: Mapping[str, str] | None = None,
         group: dist.ProcessGroup | None = None,
     ) -> None:
         if minibatches is not None:
@@ -98,7 +103,9 @@ class Step:
         check_minibatch_size(minibatch_size, worker_minibatch_size)
         self.model, self.objective, self.optimizer = model, objective, optimizer
         self.minibatch_size, self.worker_minibatch_size, self.seed = minibatch_size, worker_minibatch_size, seed or 0
-        self.precision, self.iteration = precision, 0
+        self.precision, self.buffers, self.iteration = precision, dict(buffers or {}), 0
+        self.numerics = Numerics.current()
+        check_model(model, optimizer)
         correct_momentum(optimizer, is_requested=momentum_correction)
         self.processes = Processes.current(group)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -114,13 +121,14 @@ class Step:
         self.leaves: Leaves | None = None
         self.overlap: Overlap | None = None
         self.aggregation: Aggregation | None = None
-        check_model(model, optimizer)
-        check_choices(self.device, precision)
+        check_choices(self.device, precision, self.buffers)
         sizes = f"minibatch_size {minibatch_size}, worker_minibatch_size {worker_minibatch_size}"
         given = {
             "its sizes": f"{sizes}, seed {self.seed}",
             "its numbers": f"{self.device.type}, {precision} forward pass",
             "its way to sum": str(self.options),
+            "its buffers": str(self.buffers),
+            **self.numerics.describe(),
         }
         check_same(given, model, self.processes)
         broadcast((*model.parameters(), *model.buffers()), self.processes)
@@ -185,6 +193,7 @@ class Step:
             batch = next(batches, batches)
             if batch is batches:
                 raise InputError(self._wrong_number("fewer"))
+            self.numerics.check()
             is_first = worker == self.workers.start
             if is_first:
                 self._begin(batch, measures_noise=measures_noise)
@@ -192,7 +201,7 @@ class Step:
         if next(batches, batches) is not batches:
             raise InputError(self._wrong_number("more"))
         if self._parameter_versions() != versions:
-            msg = "a forward pass writes to the model's parameters: that would depend on the processes; use buffers"
+            msg = "a worker's pass writes to the model's parameters: that would depend on the processes; use buffers"
             raise InputError(msg)
         # Every process leaves the step with its generators in the same state, whichever workers it ran.
         seed_generators(random_key("after the step", self.seed, iteration), self.device)
@@ -275,13 +284,14 @@ class Step:
                 seed=self.seed,
                 worker_minibatch_size=self.worker_minibatch_size,
                 minibatch_size=self.minibatch_size,
+                buffers=self.buffers,
             )
             if self.communicator and self.options.overlap:
                 self.overlap = Overlap(
                     self.leaves.worker_pass,
                     group=self.processes.group,
                     bucket_mb=self.options.bucket_mb,
-                    trial=lambda replica: replica(batch)[0],
+                    trial=lambda replica: replica(copied(batch))[0],
                 )
                 self.leaves.state.restore()
         if self.aggregation is None:

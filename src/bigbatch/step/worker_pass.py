@@ -89,7 +89,17 @@ def seed_worker(seed: int, iteration: int, worker: int, device: torch.device) ->
 
 
 def forward_precision(device: torch.device, precision: str) -> torch.autocast:
-    """Return the context of a forward pass: autocast for "bfloat16", nothing for "float32"."""
+    """Return the context of a forward pass: autocast for "bfloat16", nothing for "float32".
+
+    Raises:
+        InputError: the user's own autocast is on already.
+    """
+    if torch.is_autocast_enabled(device.type):
+        msg = (
+            "torch.autocast is on around the loop: its cache keeps the casts of old weights; leave it away and say "
+            'precision="bfloat16"'
+        )
+        raise InputError(msg)
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
