@@ -136,7 +136,7 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path):
     (root / "train" / "cat").rmdir()
     assert "the splits differ in their classes; only one of them has dog" in message(root)
     good = write_images(tmp_path / "good")
-    assert "data.num_train_samples is 7" in message(good, num_train_samples=7)
+    assert len(load_data(Data("image-folder", path=str(good), num_train_samples=7)).train) == 6  # a preset's number
     assert "'crop' is for small images" in message(good, augmentation=("crop",))
 
 
@@ -362,7 +362,7 @@ def test_a_users_random_split_is_the_same_everywhere_and_other_randomness_is_ref
         assert len(fingerprints) == 1
     generator = np.random.default_rng()
     monkeypatch.setattr("statistics.split", lambda: (Noise(generator), [(torch.zeros(1), 0)]), raising=False)
-    with pytest.raises(InputError, match="differs when it is read again"):
+    with pytest.raises(InputError, match=r"a generator of its own, data\.generator"):
         load_data(Data("statistics:split"))
 
 

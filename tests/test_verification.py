@@ -306,12 +306,12 @@ def test_a_loop_that_sums_means_is_seen_also_where_the_optimizer_does_not_mind()
 )
 def test_data_that_depends_on_the_rank_or_shuffles_itself_fails(name, words):
     chosen = recipe(*OWN, f"data.name=broken_data:{name}")
-    is_named(check_shuffling(chosen, load_data(chosen.data).train, [1]), words)
+    is_named(check_shuffling(chosen, load_data(chosen.data), [1]), words)
 
 
 def test_data_that_is_right_passes():
     chosen = recipe(*OWN, "minibatch_size=80")
-    check = check_shuffling(chosen, load_data(chosen.data).train, [1, 2, 5])
+    check = check_shuffling(chosen, load_data(chosen.data), [1, 2, 5])
     assert check.is_passed, check
     assert "80 of 96 samples once an epoch" in check.text
 

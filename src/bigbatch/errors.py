@@ -9,6 +9,10 @@ class PeerLostError(RuntimeError):
     """Another process of the group has ended or does not answer. That process's own error is the cause."""
 
 
+class ReaderLostError(RuntimeError):
+    """A process that reads data ahead has ended: the system has killed it, or its code has crashed."""
+
+
 class DisagreementError(RuntimeError):
     """Processes that must hold the same weights do not: a machine is faulty."""
 

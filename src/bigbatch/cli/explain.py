@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from bigbatch.errors import PeerLostError, ProcessFailedError
+from bigbatch.errors import PeerLostError, ProcessFailedError, ReaderLostError
 from bigbatch.printable import printable
 from bigbatch.processes.outcome import STORE, ExitCode, Outcome, exit_code_of, read_outcome, report_outcome
 
@@ -23,6 +23,9 @@ def tell_user(error: BaseException) -> int | None:
         case _ if exit_code := exit_code_of(error):
             _print_error(error)
             return exit_code
+        case ReaderLostError():
+            _print_error(error)
+            return ExitCode.FAILURE
         case ProcessFailedError():
             print(error if "\n" in str(error) else printable(f"bigbatch: {error}"), file=sys.stderr)
             return ExitCode.FAILURE

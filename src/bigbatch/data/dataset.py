@@ -1,22 +1,23 @@
 """What a training needs of a data set: it is read one worker's batch at a time, and keys its randomness by sample."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import blake2b
 from typing import Any, Final, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import default_collate
 
-from bigbatch.errors import InputError
+from bigbatch.data.batch import Batch
+from bigbatch.data.collation import Collate, collate_by_default
+from bigbatch.data.own_order import Order, OwnOrder
+from bigbatch.data.random_access import READERS, check_random_access
+from bigbatch.errors import InputError, first_line
 from bigbatch.rules.randomness.generators import seed_generators
-from bigbatch.rules.randomness.keyed import random_words
+from bigbatch.rules.randomness.keyed import distinct, random_key, random_words
 
-NUM_FINGERPRINTED: Final = 16
-
-Batch = Any  # collated samples; (inputs, targets) for classification
+HASHED_BYTES: Final = 7  # of an order of samples: they fit into a key's number
 
 
 class BatchDataset(Protocol):
@@ -41,6 +42,7 @@ class Splits:
         num_classes: labels are 0 to num_classes - 1.
         in_channels: of the images.
         fingerprint: SHA-256 of the content; of names and sizes for a folder of images, of some samples for user data.
+        order: of the training samples: maps an epoch to their numbers; None shuffles them.
     """
 
     train: BatchDataset
@@ -48,56 +50,133 @@ class Splits:
     num_classes: int
     in_channels: int
     fingerprint: str
+    order: Order | None = None
+
+    @property
+    def samples_per_epoch(self) -> int:
+        """Training samples of an epoch: all, or as many as the order has."""
+        return OwnOrder(self.order, len(self.train)).length if self.order else len(self.train)
+
+
+def read(dataset: BatchDataset, indices: NDArray[np.int64], key: int) -> Batch:
+    """Read a batch with torch's, numpy's and Python's global generators seeded from (key, indices)."""
+    seed_generators(_batch_key(key, indices))
+    return dataset.read_batch(indices, key)
+
+
+def _batch_key(key: int, indices: NDArray[np.int64]) -> int:
+    content = blake2b(indices.astype("<i8").tobytes(), digest_size=HASHED_BYTES).digest()
+    return random_key("read", key, int.from_bytes(content, "little"))
 
 
 class MapDataset:
     """A dataset with `__len__` and `__getitem__` whose transforms may draw on torch's, numpy's or Python's generator.
 
-    All three are seeded before every sample from (key, sample). So neither the order nor the process matters.
+    All three are seeded before every sample from (key, sample), and from (key, samples of the batch) before `collate`.
+    So neither the order nor the process matters.
+
+    Args:
+        dataset: of samples.
+        collate: makes a batch of a list of samples; None stacks them as torch's DataLoader does.
     """
 
-    def __init__(self, dataset: Sequence[Any]) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: Sequence[Any], collate: Collate | None = None) -> None:
+        self.dataset, self.collate = dataset, collate
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def read_batch(self, indices: NDArray[np.int64], key: int) -> Batch:
-        """Read sample by sample, then collate as torch's DataLoader does."""
-        samples = []
-        for index, word in zip(indices.tolist(), random_words(key, indices)[:, 0].tolist(), strict=True):
-            seed_generators(word)
-            samples.append(self.dataset[index])
-        return default_collate(samples)
+        """Read sample by sample, then collate.
+
+        Raises:
+            InputError: there is no such sample, or torch cannot stack them.
+        """
+        words = random_words(key, distinct(indices))[:, 0].tolist()
+        samples = [self._read_sample(index, word) for index, word in zip(indices.tolist(), words, strict=True)]
+        if self.collate is None:
+            return collate_by_default(samples, indices.tolist())
+        return _collate(self.collate, samples, _batch_key(key, indices))
+
+    def _read_sample(self, index: int, word: int) -> Any:  # noqa: ANN401 - whatever the dataset holds
+        seed_generators(word)
+        try:
+            return self.dataset[index]
+        except IndexError as error:
+            msg = f"sample {index} cannot be read (IndexError: {first_line(error)}), but len() is {len(self)}"
+            raise InputError(msg) from error
 
 
-def as_batch_dataset(dataset: BatchDataset | Sequence[Any]) -> BatchDataset:
-    """Return a dataset that is read batch by batch: itself, or a `MapDataset` of its samples."""
-    return dataset if hasattr(dataset, "read_batch") else MapDataset(dataset)
+class CollatedDataset:
+    """A dataset that is read batch by batch, whose samples are then collated anew.
+
+    Args:
+        dataset: its batches are (inputs, targets).
+        collate: makes a batch of a list of (input, target).
+    """
+
+    def __init__(self, dataset: BatchDataset, collate: Collate) -> None:
+        self.dataset, self.collate = dataset, collate
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def read_batch(self, indices: NDArray[np.int64], key: int) -> Batch:
+        """Read a batch, take it apart into its samples, and collate them."""
+        samples = list(zip(*self.dataset.read_batch(indices, key), strict=True))
+        return _collate(self.collate, samples, _batch_key(key, indices))
 
 
-def sample_fingerprint(*datasets: MapDataset) -> str:
-    """Return the SHA-256 over each dataset's length and up to 16 of its samples, evenly spread.
+def _collate(collate: Collate, samples: list[Any], key: int) -> Batch:
+    seed_generators(key)
+    batch = collate(samples)
+    if batch is None:
+        msg = "collate returned None; it must return the batch"
+        raise InputError(msg)
+    return batch
+
+
+class _ReadBlockDataset:
+    """A dataset whose `read_batch` has its older name, `read_block`."""
+
+    def __init__(self, dataset: Any) -> None:  # noqa: ANN401 - of the user's
+        self.dataset = dataset
+        self.read_batch: Callable[[NDArray[np.int64], int], Batch] = dataset.read_block
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+
+def as_batch_dataset(
+    dataset: BatchDataset | Sequence[Any], collate: Collate | None = None, *, what: str = "the data"
+) -> BatchDataset:
+    """Return a dataset that is read batch by batch: itself, or a `MapDataset` of its samples.
+
+    Args:
+        dataset: with `len()`, and `[index]` or `read_batch(indices, key)`.
+        collate: makes a batch of a list of samples.
+        what: names the dataset in errors.
 
     Raises:
-        InputError: a sample differs when it is read again: it draws randomness from outside torch, numpy and `random`.
+        InputError: it is a stream, a loader, empty, or no dataset at all; or it needs no collate.
     """
-    digest = sha256()
-    for dataset in datasets:
-        indices = np.unique(np.linspace(0, len(dataset) - 1, NUM_FINGERPRINTED).astype(np.int64))
-        first, again = (batch_digest(dataset.read_batch(indices, key=0)) for _ in range(2))
-        if first != again:
-            msg = "a sample of the data differs when it is read again: draw from torch's, numpy's or random's generator"
-            raise InputError(msg)
-        digest.update(f"{len(dataset)}\0".encode() + first)
-    return digest.hexdigest()
+    check_random_access(dataset, what)
+    name = next((name for name in READERS if callable(getattr(dataset, name, None))), None)
+    if name is None:
+        return MapDataset(dataset, collate)  # type: ignore[arg-type]
+    try:
+        inspect.signature(getattr(dataset, name)).bind(None, 0)
+    except TypeError as error:
+        msg = f"{name} of {what} must take (indices, key), and return these samples as one batch: {error}"
+        raise InputError(msg) from error
+    if collate is not None:
+        msg = f"{what} is read in whole batches ({name}), so collate has nothing to do; leave it out"
+        raise InputError(msg)
+    return dataset if name == "read_batch" else _ReadBlockDataset(dataset)  # type: ignore[return-value]
 
 
-def batch_digest(batch: Batch) -> bytes:
-    """Return the SHA-256 of a batch's content."""
-    if isinstance(batch, dict):
-        batch = [part for _, part in sorted(batch.items())]
-    if isinstance(batch, list | tuple):
-        return sha256(b"".join(map(batch_digest, batch))).digest()
-    content = batch.numpy().tobytes() if isinstance(batch, torch.Tensor) else repr(batch).encode()
-    return sha256(content).digest()
+def begin_epoch(dataset: BatchDataset, epoch: int) -> None:
+    """Tell a dataset that has a method `set_epoch` which epoch is read next; those inside it are not told."""
+    inner = dataset.dataset if isinstance(dataset, MapDataset | CollatedDataset | _ReadBlockDataset) else dataset
+    if callable(set_epoch := getattr(inner, "set_epoch", None)):
+        set_epoch(epoch)

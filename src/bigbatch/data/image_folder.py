@@ -19,7 +19,7 @@ from bigbatch.data.presence import IMAGE_FOLDER, VALIDATION_NAMES
 from bigbatch.errors import InputError
 from bigbatch.paths import is_file
 from bigbatch.recipe import Data
-from bigbatch.rules.randomness.keyed import below, random_words
+from bigbatch.rules.randomness.keyed import below, distinct, random_words
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -101,7 +101,7 @@ class ImageFolder:
         Raises:
             InputError: an image cannot be decoded; the message names it.
         """
-        words = random_words(key, indices, CROP_WORDS + 1)
+        words = random_words(key, distinct(indices), CROP_WORDS + 1)
         pixels = np.stack([self._decode(index, row) for index, row in zip(indices.tolist(), words, strict=True)])
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255)
         mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)

@@ -11,7 +11,7 @@ from torch import Tensor
 from bigbatch.data.augmentation import flip, padded_crop
 from bigbatch.data.dataset import Splits
 from bigbatch.errors import InputError
-from bigbatch.rules.randomness.keyed import random_words
+from bigbatch.rules.randomness.keyed import distinct, random_words
 
 FLIP_WORD, CROP_WORDS = 0, slice(1, 3)
 NUM_WORDS = 3
@@ -53,7 +53,7 @@ class InMemoryImages:
         chosen = torch.from_numpy(indices)
         images = self.images[chosen]
         if self.augmentation:
-            words = random_words(key, indices, NUM_WORDS)
+            words = random_words(key, distinct(indices), NUM_WORDS)
             if "crop" in self.augmentation:
                 images = padded_crop(images, words[:, CROP_WORDS])
             if "flip" in self.augmentation:

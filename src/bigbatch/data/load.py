@@ -1,51 +1,70 @@
 """The data set that a recipe names. Importing this module imports no torch; loading data does."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from bigbatch.data.listing import find_split, list_split
 from bigbatch.data.names import NUM_TRAIN_SAMPLES, check_data_name
 from bigbatch.errors import InputError
 from bigbatch.recipe import Data
-from bigbatch.user_code import call_user_code, is_user_code
+from bigbatch.user_code import call_user_code, is_user_code, load_callable
 
 if TYPE_CHECKING:
-    from bigbatch.data.dataset import Splits
+    from bigbatch.data.collation import Collate
+    from bigbatch.data.dataset import BatchDataset, Splits
 
 NUM_SPLITS: Final = 2
+IMAGE_DIMENSIONS: Final = 3  # of a batch's inputs, at least, if their second one is the channels
 
 
 def load_data(recipe: Data) -> "Splits":
-    """Load the data set that a recipe names.
+    """Load the data set that a recipe names, with its collate and its order.
 
     Raises:
         InputError: it is missing, empty, damaged, or not as large as the recipe says.
     """
     check_data_name(recipe.name)
-    splits = _load_user_data(recipe) if is_user_code(recipe.name) else _loader(recipe.name)(recipe)
-    if recipe.num_train_samples not in {0, len(splits.train)}:
-        found = len(splits.train)
+    collate = load_callable(recipe.collate) if recipe.collate else None
+    splits = _load_user_data(recipe, collate) if is_user_code(recipe.name) else _load_own_data(recipe, collate)
+    found = len(splits.train)
+    if recipe.num_train_samples not in {0, found} and not recipe.path:
         msg = f"the data has {found} training samples, but data.num_train_samples is {recipe.num_train_samples}"
         raise InputError(msg)
-    return splits
+    return replace(splits, order=load_callable(recipe.order)) if recipe.order else splits
 
 
 def count_train_samples(recipe: Data) -> int:
-    """Return the number of training samples as cheaply as possible: from the recipe, the name, or the folder."""
+    """Return the training samples of an epoch as cheaply as possible: from the recipe, the name, or the folder."""
     check_data_name(recipe.name)
     if known := known_train_samples(recipe):
         return known
-    if recipe.name == "image-folder" and recipe.path:
+    if recipe.name == "image-folder" and recipe.path and not recipe.order:
         from pathlib import Path
 
         return len(list_split(find_split(Path(recipe.path), ("train",))).samples)
-    return len(load_data(recipe).train)
+    return load_data(recipe).samples_per_epoch
 
 
 def known_train_samples(recipe: Data) -> int | None:
-    """Return the number of training samples where the recipe or the name says it; None where the data would have to."""
-    is_usual = recipe.name in NUM_TRAIN_SAMPLES and not recipe.path
-    return recipe.num_train_samples or (NUM_TRAIN_SAMPLES[recipe.name] if is_usual else 0) or None
+    """Return the training samples of an epoch where the recipe or the name says it; None where the data would have to.
+
+    The data at a path of one's own is always counted, because the number may be that of a preset's data.
+    """
+    if recipe.path or recipe.order:
+        return None
+    return recipe.num_train_samples or NUM_TRAIN_SAMPLES.get(recipe.name, 0) or None
+
+
+def _load_own_data(recipe: Data, collate: "Collate | None") -> "Splits":
+    """Load one of bigbatch's data sets. A collate of the user's gets the samples of each batch, as (input, target)."""
+    splits = _loader(recipe.name)(recipe)
+    if collate is None:
+        return splits
+    from bigbatch.data.dataset import CollatedDataset
+
+    train, validation = CollatedDataset(splits.train, collate), CollatedDataset(splits.validation, collate)
+    return replace(splits, train=train, validation=validation)
 
 
 def _loader(name: str) -> Callable[[Data], "Splits"]:
@@ -62,31 +81,37 @@ def _loader(name: str) -> Callable[[Data], "Splits"]:
     }[name]
 
 
-def _load_user_data(recipe: Data) -> "Splits":
-    """Call the user's callable, which returns (training dataset, validation dataset) of (image, label) samples."""
-    from bigbatch.data.dataset import MapDataset, Splits, sample_fingerprint
+def _load_user_data(recipe: Data, collate: "Collate | None") -> "Splits":
+    """Call the user's callable, which returns (training dataset, validation dataset)."""
+    from bigbatch.data.dataset import Splits, as_batch_dataset
+    from bigbatch.data.fingerprint import sample_fingerprint
     from bigbatch.rules.randomness.generators import seed_generators
     from bigbatch.rules.randomness.keyed import random_key
 
     seed_generators(random_key("data"))  # a random split must be the same on every process and in every run
     datasets = call_user_code(recipe.name, **recipe.arguments)
-    if not (isinstance(datasets, tuple | list) and len(datasets) == NUM_SPLITS and all(map(_is_dataset, datasets))):
+    if not (isinstance(datasets, tuple | list) and len(datasets) == NUM_SPLITS):
         msg = f"'{recipe.name}' must return (training dataset, validation dataset), each with len() and [index]"
         raise InputError(msg)
-    train, validation = datasets
-    if not len(train) or not len(validation):
-        msg = f"'{recipe.name}' returned an empty dataset"
-        raise InputError(msg)
-    first = train[0][0]
-    splits = MapDataset(train), MapDataset(validation)
+    train, validation = (
+        as_batch_dataset(dataset, collate, what=f"the {part} data of '{recipe.name}'")
+        for dataset, part in zip(datasets, ("training", "validation"), strict=True)
+    )
     return Splits(
-        train=splits[0],
-        validation=splits[1],
-        num_classes=len(getattr(train, "classes", ())),
-        in_channels=first.shape[0] if getattr(first, "ndim", 0) > 1 else 0,
-        fingerprint=sample_fingerprint(*splits),
+        train=train,
+        validation=validation,
+        num_classes=len(getattr(datasets[0], "classes", ())),
+        in_channels=_channels(train),
+        fingerprint=sample_fingerprint(train, validation),
     )
 
 
-def _is_dataset(value: Any) -> bool:  # noqa: ANN401 - whatever the user's callable returned
-    return hasattr(value, "__len__") and hasattr(value, "__getitem__")
+def _channels(train: "BatchDataset") -> int:
+    """Return the channels of the inputs if they look like images: (n, channels, ...); 0 otherwise."""
+    import numpy as np
+
+    from bigbatch.data.dataset import read
+
+    batch: Any = read(train, np.zeros(1, np.int64), key=0)
+    inputs: Any = batch[0] if isinstance(batch, tuple | list) and batch else None
+    return int(inputs.shape[1]) if getattr(inputs, "ndim", 0) >= IMAGE_DIMENSIONS else 0

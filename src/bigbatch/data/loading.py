@@ -1,18 +1,27 @@
 """Feed batches of samples to a process through torch's DataLoader."""
 
+import signal
+import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from multiprocessing.connection import wait
+from typing import Any, Final
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from bigbatch.data.dataset import Batch, BatchDataset
-from bigbatch.errors import InputError
+from bigbatch.data.batch import Batch, to_device
+from bigbatch.data.dataset import BatchDataset, read
+from bigbatch.data.handover import explained, hand_over
+from bigbatch.data.repeatable import repeated_digest
+from bigbatch.errors import InputError, ReaderLostError
 from bigbatch.processes.parent import die_with_parent
 from bigbatch.processes.stop_signals import outlive_stop_signals
-from bigbatch.rules.randomness.keyed import augmentation_key
 from bigbatch.rules.sampling import BatchIndices
+
+NUM_READ_AGAIN: Final = 8
+ENDING_SECONDS: Final = 1
+READER_ENDED: Final = "DataLoader worker (pid"  # how torch begins what it says of it
 
 
 def load_batches(
@@ -22,6 +31,7 @@ def load_batches(
     seed: int,
     device: torch.device,
     loader_workers: int = 0,
+    reads_again: bool = False,
 ) -> Generator[Batch]:
     """Yield the batches on the device, in order.
 
@@ -31,32 +41,63 @@ def load_batches(
         seed: of the augmentation, together with a batch's epoch and the sample.
         device: where the batches go, from pinned memory if it is a GPU.
         loader_workers: processes that read ahead; 0 reads here. It does not change a bit of what is read.
+        reads_again: whether each reader reads some samples of its first batch twice, to find those that differ.
 
     Raises:
-        InputError: a sample cannot be read.
+        InputError: a sample cannot be read, or a batch not be made or handed over.
+        ReaderLostError: a process that read ahead has ended.
     """
     loader: DataLoader[Any] = DataLoader(
-        _Reader(dataset, seed),
+        _Reader(dataset, seed, reads_again=reads_again),
         sampler=_Batches(batches),
         batch_size=None,  # a batch is already collated
+        collate_fn=_unchanged,
         num_workers=loader_workers,
         pin_memory=device.type == "cuda",
         worker_init_fn=partial(_prepare_reader, torch.get_num_threads()),
     )
-    for batch in loader:
+    for batch in _read_through(loader):
         if isinstance(batch, InputError):
             raise batch
         yield to_device(batch, device)
 
 
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    """Move the tensors of a batch, which may be nested in tuples, lists and dictionaries."""
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, dict):
-        return {key: to_device(value, device) for key, value in batch.items()}
-    if isinstance(batch, tuple | list):
-        return [to_device(value, device) for value in batch]
+def _read_through(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Yield what the readers read.
+
+    torch would raise an error about a reader's end wherever the program happens to be then, in a signal handler. Its
+    handler is taken out again, so that the error comes with the next batch.
+    """
+    handler = signal.getsignal(signal.SIGCHLD)
+    batches = iter(loader)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, handler)
+    try:
+        yield from batches
+    except (RuntimeError, EOFError, OSError) as error:
+        codes = _exit_codes(batches)
+        if not (str(error).startswith(READER_ENDED) or (codes and isinstance(error, EOFError | OSError))):
+            raise  # the data's own error
+        raise ReaderLostError(_describe_end(codes)) from error
+
+
+def _exit_codes(batches: Any) -> list[int]:  # noqa: ANN401 - torch's iterator, whose type has no public name
+    """Return the exit codes of the readers that have ended, or are about to."""
+    readers = {reader.sentinel: reader for reader in getattr(batches, "_workers", ())}
+    ended = [readers[sentinel] for sentinel in wait(list(readers), timeout=ENDING_SECONDS)]
+    for reader in ended:
+        reader.join()  # it has closed its files, but may not have an exit code yet
+    return [reader.exitcode for reader in ended]
+
+
+def _describe_end(codes: Sequence[int]) -> str:
+    killed = [signal.Signals(-code).name for code in codes if code < 0]
+    reason = f" was ended by {killed[0]}" if killed else " has ended"
+    memory = "; memory has often run out then" if killed and killed[0] in {"SIGKILL", "SIGBUS"} else ""
+    return f"a process that reads data{reason}{memory}: use fewer loader_workers, or loader_workers=0 to see its error"
+
+
+def _unchanged(batch: Batch) -> Batch:
     return batch
 
 
@@ -70,15 +111,24 @@ def _prepare_reader(threads: int, _worker: int) -> None:
 class _Reader(Dataset[Any]):
     """Reads a batch. An error of the data comes back as a value: torch would wrap it in the traceback of a loader."""
 
-    def __init__(self, dataset: BatchDataset, seed: int) -> None:
-        self.dataset = dataset
-        self.seed = seed
+    def __init__(self, dataset: BatchDataset, seed: int, *, reads_again: bool) -> None:
+        self.dataset, self.seed, self.reads_again = dataset, seed, reads_again
 
     def __getitem__(self, batch: BatchIndices) -> Batch | InputError:
         try:
-            return self.dataset.read_batch(batch.indices, augmentation_key(self.seed, batch.epoch))
+            return self._read(batch.indices, batch.augmentation_key(self.seed))
         except InputError as error:
             return error
+
+    def _read(self, indices: Any, key: int) -> Batch:  # noqa: ANN401 - an array of samples' numbers
+        if self.reads_again:
+            self.reads_again = False
+            repeated_digest(self.dataset, indices[:NUM_READ_AGAIN], key)
+        try:
+            found = read(self.dataset, indices, key)
+        except RuntimeError as error:
+            raise explained(error) from error
+        return hand_over(found) if get_worker_info() else found
 
 
 class _Batches(Sampler[BatchIndices]):

@@ -37,6 +37,12 @@ class Processes:
         return cls(dist.get_rank(group), dist.get_world_size(group), group)
 
 
+def communication_device(processes: Processes) -> torch.device:
+    """Return the device whose tensors the backend of these processes exchanges."""
+    is_nccl = "nccl" in dist.get_backend(processes.group)
+    return torch.device("cuda", torch.cuda.current_device()) if is_nccl else torch.device("cpu")
+
+
 def check_agreement(facts: Mapping[str, Sequence[str]], processes: Processes, device: torch.device) -> None:
     """Raise an error unless all processes have the same facts. It is called once, before anything is summed.
 

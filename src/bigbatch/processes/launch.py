@@ -17,7 +17,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from bigbatch.errors import DisagreementError, PeerLostError, ProcessFailedError
+from bigbatch.errors import DisagreementError, PeerLostError, ProcessFailedError, ReaderLostError
 from bigbatch.processes.join import LOOPBACK
 from bigbatch.processes.outcome import EXIT_CODES, STORE, note_failure, read_outcome
 from bigbatch.processes.parent import LAUNCHER
@@ -100,7 +100,7 @@ def find_cause(folder: Path, local_rank: int, exit_code: int) -> str:
         return f"rank {local_rank} ended with exit code {exit_code}"
     _, first = min(own or found, key=lambda item: item[0])
     kind, _, text = first["message"].partition(": ")
-    if kind in {PeerLostError.__name__, DisagreementError.__name__}:
+    if kind in {PeerLostError.__name__, DisagreementError.__name__, ReaderLostError.__name__}:
         return str(text)
     return str(first["extraInfo"]["py_callstack"])
 

@@ -150,7 +150,7 @@ class Recipe:
     @property
     def user_code(self) -> tuple[str, ...]:
         """The names in it that are the user's own code, each `package.module:callable`."""
-        sections = (self.model.name, self.data.name, self.optimizer.name, self.schedule.kind)
+        sections = (self.model.name, *self.data.user_code, self.optimizer.name, self.schedule.kind)
         names = (*sections, self.loss, self.objective, *self.metrics)
         return tuple(name for name in names if is_user_code(name))
 

@@ -2,9 +2,10 @@
 
 The paper's fourth precaution (arXiv 1706.02677, section 3). The order is a function of (seed, epoch), and a worker's
 batch is a slice of it. Each process reads the batches of its own workers, so the order never depends on a rank.
+An order of one's own is a function of the epoch in place of the shuffle.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -45,15 +46,29 @@ def permutation(num_samples: int, *, seed: int, epoch: int) -> "Indices":
 
 @dataclass(frozen=True)
 class BatchIndices:
-    """The samples of one worker in one iteration.
+    """The samples of one worker in one iteration, and where they come in a training.
 
     Attributes:
         epoch: counted from 0; with the sample's number it keys the augmentation.
         indices: positions in the dataset, shape (worker_minibatch_size,).
+        iteration: of the epoch, counted from 0.
+        worker: whose batch it is.
+        may_repeat: whether a sample may come again in this epoch. The augmentation is then keyed by the batch too.
     """
 
     epoch: int
     indices: "Indices"
+    iteration: int = 0
+    worker: int = 0
+    may_repeat: bool = False
+
+    def augmentation_key(self, seed: int) -> int:
+        """Return the key from which each of these samples draws its augmentation."""
+        from bigbatch.rules.randomness.keyed import augmentation_key, random_key
+
+        if self.may_repeat:
+            return random_key("augmentation", seed, self.epoch, self.iteration, self.worker)
+        return augmentation_key(seed, self.epoch)
 
 
 @dataclass(frozen=True)
@@ -61,6 +76,13 @@ class Sampling:
     """Cut the shuffled epochs into minibatches, and each minibatch into one batch a worker.
 
     The last incomplete minibatch of an epoch is dropped: `num_dropped` samples, different ones in every epoch.
+
+    Attributes:
+        num_samples: of an epoch.
+        minibatch_size: samples per update, over all workers (kn).
+        worker_minibatch_size: samples of one worker (n).
+        seed: of the shuffle.
+        order: an order of one's own: maps the epoch to the numbers of its `num_samples` samples. None shuffles.
 
     Raises:
         InputError: the minibatch does not divide into workers, or is larger than the data.
@@ -74,6 +96,7 @@ class Sampling:
     minibatch_size: int
     worker_minibatch_size: int
     seed: int = 0
+    order: "Callable[[int], Indices] | None" = None
 
     def __post_init__(self) -> None:
         check_minibatch_size(self.minibatch_size, self.worker_minibatch_size)
@@ -105,11 +128,12 @@ class Sampling:
         The order is worker by worker, iteration by iteration: len(workers) batches make this process's part of a
             minibatch.
         """
-        order = permutation(self.num_samples, seed=self.seed, epoch=epoch)
+        order = self.order(epoch) if self.order else permutation(self.num_samples, seed=self.seed, epoch=epoch)
         for iteration in range(first, self.iterations_per_epoch):
             for worker in workers:
                 start = iteration * self.minibatch_size + worker * self.worker_minibatch_size
-                yield BatchIndices(epoch, order[start : start + self.worker_minibatch_size])
+                indices = order[start : start + self.worker_minibatch_size]
+                yield BatchIndices(epoch, indices, iteration, worker, may_repeat=self.order is not None)
 
 
 def iterations_per_epoch(num_samples: int, minibatch_size: int) -> int:

@@ -22,7 +22,7 @@ def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, 
         msg = f"this version measures {TOP_1_ERROR.name} alone, not {', '.join(recipe.metrics)}"
         raise InputError(msg)
     data = load_data(recipe.data)
-    course = course_of(recipe, len(data.train))
+    course = course_of(recipe, data.samples_per_epoch)
     size = course.now.minibatch_size
     minibatches = build_minibatches(recipe, data, machine.device, minibatch_size=size, loader_workers=loader_workers)
     model = build_recipe_model(recipe, num_classes=data.num_classes, in_channels=data.in_channels).to(machine.device)

@@ -10,18 +10,21 @@ from bigbatch.models.memory_format import set_memory_format
 from bigbatch.recipe import Recipe
 from bigbatch.rules.randomness.generators import seed_generators
 from bigbatch.rules.randomness.keyed import random_key
+from bigbatch.user_code import load_callable
 
 
 def build_minibatches(
     recipe: Recipe, data: Splits, device: torch.device, *, minibatch_size: int, loader_workers: int = 0
 ) -> Minibatches:
-    """Cut the training data into minibatches of this size, in the recipe's order."""
+    """Cut the training data into minibatches of this size, in the recipe's order, with its transform."""
     return Minibatches(
         data.train,
         minibatch_size=minibatch_size,
         worker_minibatch_size=recipe.worker_minibatch_size,
         seed=recipe.seed_of("order"),
         augmentation_seed=recipe.seed_of("augmentation"),
+        transform=load_callable(recipe.data.transform) if recipe.data.transform else None,
+        order=data.order,
         device=device,
         loader_workers=loader_workers,
     )

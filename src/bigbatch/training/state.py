@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from bigbatch.checkpoint.manifest import Position
 from bigbatch.checkpoint.weights import WeightsHashes
-from bigbatch.data.dataset import Batch, Splits
+from bigbatch.data.batch import Batch
+from bigbatch.data.dataset import Splits
 from bigbatch.data.minibatches import Minibatches
 from bigbatch.models.plain_names import plain_state, with_plain_names
 from bigbatch.optim.clipping import clip_gradients

@@ -163,7 +163,7 @@ def introduce(training: TrainingState) -> list[str]:
     ]
     if training.average:
         facts.append(f"evaluated: the average of the weights (decay {course.average_decay})")
-    dropped, count = training.course.dropped_per_epoch, len(training.data.train)
+    dropped, count = training.course.dropped_per_epoch, training.data.samples_per_epoch
     left_out = [f"each epoch leaves out the last {dropped} of its {count} shuffled samples"] if dropped else []
     warnings = [f"warning: {warning}" for warning in warnings_of(recipe)]
     start = training.started_from.lines() if training.started_from and not training.iteration else []

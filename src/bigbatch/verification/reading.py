@@ -11,8 +11,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bigbatch.data.dataset import batch_digest
+from bigbatch.data.batch import batch_digest
+from bigbatch.data.dataset import read
 from bigbatch.data.load import load_data
+from bigbatch.data.own_order import OwnOrder
 from bigbatch.errors import InputError
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.file import read_recipe, to_toml
@@ -51,11 +53,14 @@ def read_as_rank(recipe: Recipe, rank: int, world_size: int) -> dict[str, Any]:
 
 
 def describe_samples(recipe: Recipe) -> dict[str, Any]:
-    """Return the number of training samples, and digests of some of them, evenly spread."""
-    data = load_data(recipe.data).train
+    """Return the number of training samples, digests of some of them, evenly spread, and one of their own order."""
+    splits = load_data(recipe.data)
+    data = splits.train
     key = augmentation_key(recipe.seed_of("augmentation"), 0)
-    digests = {int(i): batch_digest(data.read_batch(np.array([i]), key)).hex() for i in spread(len(data))}
-    return {"num_samples": len(data), "digests": digests}
+    digests = {int(i): batch_digest(read(data, np.array([i]), key)).hex() for i in spread(len(data))}
+    order = OwnOrder(splits.order, len(data), recipe.seed_of("order")) if splits.order else None
+    orders = [batch_digest(order(epoch)).hex() for epoch in (0, 1)] if order else []
+    return {"num_samples": len(data), "digests": digests, "order": orders}
 
 
 def spread(num_samples: int) -> NDArray[np.int64]:

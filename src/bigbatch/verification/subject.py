@@ -46,7 +46,7 @@ class Subject:
     def worker_count(self) -> int:
         """Workers of a minibatch in these checks (k): the recipe's, but at least 2 if the data has them, at most 4."""
         enough = min(max(self.recipe.worker_count, MIN_WORKERS), MAX_WORKERS)
-        return min(enough, len(self.data.train) // self.recipe.worker_minibatch_size)
+        return min(enough, self.data.samples_per_epoch // self.recipe.worker_minibatch_size)
 
     @property
     def minibatch_size(self) -> int:
@@ -102,7 +102,7 @@ def build_subject(recipe: Recipe, data: Splits, device: torch.device) -> Subject
     Raises:
         InputError: the recipe does not fit the data, or names something that cannot be built.
     """
-    recipe.sampling(len(data.train))
+    recipe.sampling(data.samples_per_epoch)
     source = build_minibatches(recipe, data, device, minibatch_size=recipe.worker_minibatch_size)
     batch = next(next(source.epoch(0)))
     return Subject(recipe, data, device, build(recipe, data, device), find_objective(recipe), batch)

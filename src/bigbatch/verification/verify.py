@@ -65,7 +65,7 @@ def verify(
     subject = build_subject(recipe, data, device)
     checks = [checked(SAME_BITS, lambda: check_processes(recipe, processes, iterations=iterations))]
     checks += check_computation(subject, loop)
-    return [*checks, checked(SHUFFLING, lambda: check_shuffling(recipe, data.train, processes))]
+    return [*checks, checked(SHUFFLING, lambda: check_shuffling(recipe, data, processes))]
 
 
 def check_computation(subject: Subject, loop: str | None = None) -> list[Check]:

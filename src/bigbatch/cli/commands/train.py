@@ -93,7 +93,7 @@ def check_sizes(recipe: Recipe, processes: int | None) -> None:
         InputError: more processes than workers, or a minibatch larger than the data.
     """
     process_workers(recipe.initial_worker_count, rank=0, world_size=processes or 1)
-    if not is_user_code(recipe.data.name):
+    if not (is_user_code(recipe.data.name) or recipe.data.order):
         recipe.sampling(count_train_samples(recipe.data))
 
 

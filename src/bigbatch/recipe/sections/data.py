@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from bigbatch.errors import InputError
 from bigbatch.recipe.sections.arguments import check_arguments
 from bigbatch.recipe.sections.bounds import MAX_SAMPLES, check_at_least, check_at_most, check_choice, check_positive
+from bigbatch.user_code import is_user_code
 
 AUGMENTATIONS: Final = ("flip", "crop", "random-resized-crop")
 MAX_PIXELS: Final = 8_192
@@ -16,12 +18,21 @@ class Data:
     """What the model is trained on.
 
     Attributes:
-        name: digits, fashion-mnist, cifar10, image-folder; or `package.module:callable`, called with `arguments`.
+        name: digits, fashion-mnist, cifar10, image-folder; or `package.module:callable`, called with `arguments`, which
+            returns (training dataset, validation dataset). Each has `len()`, and `[index]` or
+            `read_batch(indices, key)`.
         path: the folder or archive; "" looks in the usual places.
         augmentation: any of "flip", "crop" (by padding), "random-resized-crop" (image-folder), in this order.
         image_size: pixels of the square that an image-folder's images are cut to.
-        num_train_samples: samples of the training split, if they cannot be counted without the data; 0 to count them.
+        num_train_samples: samples of the training split, for plans without the data; 0 to count them. With a `path`
+            they are always counted.
         arguments: keyword arguments of the user's own callable.
+        collate: `package.module:callable`, called with a list of samples: returns the batch, for training and
+            validation. "" stacks the samples as torch's DataLoader does.
+        transform: `package.module:callable`, called with (batch, torch.Generator) for each batch of the training, on
+            the device: returns the batch that is trained on, such as a mixup.
+        order: `package.module:callable`, called with an epoch, counted from 0: returns the numbers of its samples. ""
+            shuffles all samples.
 
     Raises:
         InputError: a field is out of its range.
@@ -33,6 +44,9 @@ class Data:
     image_size: int = 224
     num_train_samples: int = 0
     arguments: Mapping[str, object] = field(default_factory=dict)
+    collate: str = ""
+    transform: str = ""
+    order: str = ""
 
     def __post_init__(self) -> None:
         pixels, samples = {"data.image_size": self.image_size}, {"data.num_train_samples": self.num_train_samples}
@@ -43,3 +57,12 @@ class Data:
         for augmentation in self.augmentation:
             check_choice("data.augmentation", augmentation, AUGMENTATIONS)
         check_arguments("data", self.name, self.arguments)
+        for name, value in {"collate": self.collate, "transform": self.transform, "order": self.order}.items():
+            if value and not is_user_code(value):
+                msg = f"data.{name} must be package.module:callable, not '{value}'"
+                raise InputError(msg)
+
+    @property
+    def user_code(self) -> tuple[str, ...]:
+        """The names in it that are the user's own code."""
+        return tuple(filter(is_user_code, (self.name, self.collate, self.transform, self.order)))

@@ -16,6 +16,7 @@ Words = NDArray[np.uint64]
 SCHEME: Final = "splitmix64 by key, 1"  # change the number if the same seed gives other draws
 GOLDEN_GAMMA: Final = 0x9E3779B97F4A7C15
 MASK: Final = 2**64 - 1
+COPY_SHIFT: Final = 40  # above any sample's number
 
 
 def random_key(purpose: str, *numbers: int) -> int:
@@ -48,6 +49,24 @@ def random_words(key: int, counters: NDArray[np.integer], num_words: int = 1) ->
     return _mix(streams[:, None] + steps[None, :])
 
 
+def distinct(samples: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a counter for each sample of a batch: its number, or another one where the number has come before.
+
+    An order of one's own may draw a sample twice. Its second copy then has other random words than the first.
+
+    >>> [hex(counter) for counter in distinct(np.array([7, 3, 7]))]
+    ['0x7', '0x3', '0x10000000007']
+    """
+    if len(np.unique(samples)) == len(samples):
+        return samples
+    order = np.argsort(samples, kind="stable")
+    in_order, places = samples[order], np.arange(len(samples))
+    is_first = np.append(True, in_order[1:] != in_order[:-1])
+    copies = np.empty_like(samples)
+    copies[order] = places - np.maximum.accumulate(np.where(is_first, places, 0))
+    return samples + (copies << COPY_SHIFT)
+
+
 def uniform(words: Words) -> NDArray[np.float64]:
     """Map words to floats in [0, 1), using their upper 53 bits."""
     return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
@@ -65,4 +84,8 @@ def _mix(z: Words) -> Words:
 
 
 def _mix_int(z: int) -> int:
-    return int(_mix(np.array([z & MASK], dtype=np.uint64))[0])
+    """Return what `_mix` does to one word."""
+    z &= MASK
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & MASK
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB & MASK
+    return z ^ (z >> 31)

@@ -231,7 +231,7 @@ class _SampleCounts:
     def of(self, data: Data) -> int | None:
         """Return the number; None if only reading the data would tell, and that is not allowed or runs user code."""
         if repr(data) not in self.known:
-            may_read = self.reads_data and not is_user_code(data.name)
+            may_read = self.reads_data and not (is_user_code(data.name) or data.order)
             self.known[repr(data)] = count_train_samples(data) if may_read else known_train_samples(data)
         return self.known[repr(data)]
 
