@@ -1,4 +1,4 @@
-"""The parts of a training that follow from its recipe alone: its model and its minibatches."""
+"""The parts of a training that follow from its recipe alone: its model, its minibatches and its step."""
 
 import torch
 from torch import nn
@@ -8,8 +8,11 @@ from bigbatch.data.minibatches import Minibatches
 from bigbatch.models import build_model
 from bigbatch.models.memory_format import set_memory_format
 from bigbatch.recipe import Recipe
+from bigbatch.reduction.options import AggregationOptions
 from bigbatch.rules.randomness.generators import seed_generators
 from bigbatch.rules.randomness.keyed import random_key
+from bigbatch.step.step import Step
+from bigbatch.tasks.losses import find_objective
 from bigbatch.user_code import load_callable
 
 
@@ -27,6 +30,23 @@ def build_minibatches(
         order=data.order,
         device=device,
         loader_workers=loader_workers,
+    )
+
+
+def build_step(
+    recipe: Recipe, model: nn.Module, optimizer: torch.optim.Optimizer, minibatch_size: int, options: AggregationOptions
+) -> Step:
+    """Make the step for the parameters that are trained by now. All processes call it together."""
+    return Step(
+        model,
+        find_objective(recipe),
+        optimizer,
+        minibatch_size=minibatch_size,
+        worker_minibatch_size=recipe.worker_minibatch_size,
+        seed=recipe.seed_of("augmentation"),
+        aggregation=options,
+        momentum_correction=recipe.optimizer.momentum_correction,
+        precision=recipe.precision,
     )
 
 

@@ -34,6 +34,7 @@ def restore(training: TrainingState, folder: RunFolder) -> list[str]:
     training.course.restore(state["course"])
     if training.course.now.minibatch_size != training.step.minibatch_size:
         training.resize()
+    training.thaw_if_due()
     training.results = state["results"]
     training.epoch_loss, training.epoch_updates = state["epoch_loss"], state["epoch_updates"]
     training.seconds = state["seconds"]

@@ -26,7 +26,8 @@ from bigbatch.runs.record import FINISHED, STOPPED
 from bigbatch.runs.summary import Summary
 from bigbatch.step.result import StepResult
 from bigbatch.step.step import Step
-from bigbatch.training.parts import build_minibatches
+from bigbatch.training.freezing import Freezing
+from bigbatch.training.parts import build_minibatches, build_step
 from bigbatch.training.warm_start import WarmStart
 
 
@@ -38,6 +39,7 @@ class TrainingState:
         course: the position, and the minibatch sizes and rates that follow from it.
         average: of the weights; it is evaluated in their place. None if the recipe has none.
         started_from: what the model has taken from the recipe's file of weights; None if it names none.
+        freezing: what is not trained by now; None if nothing was frozen.
         results: of every finished epoch, by the first metric.
         epoch_loss: the sum of the losses of this epoch so far, in the order of its iterations.
         epoch_updates: the number of those losses.
@@ -62,6 +64,7 @@ class TrainingState:
     loader_workers: int
     average: WeightAverage | None = None
     started_from: WarmStart | None = None
+    freezing: Freezing | None = None
     results: list[float] = field(default_factory=list)
     epoch_loss: float = 0.0
     epoch_updates: int = 0
@@ -159,6 +162,23 @@ class TrainingState:
         self.course.end_epoch(self.results[-1])
         if self.course.now.minibatch_size != before:
             self.resize()
+        if not self.is_finished:
+            self.thaw_if_due()
+
+    def train_mode(self) -> None:
+        """Put the model into training mode, but for what is frozen."""
+        self.model.train()
+        if self.freezing:
+            self.freezing.keep_norms()
+
+    def thaw_if_due(self) -> None:
+        """Train what was frozen until here, by a step of its own: a step knows its parameters. All processes agree."""
+        if self.freezing and self.freezing.is_over(self.course.now.epoch):
+            self.freezing.thaw()
+            self.freezing = None
+            self.step.close()
+            size = self.course.now.minibatch_size
+            self.step = build_step(self.recipe, self.model, self.optimizer, size, self.step.options)
 
     def resize(self) -> None:
         """Change the minibatches and the step to the course's minibatch size."""

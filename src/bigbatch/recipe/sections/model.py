@@ -25,6 +25,8 @@ class Model:
         arguments: keyword arguments of the user's own callable.
         weights: a file that it starts from: safetensors (also of `bigbatch export`), or a state dict that torch saved;
             "" for none. What has its names and shapes is taken.
+        frozen: patterns of the names of parameters that are not trained, as in ["stem.*"].
+        frozen_epochs: for how many epochs that is; 0 for good.
         weights_prefix: beginnings of names in that file, each with what the model has instead: {"encoder." = ""}.
 
     Raises:
@@ -39,6 +41,8 @@ class Model:
     arguments: Mapping[str, object] = field(default_factory=dict)
     weights: str = ""
     weights_prefix: Mapping[str, object] = field(default_factory=dict)
+    frozen: tuple[str, ...] = ()
+    frozen_epochs: int = 0
 
     def __post_init__(self) -> None:
         width, dropout = {"model.width": self.width}, {"model.dropout": self.dropout}
@@ -48,6 +52,10 @@ class Model:
         check_model_name(self.name)
         check_arguments("model", self.name, self.arguments)
         self._check_weights()
+        check_at_least(0, {"model.frozen_epochs": self.frozen_epochs})
+        if self.frozen_epochs and not self.frozen:
+            msg = "model.frozen_epochs needs model.frozen: the names of what is frozen for so long"
+            raise InputError(msg)
 
     def _check_weights(self) -> None:
         if self.weights_prefix and not self.weights:
