@@ -9,13 +9,17 @@ from matplotlib.figure import Figure
 from bigbatch.cli import main
 from bigbatch.errors import InputError
 from bigbatch.recipe.metrics import MEAN_IOU, MEAN_LOSS, PERPLEXITY, TOP_1_ERROR, Measure
+from bigbatch.runs.metrics import read_line
+from bigbatch.study.naming import mean_of
+from bigbatch.study.report.figures.curves import result_curve
 from bigbatch.study.report.figures.results_by_size import draw_results_by_size
 from bigbatch.study.report.figures.standalone import draw_figure
-from bigbatch.study.report.figures.value_axis import ending_of, is_logarithmic
+from bigbatch.study.report.figures.value_axis import ending_of, is_logarithmic, limits_of
 from bigbatch.study.report.grouping.studies import judge, split_into_studies
 from bigbatch.study.report.page.files import make_report, write_report
 from bigbatch.study.report.page.tables import point_rows, run_rows
 from bigbatch.study.report.page.words import headline, sentences
+from bigbatch.study.report.reading.last_epochs import judged_by_last
 from bigbatch.study.report.reading.runs_file import runs_to_json
 from bigbatch.study.report.reading.sources import read_runs
 from studies import recipe_of, write_run
@@ -73,7 +77,7 @@ def test_nothing_on_the_page_is_called_an_error(page):
     assert f"the {noun} of a run is the median {noun} of the last 5 epochs" in text
     assert (f"points {side} the reference's" in text) == (measure.unit == "%")
     assert f"Mean values {side} the axis are written {place} it" in text
-    assert f"{side} the axis, not to scale: mean {noun}" in text
+    assert f"{side} the axis, not to scale: {mean_of(measure)}" in text
     assert f"the {edge} edge" in text
     assert f"{side} the reference's (twice the standard deviation" in text
 
@@ -95,7 +99,7 @@ def test_where_the_size_leaves_is_said_in_the_metrics_direction(tmp_path, measur
         for seed, noise in enumerate((0.999, 1.0, 1.001)):
             write_run(tmp_path / f"{size}-{seed}", recipe_of(size, seed), mean * noise, measure=measure)
     said = list(sentences(*judged(tmp_path)))
-    assert f"From 64 on, the mean {NOUNS[measure]} {words} the reference's by more than the margin." in said
+    assert f"From 64 on, the {mean_of(measure)} {words} the reference's by more than the margin." in said
 
 
 def test_the_file_of_runs_keeps_the_metric_and_the_verdicts(page, tmp_path):
@@ -123,7 +127,7 @@ def test_the_axis_ends_on_the_worse_side_and_the_strip_lies_there(tmp_path):
         figure = Figure()
         draw_results_by_size(figure, study, found.margin, found.elbow)
         first, second = figure.axes if measure == PERPLEXITY else figure.axes[::-1]
-        assert first.get_title(loc="left").endswith(f"the axis, not to scale: mean {NOUNS[measure]}")
+        assert first.get_title(loc="left").endswith(f"the axis, not to scale: {mean_of(measure)}")
         low, high = second.get_ylim()
         assert (low > 3.0) if measure == MEAN_IOU else (high < 700.0)
         assert low < RESULTS[measure][256] < high
@@ -250,3 +254,26 @@ def test_a_loss_below_0_is_drawn_on_a_plain_axis():
     assert is_logarithmic(MEAN_LOSS, [[(1.0, 0.0), (2.0, 3.0)]])
     assert not is_logarithmic(MEAN_LOSS, [[(1.0, 1.0)], [(1.0, -3.0)]])
     assert not is_logarithmic(MEAN_IOU, [[(1.0, 1.0)]])
+
+
+def test_what_diverges_does_not_flatten_the_curves_of_the_others():
+    reference, lost = [(1.0, 0.2), (2.0, 0.6)], [(1.0, -4.5e6), (2.0, 0.1)]
+    low, high = limits_of(SCORE, [reference, lost], reference)
+    assert -0.3 < low < -0.1
+    assert 0.6 < high < 0.7
+    assert limits_of(MEAN_IOU, [[(1.0, 3.0)], [(1.0, 90.0)]], [(1.0, 80.0)])[0] < 3.0, "a share is shown whole"
+    assert limits_of(PERPLEXITY, [[(1.0, 5e9)]], [(1.0, 40.0)])[1] == pytest.approx(88.0)
+    assert limits_of(MEAN_LOSS, [[(1.0, 5e9)]], [(1.0, -3.0), (2.0, -4.0)])[1] < 5e9, "a loss below 0"
+    assert limits_of(PERPLEXITY, [[(1.0, 5e9)]], [])[1] == pytest.approx(5.5e9), "without a reference"
+
+
+def test_a_result_too_large_to_draw_still_counts(tmp_path):
+    """Else the median of the other epochs would be the run's result."""
+    lines = [{"epoch": i, "iteration": i, "validation": {"perplexity": 6.0 if i < 3 else 1e40}} for i in range(1, 6)]
+    run = write_run(tmp_path / "run", recipe_of(16), None, measure=PERPLEXITY, result=1e40)
+    run.append_metrics(*map(read_line, lines))
+    (record,) = read_runs([tmp_path]).records
+    assert record.result == 1e40
+    assert [line.result for line in record.epochs] == [6.0, 6.0, 1e40, 1e40, 1e40]
+    assert judged_by_last([record], 4)[0].result == 1e40
+    assert result_curve(record) == [(1.0, 6.0), (2.0, 6.0)]

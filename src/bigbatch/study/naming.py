@@ -31,6 +31,17 @@ def in_full(measure: Measure) -> str:
     return f"{noun_of(measure)} ({unit}{measure.better} is better)"
 
 
+def mean_of(measure: Measure) -> str:
+    """Return what the mean over seeds is called.
+
+    >>> from bigbatch.recipe.metrics import MEAN_IOU, TOP_1_ERROR
+    >>> mean_of(TOP_1_ERROR), mean_of(MEAN_IOU)
+    ('mean error', 'average mean IoU')
+    """
+    noun = noun_of(measure)
+    return f"{'average' if noun.startswith('mean ') else 'mean'} {noun}"
+
+
 def common_noun(measures: Iterable[Measure]) -> str:
     """Return what the values of some metrics are called: "result" if the metrics are several."""
     nouns = set(map(noun_of, measures))

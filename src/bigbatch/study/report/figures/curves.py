@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from bigbatch.rules.gradient_noise import smoothed_noise_scale
 from bigbatch.runs.record import RunRecord
+from bigbatch.study.report.reading.condense import LARGEST
 
 HORIZON, SHORTEST = 20, 5  # the noise scale is averaged over about a 20th of a run, and at least 5 measurements
 
@@ -23,8 +24,9 @@ def rate_curve(run: RunRecord) -> Curve:
 
 
 def result_curve(run: RunRecord) -> Curve:
-    """Return the value of the run's metric after each epoch."""
-    return [(float(line.epoch), line.result) for line in run.epochs if line.result is not None]
+    """Return the value of the run's metric after each epoch; none that is too large to draw."""
+    pairs = ((float(line.epoch), line.result) for line in run.epochs)
+    return [(epoch, result) for epoch, result in pairs if result is not None and abs(result) <= LARGEST]
 
 
 def noise_curve(runs: Sequence[RunRecord]) -> Curve:

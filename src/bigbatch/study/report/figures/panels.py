@@ -9,7 +9,7 @@ from bigbatch.printable import printable
 from bigbatch.recipe.metrics import Measure
 from bigbatch.study.naming import with_unit
 from bigbatch.study.report.figures.curves import Curve, CurveOf, mean_curve
-from bigbatch.study.report.figures.value_axis import is_logarithmic
+from bigbatch.study.report.figures.value_axis import is_logarithmic, limits_of
 from bigbatch.study.report.grouping.labels import shortened
 from bigbatch.study.report.grouping.series import Point
 from bigbatch.study.report.grouping.studies import Study
@@ -30,9 +30,7 @@ def has_curves(study: Study, curve_of: CurveOf) -> bool:
     return any(len(curve_of(run)) > 1 for run in study.runs)
 
 
-def draw_panels(
-    figure: "Figure", study: Study, curve_of: CurveOf, *, measure: Measure, ylabel: str, highest: float = math.inf
-) -> None:
+def draw_panels(figure: "Figure", study: Study, curve_of: CurveOf, *, measure: Measure, ylabel: str) -> None:
     """Draw the mean curve of each point over the reference's; single seeds are faint, runs that do not count dashed.
 
     Args:
@@ -41,7 +39,6 @@ def draw_panels(
         curve_of: returns the curve of a run.
         measure: of the curves' values.
         ylabel: the name of the curve's values.
-        highest: the end of the axis, as a multiple of the reference's largest value.
     """
     points = _shown(study, curve_of)
     columns = min(COLUMNS, len(points))
@@ -55,11 +52,9 @@ def draw_panels(
         axes.set_axis_off()
     _label(grid, len(points), ylabel)
     curves = [curve_of(run) for point in points for run in point.runs]
-    _limit(
-        grid[0, 0], [*curves, reference], highest * max((value for _, value in reference), default=math.inf), measure
-    )
+    _limit(grid[0, 0], curves, reference, measure)
     for axes, point in zip(grid.flat, points, strict=False):
-        _say_what_is_above(axes, mean_curve([curve_of(run) for run in point.counted]))
+        _say_what_is_beyond(axes, mean_curve([curve_of(run) for run in point.counted]))
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles[:1], labels[:1], loc="outside lower center")
 
@@ -115,19 +110,24 @@ def _label(grid: Any, count: int, ylabel: str) -> None:  # noqa: ANN401 - an arr
         grid[row, 0].set_ylabel(ylabel)
 
 
-def _limit(axes: "Axes", curves: Sequence[Curve], top: float, measure: Measure) -> None:
-    if not is_logarithmic(measure, curves):
-        return
-    values = [value for curve in curves for _, value in curve if value > 0]
-    if values:
-        axes.set(yscale="log", ylim=(0.9 * min(values), 1.1 * min(max(values), top)))
+def _limit(axes: "Axes", curves: Sequence[Curve], reference: Curve, measure: Measure) -> None:
+    if is_logarithmic(measure, (*curves, reference)):
+        if not any(value > 0 for curve in (*curves, reference) for _, value in curve):
+            return
+        axes.set(yscale="log")
         plain_numbers(axes.yaxis)
+    axes.set_ylim(*limits_of(measure, curves, reference))
 
 
-def _say_what_is_above(axes: "Axes", curve: Curve) -> None:
-    if curve and curve[-1][1] > axes.get_ylim()[1]:
-        text = f"▲ above the axis: {curve[-1][1]:.3g} at the end"
-        axes.annotate(text, (0.5, 0.94), xycoords="axes fraction", ha="center", va="top", fontsize=8)
+def _say_what_is_beyond(axes: "Axes", curve: Curve) -> None:
+    if not curve:
+        return
+    (low, high), end = axes.get_ylim(), curve[-1][1]
+    place: dict[str, Any] = {"xycoords": "axes fraction", "ha": "center", "fontsize": 8}
+    if end > high:
+        axes.annotate(f"▲ above the axis: {end:.3g} at the end", (0.5, 0.94), va="top", **place)
+    if end < low:
+        axes.annotate(f"▼ below the axis: {end:.3g} at the end", (0.5, 0.06), va="bottom", **place)
 
 
 def _columns(curve: Curve) -> tuple[list[float], list[float]]:

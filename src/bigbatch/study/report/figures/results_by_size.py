@@ -12,7 +12,7 @@ from bigbatch.figures import INK, SOFT, series_style
 from bigbatch.printable import printable
 from bigbatch.recipe.metrics import LOWER, PER_CENT, Measure
 from bigbatch.runs.record import FAILED
-from bigbatch.study.naming import axis_of, difference_in_words, noun_of, with_unit, worse_side
+from bigbatch.study.naming import axis_of, difference_in_words, mean_of, with_unit, worse_side
 from bigbatch.study.report.figures.legend import legend_below
 from bigbatch.study.report.figures.size_axis import size_axis
 from bigbatch.study.report.figures.value_axis import Ending, ending_of
@@ -173,5 +173,5 @@ def _draw_strip(strip: "Axes", study: Study, strips: Sequence[tuple[Series, dict
     strip.tick_params(axis="both", length=0, labelsize=8)
     strip.spines["left"].set_visible(False)
     strip.spines["bottom"].set(linestyle=(0, (4, 4)), color=SOFT)
-    title = f"{worse_side(study.measure)} the axis, not to scale: mean {noun_of(study.measure)}"
+    title = f"{worse_side(study.measure)} the axis, not to scale: {mean_of(study.measure)}"
     strip.set_title(title, loc="left", fontsize=8, color=SOFT)

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 BY_SIZE_NAME: Final = "by-size"
 NOT_OF_A_FILE: Final = re.compile(r"[^a-z0-9]+")
-HIGHEST_LOSS: Final = 2.0  # times the reference's; what diverges goes far beyond
 BY_SIZE: Final = (
     "{label} against minibatch size",
     """The mean over seeds, with bars of two standard deviations. Each faint dot is one seed. The shaded band is the
@@ -134,9 +133,7 @@ def _figures(study: Study, findings: Judgement, prefix: str) -> Iterator[PageFig
         draw = partial(_draw_by_size, study=study, findings=findings)
         yield figure(f"{words['file']}-{BY_SIZE_NAME}", *BY_SIZE, draw)
     if has_curves(study, loss_curve):
-        draw = partial(
-            draw_panels, study=study, curve_of=loss_curve, measure=MEAN_LOSS, ylabel="loss", highest=HIGHEST_LOSS
-        )
+        draw = partial(draw_panels, study=study, curve_of=loss_curve, measure=MEAN_LOSS, ylabel="loss")
         yield figure("training-loss", *LOSSES, draw)
     if has_curves(study, result_curve):
         ylabel = axis_of(measure).removeprefix("validation ")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from bigbatch.recipe.metrics import LOWER, TOP_1_ERROR
 from bigbatch.runs.record import FINISHED
-from bigbatch.study.naming import capitalised, difference_in_words, noun_of, with_unit, worse_side
+from bigbatch.study.naming import capitalised, difference_in_words, mean_of, noun_of, with_unit, worse_side
 from bigbatch.study.report.grouping.measures import iterations_of, mean_cost
 from bigbatch.study.report.grouping.series import Point, Series
 from bigbatch.study.report.grouping.studies import Study
@@ -115,7 +115,7 @@ def _elbow(findings: Judgement) -> Iterator[str]:
     if findings.elbow and findings.elbow.first_beyond is not None:
         size = findings.elbow.first_beyond
         verb = "exceeds" if findings.measure.better == LOWER else "falls below"
-        yield f"From {size:,} on, the mean {noun_of(findings.measure)} {verb} the reference's by more than the margin."
+        yield f"From {size:,} on, the {mean_of(findings.measure)} {verb} the reference's by more than the margin."
 
 
 def notes(study: Study, findings: Judgement, varying: Sequence[Varying]) -> Iterator[str]:

@@ -74,7 +74,12 @@ def _numbers(line: EpochLine) -> dict[str, Any]:
         known["validation_error"] = line.result
     values = {name: _mean([known.get(name)]) for name in EPOCH_VALUES}
     kept = {name: value for name, value in values.items() if value is not None}
-    return kept if name == TOP_1_ERROR.name else kept | {"validation": {name: _mean([line.result])}}
+    return kept if name == TOP_1_ERROR.name else kept | {"validation": {name: _rounded(line.result)}}
+
+
+def _rounded(result: float | None) -> float | None:
+    """Return a result to six digits, however large it is: the run's own result is the median of the last ones."""
+    return float(f"{result:.6g}") if result is not None and math.isfinite(result) else None
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
@@ -89,7 +94,7 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON
         return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not _is_finite(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _is_finite(number: float) -> bool:
