@@ -77,7 +77,7 @@ def test_adascale_says_what_only_the_gradients_will_decide():
     assert (rows["total_iterations"].before, rows["total_iterations"].after) == ("2400", "2400")
     assert rows["least_total_iterations"].after == "150"
     assert (rows["largest_gain"].after, rows["base_learning_rate"].after) == ("16", "0.05")
-    assert rows["warmup_epochs"].after == "0"
+    assert "warmup_epochs" not in rows
     with pytest.raises(InputError, match="follows from the gradients"):
         plan.to_json(at=[3])
 
@@ -102,3 +102,65 @@ def test_growing_by_the_schedule_is_known_before():
         process_blocks(plan.recipe, 2)
     by_noise = Plan(with_settings(digits(), ["minibatch_size=256", "growth.kind=noise-scale", "growth.start=32"]), 1280)
     assert (by_noise.to_json()["least_total_iterations"], by_noise.to_json()["total_iterations"]) == (150, 1200)
+
+
+RECIPES = {
+    "a reference": (),
+    "a larger size": ("minibatch_size=256",),
+    "no warmup": ("minibatch_size=256", "warmup.kind=none"),
+    "adamw": ("minibatch_size=256", "optimizer.name=adamw", "optimizer.weight_decay=0.0"),
+    "lamb": ("minibatch_size=256", "optimizer.name=lamb", "optimizer.weight_decay=0.1"),
+    "plain sgd": ("optimizer.momentum=0.0", "optimizer.nesterov=false", "schedule.kind=cosine"),
+    "adascale": ("minibatch_size=256", "scaling.rule=adascale"),
+    "growing": ("minibatch_size=256", "growth.kind=schedule"),
+    "iterations": ("minibatch_size=48", "iterations=100", "warmup.iterations=10", "reference.warmup_iterations=5"),
+    "one cycle": ("minibatch_size=256", "schedule.kind=one-cycle"),
+    "a model of one's own": ("model.name=user_models:net", "model.width=0", "schedule.kind=plateau"),
+}
+NOTHING = {"", "0", "-", "none", "False"}
+ABSENT = {
+    "a reference": {"warmup_epochs", "warmup_iterations", "warmup_start_learning_rate", "length", "largest_gain"},
+    "a larger size": {"own_warmup_iterations", "samples_dropped_per_epoch", "average_decay", "betas", "growth"},
+    "no warmup": {"warmup_epochs", "warmup_iterations", "warmup_start_learning_rate"},
+    "adamw": {"momentum", "nesterov", "weight_decay"},
+    "lamb": {"momentum", "nesterov", "trust"},
+    "plain sgd": {"momentum", "nesterov", "milestone_iterations"},
+    "adascale": {"warmup_epochs", "warmup_iterations", "warmup_start_learning_rate"},
+    "growing": {"largest_gain", "warmup_epochs"},
+    "iterations": {"epochs", "warmup_epochs"},
+    "one cycle": {"warmup_epochs", "warmup_iterations", "milestone_iterations"},
+    "a model of one's own": {"milestone_iterations", "warmup_epochs"},
+}
+
+
+@pytest.mark.parametrize("case", RECIPES)
+def test_no_row_is_shown_that_does_not_apply(case):
+    rows = Plan(with_settings(digits(), RECIPES[case]), 1280).rows()
+    said = [row.name for row in rows if not {row.before, row.after} <= NOTHING]
+    assert said == [row.name for row in rows if row.name != "warmup_start_learning_rate" or row.after != "0"]
+    names = {row.name for row in rows}
+    assert names & ABSENT[case] == set()
+    assert names >= {"minibatch_size", "base_learning_rate", "total_iterations", "schedule"}
+    assert all(row.rule for row in rows)
+
+
+def test_what_is_shown_of_a_length_in_iterations_and_of_both_warmups():
+    rows = {row.name: row for row in Plan(with_settings(digits(), RECIPES["iterations"]), 1280).rows()}
+    assert rows["length"].after == "100 iterations of the reference"
+    assert rows["warmup_start_learning_rate"].rule == "0 x the rate that the reference starts at"
+    assert rows["warmup_iterations"].rule.startswith("gradual, 10 iterations of the reference")
+    assert (rows["own_warmup_iterations"].before, rows["own_warmup_iterations"].after) == ("5", "2")
+
+
+def test_batch_normalisation_is_only_claimed_of_our_own_models():
+    rule = {row.name: row for row in Plan(with_settings(digits(), RECIPES["a model of one's own"]), 1280).rows()}
+    assert "with batch normalisation it is" in rule["worker_minibatch_size"].rule
+
+
+def test_what_a_preset_knows_of_its_data_is_not_said_of_anothers():
+    """ImageNet's number of samples, and the largest size that keeps its accuracy."""
+    other = with_settings(imagenet_resnet50(), ["data.name=user_models:blobs", "minibatch_size=16384"])
+    assert (other.data.num_train_samples, other.reference.largest_matching) == (0, 0)
+    said = with_settings(imagenet_resnet50(), ["data.name=user_models:blobs", "data.num_train_samples=99"])
+    assert said.data.num_train_samples == 99
+    assert with_settings(imagenet_resnet50(), ["model.name=resnet18"]).reference.largest_matching == 0

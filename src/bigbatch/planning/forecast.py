@@ -72,9 +72,6 @@ def _of_adascale(course: AdaScaleCourse) -> Forecast:
         values={"largest_gain": size / reference},
         rules={
             "largest_gain": f"r: steps of the reference that an update is worth, measured, 1 to this ({JOHNSON})",
-            "warmup_epochs": (
-                f"none: the gain is low where gradients are mostly signal, as they usually are at first ({JOHNSON})"
-            ),
             "total_iterations": f"at most; ends when the gains add up to the reference's iterations ({JOHNSON})",
             "least_total_iterations": "if the gradients were all noise, as linear scaling takes them to be",
             "milestone_iterations": "in iterations of the reference, which the gains add up to",

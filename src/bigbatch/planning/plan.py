@@ -9,12 +9,18 @@ from bigbatch.planning.optimizer import optimizer_rules, optimizer_values, rate_
 from bigbatch.recipe import Growth, Recipe
 from bigbatch.recipe.course import course_of
 from bigbatch.recipe.idle import FIXED_RULES
+from bigbatch.recipe.sections.schedule import PLATEAU
 from bigbatch.recipe.warnings import warnings_of
+from bigbatch.rules.duration import EPOCHS
 from bigbatch.rules.learning_rate import LearningRate
 from bigbatch.rules.sampling import Sampling, process_workers
 from bigbatch.rules.scaling import SCALING_SOURCES
+from bigbatch.rules.schedules import SCHEDULE_SOURCES
+from bigbatch.user_code import is_user_code
 
 PAPER: Final = "arXiv 1706.02677"
+WARMUP_START: Final = "warmup_start_learning_rate"
+SOURCES: Final = {**SCHEDULE_SOURCES, PLATEAU: "times the factor where the results no longer improve, as in torch"}
 
 
 @dataclass(frozen=True)
@@ -80,11 +86,11 @@ class Plan:
             },
             "scaling_rule": recipe.scaling.rule,
             "base_learning_rate": recipe.base_learning_rate,
-            "warmup": recipe.warmup.kind if recipe.warmup_epochs else "none",
+            "warmup": recipe.warmup.kind if rate.warmup_iterations else "none",
             "warmup_epochs": recipe.warmup_epochs,
             "warmup_iterations": rate.warmup_iterations,
-            **({"own_warmup_iterations": rate.own_warmup_iterations} if recipe.reference.warmup.amount else {}),
-            "warmup_start_learning_rate": rate(0) if rate.warmup_iterations else recipe.base_learning_rate,
+            "own_warmup_iterations": rate.own_warmup_iterations,
+            WARMUP_START: rate(0) if rate.ramp_iterations else recipe.base_learning_rate,
             "schedule": recipe.schedule.kind,
             "milestone_iterations": list(rate.milestone_iterations) if recipe.schedule.kind == "step" else [],
             "length": str(recipe.length),
@@ -100,37 +106,59 @@ class Plan:
         }
 
     def rows(self, at: Sequence[int] = ()) -> list[Row]:
-        """Return the table: each value at the reference and at the planned minibatch size."""
+        """Return the table: each value at the reference and at the planned minibatch size.
+
+        A row that says nothing at either size (no warmup, no decay, no milestone) is left out.
+        """
         before = Plan(at_reference(self.recipe), self.num_samples).to_json()
         after = self.to_json(at)
-        rules = self._rules(after)
         rows = [
-            Row(name, _text(before.get(name, "")), _text(after[name]), rule)
-            for name, rule in rules.items()
-            if name in after
+            Row(name, _text(before.get(name, "")), _text(after.get(name, "")), rule)
+            for name, rule in self._rules(before, after).items()
+            if before.get(name) or after.get(name) or name == WARMUP_START
         ]
         rates = after["learning_rate_at"].items()
         return rows + [Row(f"learning rate at {i}", "", _text(rate), "warmup, then schedule") for i, rate in rates]
 
-    def _rules(self, after: dict[str, Any]) -> dict[str, str]:
-        fixed = f"kept ({PAPER}, section 2.1)"
-        return {
+    def _rules(self, before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
+        """Return the rule and source of each row that the recipe may have, in the table's order."""
+        recipe, unit = self.recipe, self.recipe.length.unit
+        rules = {
             "minibatch_size": "samples per update (kn)",
-            "worker_minibatch_size": f"n: kept; batch normalisation makes it part of the loss ({PAPER}, section 2.3)",
+            "worker_minibatch_size": f"n: kept; {_of_a_worker(recipe)}",
             "worker_count": "k = kn / n",
-            "base_learning_rate": rate_source(self.recipe, SCALING_SOURCES[self.recipe.scaling.rule]),
+            "base_learning_rate": rate_source(recipe, SCALING_SOURCES[recipe.scaling.rule]),
+            "own_warmup_iterations": f"{recipe.reference.warmup}: the reference's own, kept in samples",
             "warmup_epochs": f"{after['warmup']}; only above the reference size ({PAPER}, section 2.2)",
-            "warmup_start_learning_rate": "the reference rate",
-            "own_warmup_iterations": "the reference's own warmup: as many samples; it multiplies the rate",
-            "warmup_iterations": "warmup epochs x iterations per epoch",
-            "epochs": fixed,
-            "iterations_per_epoch": f"of {self.num_samples:,} samples; the last incomplete minibatch is dropped",
-            "samples_dropped_per_epoch": "different samples in every epoch",
-            "total_iterations": "epochs x iterations per epoch",
-            "milestone_iterations": f"schedule '{self.recipe.schedule.kind}', in epochs ({PAPER}, section 5.1)",
-            **optimizer_rules(self.recipe),
-            **forecast(self.recipe, self.num_samples).rules,
+            "warmup_iterations": f"{after['warmup']}, {recipe.warmup.duration} ({PAPER}, section 2.2)",
+            WARMUP_START: _start(recipe),
+            "epochs": f"kept ({PAPER}, section 2.1)",
+            "length": "kept: as many samples at every size",
+            "iterations_per_epoch": f"of {self.num_samples:,} samples",
+            "samples_dropped_per_epoch": "of the last incomplete minibatch; different samples in every epoch",
+            "total_iterations": "epochs x iterations per epoch" if unit == EPOCHS else "the length's samples / kn",
+            "schedule": SOURCES.get(recipe.schedule.kind, "your function of the share of the training that is over"),
+            "milestone_iterations": f"in {unit} ({PAPER}, section 5.1)",
+            **optimizer_rules(recipe),
+            **forecast(recipe, self.num_samples).rules,
         }
+        idle = {"length"} if unit == EPOCHS else {"epochs"}
+        if not any(table[name] for table in (before, after) for name in ("warmup_iterations", "own_warmup_iterations")):
+            idle.add(WARMUP_START)
+        return {name: rule for name, rule in rules.items() if name not in idle}
+
+
+def _of_a_worker(recipe: Recipe) -> str:
+    of_the_loss = f"part of the loss ({PAPER}, section 2.3)"
+    if is_user_code(recipe.model.name):
+        return f"with batch normalisation it is {of_the_loss}"
+    return f"batch normalisation makes it {of_the_loss}"
+
+
+def _start(recipe: Recipe) -> str:
+    if not recipe.reference.warmup.amount:
+        return "the reference rate"
+    return f"{recipe.reference.warmup_start:g} x the rate that the reference starts at"
 
 
 def at_reference(recipe: Recipe) -> Recipe:

@@ -112,6 +112,7 @@ def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
         if not equals or not key.strip():
             msg = f"--set {setting}: write section.field=value, for example --set warmup.epochs=3"
             raise InputError(msg)
+        _forget_measured(table, key.strip())
         _assign(table, key.strip().split("."), _parse_value(value.strip(), key.strip()))
     result: Recipe = _build(Recipe, table, "")
     return result
@@ -187,6 +188,14 @@ def _check_length(table: object) -> None:
     if isinstance(table, dict) and EPOCHS not in table and not any(table.get(unit) for unit in UNITS):
         msg = f"the key '{EPOCHS}' is missing (or '{ITERATIONS}', or '{SAMPLES}'): how long the training is"
         raise InputError(msg)
+
+
+def _forget_measured(table: dict[str, Any], key: str) -> None:
+    """What a preset knows of its data and its model is not known of another's."""
+    if key in {"data.name", "model.name"}:
+        table["reference"]["largest_matching"] = 0
+    if key == "data.name":
+        table["data"]["num_train_samples"] = 0
 
 
 def _clear_other_units(table: dict[str, Any], key: str) -> None:
