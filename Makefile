@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUNS := runs/make-train
 
-.PHONY: setup train test test-avx2 check format clean
+.PHONY: setup train test test-avx2 check format reference clean
 
 setup: .venv/ready
 
@@ -38,6 +38,10 @@ check: setup
 format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The fields of a recipe in docs/recipe.md, from the docstrings of its dataclasses.
+reference: setup
+	$(BIN)/python docs/recipe_reference.py
 
 clean:
 	rm -rf .venv runs dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

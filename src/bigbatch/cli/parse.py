@@ -9,6 +9,7 @@ from bigbatch.cli.commands.diff import add_diff
 from bigbatch.cli.commands.evaluate import add_evaluate
 from bigbatch.cli.commands.export import add_export
 from bigbatch.cli.commands.plan import add_plan
+from bigbatch.cli.commands.recipe import add_recipe_command
 from bigbatch.cli.commands.report import add_report
 from bigbatch.cli.commands.reproduce import add_reproduce
 from bigbatch.cli.commands.runs import add_runs
@@ -63,6 +64,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"bigbatch {__version__}")
     commands = add_commands(parser, name="command", metavar="COMMAND")
+    add_recipe_command(commands)
     add_plan(commands)
     add_train(commands)
     add_sweep(commands)

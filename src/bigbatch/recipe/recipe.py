@@ -50,22 +50,24 @@ class Recipe:
     """All that a training's result depends on; two sections, `launch` and `checkpoints`, say how it is run and saved.
 
     Attributes:
-        name: a word for people and folders.
+        name: a word for people; the run's folder is named after it.
         reference: the small-minibatch recipe that is trusted.
         model, data, seeds, scaling, growth, warmup, schedule, optimizer, average: see their classes.
         minibatch_size: samples per update, over all workers (kn).
         worker_minibatch_size: samples of one worker: the unit of batch normalisation, randomness and summation (n).
-        epochs: how long it is trained, in passes over the training data, of which the last may be cut short.
-        iterations: how long, in iterations of the reference: a minibatch of twice its size takes half as many.
-        samples: how long, in samples. One of these three is given, and the others are 0.
-        seed: of initialisation, order and augmentation, where `seeds` gives none of its own.
-        precision: float32, or bfloat16 for autocast in the forward pass.
-        loss: cross-entropy or another of `recipe.losses`; or `package.module:callable`, a function of (output,
-            targets) that returns one loss a sample, or a `Loss`.
-        objective: `package.module:callable`, a function of (model, batch) that returns the same; "" for the loss.
-        metrics: what the model is judged by on the validation data: top-1-error, top-5-error, mean-loss, perplexity,
-            mean-iou, or `package.module:callable`. The first one decides which checkpoint is the best, and is the
-            run's result.
+        epochs: how long the training is, in passes over the training data. The last pass may be cut short.
+        iterations: how long it is, in iterations of the reference. A minibatch of twice its size takes half as many.
+        samples: how long it is, in samples. One of `epochs`, `iterations` and `samples` is given; the others are 0.
+        seed: of the first weights, the order of samples and the augmentation, where `seeds` has no other.
+        precision: "float32", or "bfloat16" to run the forward pass under autocast.
+        loss: what is minimised: "cross-entropy", "token-cross-entropy", "pixel-cross-entropy", "binary-cross-entropy",
+            "mean-squared-error" or `package.module:callable`. The callable is given (outputs, targets), and returns one
+            loss a sample or a `Loss`.
+        objective: `package.module:callable` in the place of `loss`; "" for none. It is given (model, batch), and
+            returns one loss a sample or a `Loss`.
+        metrics: what the model is judged by on the validation data: "top-1-error", "top-5-error", "mean-loss",
+            "perplexity", "mean-iou" or `package.module:callable`. The first one is the run's result, and decides which
+            checkpoint is the best.
         launch, checkpoints: how the training is run and saved; its result does not depend on them.
 
     Raises:
@@ -79,6 +81,8 @@ class Recipe:
     minibatch_size: int
     worker_minibatch_size: int
     epochs: float = 0
+    iterations: int = 0
+    samples: int = 0
     seed: int = 0
     precision: str = "float32"
     loss: str = CROSS_ENTROPY
@@ -93,8 +97,6 @@ class Recipe:
     average: Average = field(default_factory=Average)
     launch: Launch = field(default_factory=Launch)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
-    iterations: int = 0
-    samples: int = 0
 
     def __post_init__(self) -> None:
         check_minibatch_size(self.minibatch_size, self.worker_minibatch_size)

@@ -9,6 +9,7 @@ from bigbatch.recipe import Recipe
 from bigbatch.recipe.file import with_settings
 from bigbatch.recipe.presets import find_recipe
 
+RECIPES: Final = "a preset (digits, fashion-mnist, cifar10, imagenet-resnet50) or a TOML file"
 FIELD_OF: Final = {
     "minibatch_size": "minibatch_size",
     "epochs": "epochs",
@@ -26,24 +27,28 @@ FIELD_OF: Final = {
 def add_recipe(parser: Parser, *, default: str | None = None) -> None:
     """Add the recipe and the options that change it."""
     add_recipe_name(parser, default=default)
+    add_minibatch_size(parser)
+    add_changes(parser)
+
+
+def add_recipe_name(parser: Parser, *, default: str | None = None) -> None:
+    """Add the recipe."""
+    if default is None:
+        parser.add_argument("recipe", metavar="RECIPE", help=RECIPES)
+    else:
+        parser.add_argument(
+            "recipe", metavar="RECIPE", nargs="?", default=default, help=f"{RECIPES} (default: {default})"
+        )
+
+
+def add_minibatch_size(parser: Parser) -> None:
+    """Add the option that changes a recipe's minibatch size."""
     parser.add_argument(
         "--minibatch-size",
         type=whole_number,
         metavar="B",
         help="samples per update, over all workers (default: the recipe's)",
     )
-    add_changes(parser)
-
-
-def add_recipe_name(parser: Parser, *, default: str | None = None) -> None:
-    """Add the recipe."""
-    known = "a preset (digits, fashion-mnist, cifar10, imagenet-resnet50) or a TOML file"
-    if default is None:
-        parser.add_argument("recipe", metavar="RECIPE", help=known)
-    else:
-        parser.add_argument(
-            "recipe", metavar="RECIPE", nargs="?", default=default, help=f"{known} (default: {default})"
-        )
 
 
 def add_changes(parser: Parser) -> None:

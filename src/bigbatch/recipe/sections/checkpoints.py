@@ -10,9 +10,9 @@ class Checkpoints:
     """When checkpoints are saved, and which are kept. The first reason that is due counts; 0 switches a reason off.
 
     Attributes:
-        every_epochs: save every this many epochs, and after the last.
-        every_iterations: save every this many iterations, also within an epoch.
-        every_seconds: save every this many seconds, also within an epoch.
+        every_epochs: epochs between two of them; one is saved after the last epoch too.
+        every_iterations: iterations between two of them, also within an epoch.
+        every_seconds: seconds between two of them, also within an epoch.
         keep: how many of the newest stay, besides the best.
 
     Raises:

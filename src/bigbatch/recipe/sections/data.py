@@ -18,21 +18,21 @@ class Data:
     """What the model is trained on.
 
     Attributes:
-        name: digits, fashion-mnist, cifar10, image-folder; or `package.module:callable`, called with `arguments`, which
-            returns (training dataset, validation dataset). Each has `len()`, and `[index]` or
+        name: "digits", "fashion-mnist", "cifar10", "image-folder" or `package.module:callable`. The callable is given
+            `arguments`, and returns (training dataset, validation dataset). Each has `len()`, and `[index]` or
             `read_batch(indices, key)`.
         path: the folder or archive; "" looks in the usual places.
-        augmentation: any of "flip", "crop" (by padding), "random-resized-crop" (image-folder), in this order.
-        image_size: pixels of the square that an image-folder's images are cut to.
+        augmentation: any of "flip", "crop" (by padding) and "random-resized-crop" (image-folder), in this order.
+        image_size: the side of the square that an image-folder's images are cut to, in pixels.
         num_train_samples: samples of the training split, for plans without the data; 0 to count them. With a `path`
             they are always counted.
-        arguments: keyword arguments of the user's own callable.
-        collate: `package.module:callable`, called with a list of samples: returns the batch, for training and
-            validation. "" stacks the samples as torch's DataLoader does.
-        transform: `package.module:callable`, called with (batch, torch.Generator) for each batch of the training, on
-            the device: returns the batch that is trained on, such as a mixup.
-        order: `package.module:callable`, called with an epoch, counted from 0: returns the numbers of its samples. ""
-            shuffles all samples.
+        arguments: keyword arguments of your own callable.
+        collate: `package.module:callable`, for training and validation. It is given a list of samples, and returns the
+            batch. "" stacks the samples as torch's DataLoader does.
+        transform: `package.module:callable`, for each batch of the training, on its device. It is given (batch,
+            torch.Generator), and returns the batch that is trained on, such as a mixup. "" for none.
+        order: `package.module:callable`. It is given an epoch, counted from 0, and returns the numbers of its samples.
+            "" shuffles all samples.
 
     Raises:
         InputError: a field is out of its range.

@@ -18,7 +18,7 @@ class Growth:
             rate, and the rate falls by so much less. By "noise-scale" it grows with the measured noise scale, and the
             rate with it by the scaling rule. It stays as it is while no signal can be told from the noise.
         start: samples per update in the first epoch; 0 is the reference's size.
-        noise_fraction: by "noise-scale", the largest part of the noise scale that the minibatch may be.
+        noise_fraction: by "noise-scale", how large the minibatch may be, as a share of the noise scale.
 
     Raises:
         InputError: a field is out of its range.

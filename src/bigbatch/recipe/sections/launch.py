@@ -15,10 +15,10 @@ class Launch:
     """How the processes are run.
 
     Attributes:
-        timeout_seconds: after which a process that does not answer is given up.
-        max_restarts: how often the processes are started again after a fault, to go on from the last checkpoint.
-        on_nonfinite: what all processes do at an iteration whose loss or gradients are NaN or infinite: "stop", or
-            "skip" its update. Until there is one, this changes nothing; so a run that stopped may be resumed with it.
+        timeout_seconds: how long the others wait for a process that does not answer, in seconds.
+        max_restarts: how often the processes are started again after a fault. They go on from the last checkpoint.
+        on_nonfinite: what all processes do when a loss or a gradient is NaN or infinite: "stop", or "skip" the update.
+            It changes nothing before that, so a run that stopped may be resumed with "skip".
 
     Raises:
         InputError: a field is out of its range.

@@ -17,17 +17,18 @@ class Model:
     """What is trained.
 
     Attributes:
-        name: resnet18, 34, 50, 101; cifar-resnet8, 14, 20, ...; or `package.module:callable`, called with `arguments`.
+        name: "resnet18", "resnet34", "resnet50" or "resnet101"; "cifar-resnet8", "cifar-resnet14" and so on, in steps
+            of 6; or `package.module:callable`, which is given `arguments` and returns a torch.nn.Module.
         width: channels of the first stage; 0 is the family's own width (64, or 16 for cifar-resnet).
-        stem_pool: halve a small image after the stem (cifar-resnet only).
-        zero_gamma: start each residual block as the identity (arXiv 1706.02677, section 5.1).
+        stem_pool: whether a small image is halved after the stem (cifar-resnet only).
+        zero_gamma: whether each residual block starts as the identity (arXiv 1706.02677, section 5.1).
         dropout: probability of dropping a feature before the classifier.
-        arguments: keyword arguments of the user's own callable.
-        weights: a file that it starts from: safetensors (also of `bigbatch export`), or a state dict that torch saved;
-            "" for none. What has its names and shapes is taken.
-        frozen: patterns of the names of parameters that are not trained, as in ["stem.*"].
-        frozen_epochs: for how many epochs that is; 0 for good.
-        weights_prefix: beginnings of names in that file, each with what the model has instead: {"encoder." = ""}.
+        arguments: keyword arguments of your own callable.
+        weights: a file that the training starts from: safetensors (also of `bigbatch export`), or a state dict that
+            torch saved; "" for none. What has the model's names and shapes is taken.
+        frozen: patterns of names of parameters that are not trained, such as `stem.*`.
+        frozen_epochs: how long they are not trained, in epochs; 0 for the whole training.
+        weights_prefix: beginnings of names in that file, each with what the model has instead: `{"encoder." = ""}`.
 
     Raises:
         InputError: a field is out of its range.

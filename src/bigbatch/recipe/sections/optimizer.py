@@ -31,25 +31,26 @@ class Optimizer:
     """What turns gradients into updates.
 
     Attributes:
-        name: sgd, adam, adamw (torch's), lars (arXiv 1708.03888), lamb (arXiv 1904.00962), or
-            `package.module:callable`, called with (parameter groups, lr=..., **arguments); with model=... too if it
-            has a parameter of this name.
-        momentum: of sgd and lars.
-        nesterov: of sgd and lars.
-        betas: of adam, adamw and lamb: how much the averages of the gradient and of its square keep.
+        name: "sgd", "adam", "adamw" (torch's), "lars" (arXiv 1708.03888), "lamb" (arXiv 1904.00962) or
+            `package.module:callable`. The callable is given `(parameter groups, lr=..., **arguments)`, and `model=...`
+            too if it has a parameter of this name. It returns a torch.optim.Optimizer.
+        momentum: of sgd and lars: how much of the sum of past gradients an update keeps.
+        nesterov: of sgd and lars: whether the gradient is added once more after the momentum (Nesterov).
+        betas: of adam, adamw and lamb: how much the averages of the gradient and of its square keep in an update.
         epsilon: of adam, adamw and lamb: what is added to the root of the squares.
-        trust: of lars: a layer's update as part of its weights' norm.
+        trust: of lars: a layer's update as a share of its weights' norm.
         weight_decay: the coefficient lambda of the L2 term, applied to the weights (arXiv 1706.02677, eq. 8). adam
             applies it to the gradient; lars and lamb apply it within the layer's own rate. Where it is not set, it is
             1e-4 for the optimizers with a name; your own callable is then given none.
-        weight_decay_on_norms: whether normalisations and scales (vectors that are no biases) decay too, and have a
-            rate of their own in lars and lamb.
+        weight_decay_on_norms: whether normalisations and scales (vectors that are no biases) decay too, and have a rate
+            of their own in lars and lamb.
         weight_decay_on_biases: whether biases of other layers decay.
-        weight_decay_on: patterns of names of parameters that decay whatever they are, such as "*.pos_embed".
-        no_weight_decay: patterns of names of parameters that do not, such as "*.gamma".
-        clip_norm: the largest norm of the gradient of a minibatch: a longer one is scaled down. 0 for any.
-        momentum_correction: correct the momentum of an optimizer that absorbs the rate (arXiv 1706.02677, eq. 10).
-        arguments: keyword arguments of the user's own callable.
+        weight_decay_on: patterns of names of parameters that decay whatever they are, such as `*.pos_embed`.
+        no_weight_decay: patterns of names of parameters that do not decay, such as `*.gamma`.
+        clip_norm: the largest norm of a minibatch's gradient; a longer one is scaled down to it. 0 for any.
+        momentum_correction: whether to correct the momentum of an optimizer that absorbs the rate (arXiv 1706.02677,
+            eq. 10).
+        arguments: keyword arguments of your own callable.
 
     Raises:
         InputError: a field is out of its range, or set for an optimizer that does not use it.

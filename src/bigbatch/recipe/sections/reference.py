@@ -12,13 +12,14 @@ class Reference:
     """The small-minibatch recipe that is trusted.
 
     Attributes:
-        minibatch_size: its samples per update.
-        learning_rate: its learning rate (eta).
-        largest_matching: the largest minibatch size known to keep the accuracy; 0 if it was not measured.
-        warmup_epochs: how long a warmup of its own is, which it has at its own size too; 0 for none.
+        minibatch_size: samples per update.
+        learning_rate: the rate at that size (eta).
+        largest_matching: the largest minibatch size that is known to keep the accuracy, in samples; 0 if nobody knows.
+        warmup_epochs: how long its own warmup is, in epochs; 0 for none. It has this warmup at its own size too.
         warmup_iterations: the same, in its iterations.
         warmup_samples: the same, in samples.
-        warmup_start: where that warmup starts, as a share of its rate; it rises by a constant amount.
+        warmup_start: where its own warmup starts, as a share of its rate. From there the rate rises by a constant
+            amount.
 
     Raises:
         InputError: a field is out of its range.

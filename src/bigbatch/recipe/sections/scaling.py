@@ -16,9 +16,10 @@ class Scaling:
     """How the learning rate and the weight decay follow the minibatch size.
 
     Attributes:
-        rule: "linear", "square-root", "none" or "adascale". "square-root" also scales betas and epsilon of adam and
-            adamw.
-        weight_decay: "keep" lambda, or keep the "timescale" of decay in epochs.
+        rule: how the rate follows the size: "linear", "square-root", "none" or "adascale" (by the measured gradients).
+            "square-root" also scales betas and epsilon of adam and adamw.
+        weight_decay: "keep" keeps the coefficient lambda, and "timescale" keeps how many epochs a weight takes to
+            decay.
 
     Raises:
         InputError: a rule is unknown.

@@ -22,21 +22,22 @@ class Schedule:
 
     Attributes:
         kind: "step" (times `factor` at each milestone), "cosine", "constant", "linear", "polynomial",
-            "warmup-stable-decay", "one-cycle", "plateau" (times `factor` where the results no longer improve), or
-            `package.module:callable`: called with the progress of the training (at least 0 and below 1) and
-            `arguments`, it returns what the base rate is multiplied by, and depends on nothing else.
-        milestones: of step, rising, in the unit of the recipe's length (epochs, iterations or samples).
-        factor: of step and plateau.
+            "warmup-stable-decay", "one-cycle", "plateau" (times `factor` where the results no longer improve) or
+            `package.module:callable`. The callable is given the progress of the training (at least 0 and below 1) and
+            `arguments`, and returns what the base rate is multiplied by. It depends on nothing else.
+        milestones: of step: where the rate drops, rising, in the unit of the recipe's length.
+        factor: of step and plateau: what the rate is multiplied by when it drops.
         floor: of cosine, linear, polynomial and warmup-stable-decay: where they end, as a share of the base rate.
         period: of cosine: how long until it first restarts, in the unit of the recipe's length; 0 for no restart.
         period_factor: of cosine: how many times as long as the one before each further period is.
-        power: of polynomial.
-        share: of the training that warmup-stable-decay goes down, and that one-cycle goes up; 0 is 0.2 and 0.3.
-        decay: of warmup-stable-decay: "linear" or "1-sqrt".
+        power: of polynomial: the exponent of the share of the training that is left.
+        share: of warmup-stable-decay: the share of the training in which the rate goes down (0.2). Of one-cycle: the
+            share in which it goes up (0.3). 0 stands for these defaults.
+        decay: of warmup-stable-decay: how the rate goes down, "linear" or "1-sqrt".
         start_divisor: of one-cycle: its peak (the base rate) over its first rate.
         end_divisor: of one-cycle: its first rate over its last.
         patience: of plateau: epochs in a row without a better result that it waits for; the next one lowers the rate.
-        arguments: keyword arguments of the user's own callable.
+        arguments: keyword arguments of your own callable.
 
     Raises:
         InputError: a field is out of its range, or set for a schedule that does not use it.

@@ -13,9 +13,9 @@ class Seeds:
     """Separate seeds for parts of a run's randomness; -1 stands for the recipe's `seed`.
 
     Attributes:
-        initialisation: of the weights.
-        order: of the samples in every epoch.
-        augmentation: of the samples, and of what else the workers draw, such as dropout.
+        initialisation: the seed of the first weights.
+        order: the seed of the order of samples in every epoch.
+        augmentation: the seed of the augmentation, and of what else the workers draw, such as dropout.
 
     Raises:
         InputError: a seed is out of its range.

@@ -12,10 +12,11 @@ class Warmup:
     """How a minibatch above the reference's size starts (arXiv 1706.02677, section 2.2).
 
     Attributes:
-        kind: "gradual", "constant" (both from the reference rate) or "none".
-        epochs: how long.
-        iterations: how long, in iterations of the reference; it takes the place of `epochs`.
-        samples: how long, in samples; likewise.
+        kind: "gradual" (from the reference's rate, by a constant amount), "constant" (at the reference's rate) or
+            "none".
+        epochs: how long it is, in epochs.
+        iterations: how long it is, in iterations of the reference; it takes the place of `epochs`.
+        samples: how long it is, in samples; it takes the place of `epochs`.
 
     Raises:
         InputError: a field is out of its range.
