@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bigbatch.cli import main
 from bigbatch.errors import InputError
+from bigbatch.recipe.metrics import MEAN_IOU, PERPLEXITY
 from bigbatch.recipe.presets import digits, fashion_mnist
 from bigbatch.runs.metrics import read_line
 from bigbatch.runs.record import read_record
@@ -240,3 +241,44 @@ def test_a_hostile_run_forges_no_line(record_run, capsys, tmp_path):
     assert all(line.isprintable() for line in output.split("\n"))
     assert r"[red]a\nb\x1b[1A\x9b2K" in output
     assert "\x1b" not in shown(capsys, tmp_path, "--json")
+
+
+@pytest.fixture
+def mixed(tmp_path, record_run):
+    """Return the folder of runs that are judged by three metrics."""
+    record_run("old", validation_error=2.5)
+    for number, (measure, result) in enumerate(((PERPLEXITY, 6.3125), (MEAN_IOU, 61.234), (PERPLEXITY, 7.5))):
+        record_run(f"{number}", metric=measure.to_json(), result=result, validation_error=None)
+    return tmp_path
+
+
+def test_a_row_names_its_metric_and_only_errors_are_called_so(mixed):
+    rows = [read_row(path, Membership()) for path in find_runs(mixed)]
+    shown = [[row[name] for name in ("error", "result", "metric", "unit", "better")] for row in rows]
+    assert shown == [
+        [None, 6.3125, "perplexity", "", "lower"],
+        [None, 61.234, "mean-iou", "%", "higher"],
+        [None, 7.5, "perplexity", "", "lower"],
+        [2.5, 2.5, "top-1-error", "%", "lower"],
+    ]
+    assert names(select(rows, where=[parse_condition("error<99")], sort="error")) == ["old"]
+
+
+@pytest.mark.parametrize("arguments", [("--sort", "result"), ("--sort=-result",), ("--where", "result<7")])
+def test_results_of_several_metrics_are_not_ordered(mixed, arguments, capsys):
+    assert main(["runs", str(mixed), *arguments]) == 2
+    said = capsys.readouterr().err
+    assert "results of mean-iou and perplexity and top-1-error cannot be compared; add --where metric=mean-iou" in said
+    assert said.count("\n") == 1
+    lines = shown(capsys, mixed, *arguments, "--where", "metric=perplexity").splitlines()
+    assert " perplexity " in lines[1]
+    assert any("6.312" in line for line in lines)
+
+
+def test_the_table_says_what_each_result_is_where_they_differ(mixed, capsys):
+    text = shown(capsys, mixed)
+    assert "result" in text.splitlines()[1]
+    for result in ("perplexity 6.312", "mean IoU 61.23 %", "error 2.50 %"):
+        assert result in text
+    assert "error %" in shown(capsys, mixed / "old").splitlines()[1]
+    assert "mean IoU %" in shown(capsys, mixed / "1").splitlines()[1]

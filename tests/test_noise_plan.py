@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from bigbatch.cli.output.plan import _print_noise
 from bigbatch.errors import InputError
 from bigbatch.planning.noise import plan_by_noise, prices
 from bigbatch.recipe.file import with_settings
+from bigbatch.recipe.metrics import MEAN_IOU
 from bigbatch.recipe.presets import digits
 from bigbatch.runs.metrics import read_line
 from bigbatch.runs.record import read_record
@@ -73,3 +75,19 @@ def test_through_the_command(bigbatch, record_run, tmp_path):
     other = bigbatch("plan", "digits", "--set", "model.width=8", "--noise-of", tmp_path / "measured")
     assert other.returncode == 2
     assert "is a run of another model" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"), [({"result": 61.234}, "mean IoU 61.23 %"), ({}, "no validation mean IoU yet")]
+)
+def test_the_runs_result_is_that_of_its_metric(record_run, capsys, fields, said):
+    run = record(record_run("a", metric=MEAN_IOU.to_json(), validation_error=None, **fields), [80.0] * 40)
+    plan = plan_by_noise(run, reference=16)
+    assert (plan.measure, plan.result) == (MEAN_IOU, fields.get("result"))
+    assert "validation_error" not in plan.to_json()
+    assert plan.to_json()["metric"]["name"] == "mean-iou"
+    _print_noise(plan)
+    printed = capsys.readouterr().out
+    assert f"(minibatch 16, {said})" in printed
+    assert "error" not in printed
+    assert "accuracy" not in printed
