@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from bigbatch.recipe import PRECISIONS
-from bigbatch.step import worker_pass
+from bigbatch.recipe.sections.model import BUFFER_ROLES
+from bigbatch.step import running_state, worker_pass
 
 MOST_MODULES_OF_A_STEP = 40  # besides the algorithms of an all-reduce, which are alternatives
 PRINT_MODULES = """
@@ -53,3 +54,7 @@ def test_the_core_loads_nothing_of_the_rings_outside(name):
 def test_a_recipe_names_the_precisions_that_a_step_has():
     """The recipe has a list of its own: it is read without torch, and a step without a recipe."""
     assert PRECISIONS == worker_pass.PRECISIONS
+
+
+def test_a_recipe_names_the_roles_of_buffers_that_a_step_has():
+    assert running_state.ROLES == BUFFER_ROLES

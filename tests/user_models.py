@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -11,11 +12,38 @@ from torch import nn
 from rate_absorbed import RateAbsorbedSGD
 
 FAULT = Path("fault")  # written when it happens
+PASSES = Counter()  # of all models of this process: a step refuses a count in an attribute
 
 
 def net(hidden=16):
     """Return a model of one's own."""
     return nn.Sequential(nn.Flatten(), nn.Linear(64, hidden), nn.ReLU(), nn.Dropout(0.2), nn.Linear(hidden, 10))
+
+
+def lazy():
+    """Return a model that is not initialised."""
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(10))
+
+
+def sparse_buffer():
+    """Return a model with a graph in a buffer."""
+    model = net()
+    model.register_buffer("graph", torch.eye(3).to_sparse())
+    return model
+
+
+def codebook():
+    """Return a model that counts how often its codes are used."""
+    model = net()
+    model.register_buffer("uses", torch.zeros(2, dtype=torch.long))
+
+    def count(model, args):
+        if model.training:
+            pixels = args[0].flatten(1)
+            model.uses += torch.bincount((pixels[:, 20] > pixels[:, 28]).long(), minlength=2)
+
+    model.register_forward_pre_hook(count)
+    return model
 
 
 def blobs(num_train=96):
@@ -39,11 +67,11 @@ class FailsOnRank(nn.Module):
 
     def __init__(self, rank, how, after=0):
         super().__init__()
-        self.net, self.rank, self.how, self.passes_left = net(), rank, how, after
+        self.net, self.rank, self.how, self.after = net(), rank, how, after
 
     def forward(self, x):
-        self.passes_left -= 1
-        if int(os.environ.get("RANK", "0")) == self.rank and self.passes_left < 0:
+        PASSES[self.how] += 1
+        if int(os.environ.get("RANK", "0")) == self.rank and PASSES[self.how] > self.after:
             FAULT.touch()
             if self.how == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)

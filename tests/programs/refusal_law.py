@@ -11,7 +11,7 @@ with joined() as machine:
     p = machine.processes.world_size
     for name, case in CASES.items():
         alone = outcome(case, processes=Processes())
-        for overlap in (False, True)[: 1 + case.overlap]:
+        for overlap in (False, True) if case.overlap and case.gives == "right" else (False,):
             together = outcome(case, overlap=overlap)
             assert alone == together, (name, overlap, alone, together)
 os._exit(0)  # as the command does: tearing down the interpreter can abort (pytorch#190489)

@@ -131,6 +131,7 @@ def _our_step(recipe: Recipe, machine: Machine, aggregation: AggregationOptions)
         worker_minibatch_size=recipe.worker_minibatch_size,
         aggregation=aggregation,
         precision=recipe.precision,
+        buffers=recipe.model.buffer_roles,
     )
     batches = _random_batches(recipe, machine, len(step.workers), sound_memory_format(model))
 

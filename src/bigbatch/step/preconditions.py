@@ -16,6 +16,7 @@ from bigbatch.step.worker_pass import PRECISIONS
 WRAPPERS: Final = ("DistributedDataParallel", "DataParallel", "FullyShardedDataParallel")
 DEVICES: Final = ("cpu", "cuda")
 TRAINED: Final = frozenset({torch.float64, torch.float32, torch.bfloat16, torch.float16})
+LAZY: Final = "is not initialised yet: run the model on one batch, before Step and the optimizer are made"
 NO_EXTRA_STATE: Final = nn.Module.get_extra_state
 SMALLEST: Final = 5e-324  # a denormal number
 
@@ -92,7 +93,7 @@ class Numerics:
         raise InputError(msg)
 
 
-def check_model(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def check_model(model: nn.Module) -> None:
     """Refuse a model that couples the workers, and parameters whose gradients cannot be summed.
 
     Raises:
@@ -109,6 +110,14 @@ def check_model(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         if complaint := _kind_complaint(buffer):
             msg = f"the model's buffer '{name}' {complaint}"
             raise InputError(msg)
+
+
+def check_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+    """Refuse an optimizer of sparse gradients, and one with parameters that are not the model's.
+
+    Raises:
+        InputError: says what to do.
+    """
     if isinstance(optimizer, torch.optim.SparseAdam):
         msg = "SparseAdam takes sparse gradients, and Step sums dense ones; use Adam, and sparse=False in the model"
         raise InputError(msg)
@@ -143,7 +152,7 @@ def _check_module(name: str, module: nn.Module) -> None:
 def _kind_complaint(tensor: Tensor) -> str | None:
     """Return what is wrong with the kind of a parameter or buffer."""
     if nn.parameter.is_lazy(tensor):
-        return "is not initialised yet: run the model on one batch, before Step and the optimizer are made"
+        return LAZY
     if type(tensor.data) is not Tensor:
         return f"is a {type(tensor.data).__name__}, not a plain tensor; pass the module before it is divided or wrapped"
     if tensor.is_quantized:

@@ -17,7 +17,7 @@ SUM: Final = "sum"  # its start, plus the sum of the workers' changes
 SAME: Final = "same"  # what each worker has made of it, which is checked to be the same bits
 START: Final = "start"  # its start again, as of a cache
 COUNT: Final = "count"  # as SAME, but nothing depends on it, so nobody checks
-ROLES: Final = (MEAN, SUM, SAME, START)
+ROLES: Final = (MEAN, SUM, SAME, START)  # a recipe has the same
 
 Norms: Final = nn.modules.batchnorm._NormBase  # noqa: SLF001 - no public base class
 STATISTICS: Final = frozenset({"running_mean", "running_var"})
@@ -37,7 +37,8 @@ class Place:
 
     def get(self) -> Tensor | None:
         """Return what lies there, or None."""
-        return self.module._buffers.get(self.key)  # noqa: SLF001 - also one that the forward pass has just made
+        buffers = self.module._buffers  # noqa: SLF001 - also those that the forward pass has just made
+        return buffers[self.key] if self.key in buffers else None  # noqa: SIM401 - a ScriptModule's have no get
 
     def put(self, buffer: Tensor | None) -> None:
         """Let this very tensor lie there, or None."""
@@ -223,7 +224,8 @@ class RunningState:
 def _places(model: nn.Module) -> Iterator[tuple[str, Place]]:
     """Yield where the buffers lie, by their names."""
     for prefix, module in model.named_modules():
-        for key in module._buffers:  # noqa: SLF001 - a shared one by each of its names, and places that are empty yet
+        # A shared one comes by each of its names, and so do places that are empty yet.
+        for key in module._buffers.keys():  # noqa: SIM118, SLF001 - a ScriptModule's can only be iterated so
             yield f"{prefix}.{key}".lstrip("."), Place(module, key)
 
 
@@ -234,7 +236,7 @@ def _roles_of_norms(model: nn.Module) -> dict[str, str]:
         if place.get() is None:
             continue
         is_norm = isinstance(place.module, Norms)
-        if place.key in STATISTICS and (is_norm or set(place.module._buffers) >= STATISTICS):  # noqa: SLF001
+        if place.key in STATISTICS and (is_norm or set(place.module._buffers.keys()) >= STATISTICS):  # noqa: SLF001
             roles[name] = MEAN
         elif is_norm and place.key == COUNTER:
             # Only a cumulative average depends on it. Elsewhere it may differ where workers leave a layer out.

@@ -21,7 +21,7 @@ from bigbatch.rules.randomness.keyed import random_key
 from bigbatch.rules.sampling import Sizes, check_minibatch_size, process_workers
 from bigbatch.step.leaves import Leaves
 from bigbatch.step.objective import LossFunction, Objective
-from bigbatch.step.preconditions import Numerics, check_choices, check_model, check_same
+from bigbatch.step.preconditions import Numerics, check_choices, check_model, check_optimizer, check_same
 from bigbatch.step.result import REQUESTS, StepResult, Sums
 from bigbatch.step.trial import copied
 
@@ -105,7 +105,8 @@ class Step:
         self.minibatch_size, self.worker_minibatch_size, self.seed = minibatch_size, worker_minibatch_size, seed or 0
         self.precision, self.buffers, self.iteration = precision, dict(buffers or {}), 0
         self.numerics = Numerics.current()
-        check_model(model, optimizer)
+        check_model(model)
+        check_optimizer(optimizer, model)
         correct_momentum(optimizer, is_requested=momentum_correction)
         self.processes = Processes.current(group)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]

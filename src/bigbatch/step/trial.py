@@ -171,7 +171,7 @@ class _Attributes:
             for owner, modules in watched.items()
             for root in modules
             for prefix, module in root.named_modules()
-            for key, value in (vars(module) | ({} if owner == "the model" else module._buffers)).items()  # noqa: SLF001
+            for key, value in (vars(module) | ({} if owner == "the model" else dict(module._buffers.items()))).items()  # noqa: SLF001
             if key not in OF_EVERY_MODULE
         }
 

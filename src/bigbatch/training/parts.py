@@ -1,16 +1,18 @@
 """The parts of a training that follow from its recipe alone: its model, its minibatches and its step."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bigbatch.data.dataset import Splits
 from bigbatch.data.minibatches import Minibatches
+from bigbatch.errors import InputError
 from bigbatch.models import build_model
 from bigbatch.models.memory_format import set_memory_format
 from bigbatch.recipe import Recipe
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.rules.randomness.generators import seed_generators
 from bigbatch.rules.randomness.keyed import random_key
+from bigbatch.step.preconditions import LAZY
 from bigbatch.step.step import Step
 from bigbatch.tasks.losses import find_objective
 from bigbatch.user_code import load_callable
@@ -47,11 +49,16 @@ def build_step(
         aggregation=options,
         momentum_correction=recipe.optimizer.momentum_correction,
         precision=recipe.precision,
+        buffers=recipe.model.buffer_roles,
     )
 
 
 def build_recipe_model(recipe: Recipe, *, num_classes: int, in_channels: int) -> nn.Module:
-    """Build the recipe's model, initialised from its seed, in the memory format that is sound for it."""
+    """Build the recipe's model, initialised from its seed, in the memory format that is sound for it.
+
+    Raises:
+        InputError: it is not initialised as a whole, or has a buffer that a checkpoint cannot hold.
+    """
     seed_generators(random_key("initialisation", recipe.seed_of("initialisation")))
     model = recipe.model
     built = build_model(
@@ -64,4 +71,24 @@ def build_recipe_model(recipe: Recipe, *, num_classes: int, in_channels: int) ->
         dropout=model.dropout,
         arguments=model.arguments,
     )
+    _check_tensors(built)
     return set_memory_format(built)
+
+
+def _check_tensors(model: nn.Module) -> None:
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if nn.parameter.is_lazy(tensor):
+            msg = f"the model's '{name}' {LAZY}"
+            raise InputError(msg)
+        if odd := _odd_layout(tensor):
+            msg = f"the model's '{name}' is {odd}, which a checkpoint cannot hold; use to_dense() or contiguous()"
+            raise InputError(msg)
+
+
+def _odd_layout(tensor: Tensor) -> str | None:
+    if tensor.is_meta:
+        return "on the meta device"
+    if tensor.layout != torch.strided:
+        return "sparse"
+    pairs = zip(tensor.stride(), tensor.shape, strict=True)
+    return "expanded" if any(stride == 0 and size > 1 for stride, size in pairs) else None

@@ -9,7 +9,7 @@ from bigbatch.data.load import load_data
 from bigbatch.errors import InputError
 from bigbatch.optim.build import build_optimizer
 from bigbatch.recipe import Recipe
-from bigbatch.step.preconditions import check_model
+from bigbatch.step.preconditions import check_model, check_optimizer
 from bigbatch.user_code import is_user_code, load_callable
 from bigbatch.verification.check import Check, checked, failed
 from bigbatch.verification.checks.coupling import NAME as COUPLING
@@ -72,7 +72,8 @@ def check_computation(subject: Subject, loop: str | None = None) -> list[Check]:
     """Check what the model, the loss and the optimizer do."""
     optimizer = build_optimizer(subject.recipe.scaled_optimizer, subject.model, subject.recipe.reference.learning_rate)
     try:
-        check_model(subject.model, optimizer)
+        check_model(subject.model)
+        check_optimizer(optimizer, subject.model)
     except InputError as error:
         return [failed(COUPLING, str(error))]
     checks = [checked(name, lambda check=check: check(subject)) for name, check in CHECKS.items()]  # type: ignore[misc]

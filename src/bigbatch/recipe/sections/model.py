@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from bigbatch.errors import InputError
+from bigbatch.errors import InputError, nearest
 from bigbatch.models.names import check_model_name
 from bigbatch.recipe.sections.arguments import check_arguments
 from bigbatch.recipe.sections.bounds import check_at_least, check_at_most, check_below_one
 
 MAX_WIDTH: Final = 65_536
+BUFFER_ROLES: Final = ("mean", "sum", "same", "start")  # a step has the same
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Model:
         frozen: patterns of names of parameters that are not trained, such as `stem.*`.
         frozen_epochs: how long they are not trained, in epochs; 0 for the whole training.
         weights_prefix: beginnings of names in that file, each with what the model has instead: `{"encoder." = ""}`.
+        buffers: what becomes of buffers in which the workers differ, by patterns of their names: "mean", "sum", "start"
+            or "same", as in `{"vq.uses" = "sum"}`.
 
     Raises:
         InputError: a field is out of its range.
@@ -44,6 +47,7 @@ class Model:
     weights_prefix: Mapping[str, object] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
     frozen_epochs: int = 0
+    buffers: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         width, dropout = {"model.width": self.width}, {"model.dropout": self.dropout}
@@ -57,6 +61,15 @@ class Model:
         if self.frozen_epochs and not self.frozen:
             msg = "model.frozen_epochs needs model.frozen: the names of what is frozen for so long"
             raise InputError(msg)
+        for pattern, role in self.buffers.items():
+            if role not in BUFFER_ROLES:
+                msg = f"model.buffers: '{pattern}' cannot be '{role}'; {nearest(str(role), list(BUFFER_ROLES))}"
+                raise InputError(msg)
+
+    @property
+    def buffer_roles(self) -> dict[str, str]:
+        """What becomes of buffers, as a step takes it."""
+        return {pattern: str(role) for pattern, role in self.buffers.items()}
 
     def _check_weights(self) -> None:
         if self.weights_prefix and not self.weights:

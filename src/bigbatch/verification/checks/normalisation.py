@@ -70,6 +70,7 @@ def exact_gradient(subject: Subject, minibatch: Minibatch) -> Tensor:
         worker_minibatch_size=subject.recipe.worker_minibatch_size,
         seed=subject.recipe.seed_of("augmentation"),
         precision=subject.recipe.precision,
+        buffers=subject.recipe.model.buffer_roles,
     )
     step.backward(minibatch, iteration=0)
     return flat_gradient(model)
