@@ -24,6 +24,7 @@ from bigbatch.recipe.presets import PRESETS, digits
 from bigbatch.recipe.sections.data import AUGMENTATIONS
 from bigbatch.recipe.sections.growth import GROWTHS
 from bigbatch.recipe.sections.launch import ON_NONFINITE
+from bigbatch.recipe.sections.model import BUFFER_ROLES
 from bigbatch.recipe.sections.optimizer import OPTIMIZERS
 from bigbatch.recipe.sections.scaling import WEIGHT_DECAY_RULES
 from bigbatch.recipe.sections.schedule import KINDS
@@ -42,6 +43,7 @@ CHOICES = {
     "launch.on_nonfinite": ON_NONFINITE,
     "loss": LOSSES,
     "metrics": MEASURES,
+    "model.buffers": BUFFER_ROLES,
     "optimizer.name": OPTIMIZERS,
     "precision": PRECISIONS,
     "scaling.rule": SCALING_RULES,

@@ -12,7 +12,7 @@ from bigbatch.recipe.recipe import Recipe
 
 WIDTH: Final = 100  # of a line, in characters
 NOT_SET: Final = "(not set)"
-HOW_TO_EDIT: Final = "Everything has its default that stands behind a #. To change it, remove the # and write a value."
+HOW_TO_EDIT: Final = "A field behind a # has its default. To change it, remove the # and write another value."
 ALL_DEFAULTS: Final = "From here on, everything has its default."
 
 

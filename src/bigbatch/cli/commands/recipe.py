@@ -39,7 +39,8 @@ def recipe_command(options: argparse.Namespace) -> None:
         msg = f"RECIPE is missing: which one shall be changed? {RECIPES}"
         raise InputError(msg)
     for name in PRESETS:
-        print(f"{name:<18} {_card(name).splitlines()[0]}")
+        title, _, _ = _card(name).partition("\n")
+        print(f"{name:<18} {title}")
     print(f"\n{NEXT}")
 
 

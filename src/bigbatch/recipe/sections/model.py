@@ -30,8 +30,9 @@ class Model:
         frozen: patterns of names of parameters that are not trained, such as `stem.*`.
         frozen_epochs: how long they are not trained, in epochs; 0 for the whole training.
         weights_prefix: beginnings of names in that file, each with what the model has instead: `{"encoder." = ""}`.
-        buffers: what becomes of buffers in which the workers differ, by patterns of their names: "mean", "sum", "start"
-            or "same", as in `{"vq.uses" = "sum"}`.
+        buffers: what becomes of buffers in which the workers differ after a forward pass, by patterns of their names,
+            as in `{"vq.uses" = "sum"}`. "mean" adds the mean of the workers' changes, and "sum" their sum. "start" puts
+            a cache back. "same" is for what all workers change alike, but in some steps only.
 
     Raises:
         InputError: a field is out of its range.
