@@ -59,3 +59,13 @@ class Noisy(Blobs):
 
 def noisy():
     return Noisy(range(96)), Blobs(range(40))
+
+
+def order_by_rank(epoch):
+    """Return an order that depends on the rank."""
+    return [(epoch + int(os.environ.get("RANK", "0"))) % 96] * 80
+
+
+def order_by_epoch(epoch):
+    """Return an order that is right, although samples repeat."""
+    return [epoch, *range(79)]

@@ -6,7 +6,9 @@ import functools
 import itertools
 import os
 import random
+import re
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -14,7 +16,9 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset, random_split
+from torch.utils.data import default_collate as stack
 
+import bigbatch
 from bigbatch.data import handover
 from bigbatch.data.batch import batch_digest, to_device
 from bigbatch.data.dataset import MapDataset, as_batch_dataset
@@ -22,10 +26,17 @@ from bigbatch.data.fingerprint import sample_fingerprint
 from bigbatch.data.load import count_train_samples, known_train_samples, load_data
 from bigbatch.data.minibatches import Minibatches
 from bigbatch.errors import InputError, ReaderLostError
+from bigbatch.processes.group import Processes
+from bigbatch.processes.join import Machine
 from bigbatch.recipe import Data
+from bigbatch.recipe.file import with_settings
+from bigbatch.recipe.presets import digits
 from bigbatch.rules.randomness.keyed import distinct, random_words
+from bigbatch.runs.folder import RunFolder
+from bigbatch.training.trainer import train
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[1]
 SIZES = {"minibatch_size": 8, "worker_minibatch_size": 4}
 
 
@@ -566,6 +577,47 @@ def test_the_number_of_a_presets_samples_is_not_that_of_a_folder_of_ones_own():
     preset = Data("image-folder", num_train_samples=1_281_167)
     assert known_train_samples(preset) == count_train_samples(preset) == 1_281_167
     assert known_train_samples(dataclasses.replace(preset, path="mine")) is None
+
+
+def scaled(batch, generator):
+    images, labels = batch
+    return images * (0.5 + torch.rand(len(images), 1, 1, 1, generator=generator)), labels
+
+
+def drawn(epoch):
+    return torch.multinomial(torch.arange(1280.0) + epoch, 256, replacement=True)
+
+
+def test_a_training_with_all_of_it_is_resumed_anywhere_with_the_same_bits(monkeypatch, tmp_path):
+    set_data(monkeypatch, None, collate=stack, transform=scaled, order=drawn)
+    names = [f"data.{name}=statistics:{name}" for name in ("collate", "transform", "order")]
+    recipe = with_settings(digits(), [*names, "minibatch_size=64", "worker_minibatch_size=32", "epochs=2"])
+    machine = Machine(Processes(), CPU, 1)
+    whole = train(recipe, RunFolder(tmp_path / "whole"), machine)
+    assert (whole.status, whole.iterations) == ("finished", 8)
+    parts = RunFolder(tmp_path / "parts")
+    for stop in (1, 6, None):
+        part = train(recipe, parts, machine, stop_after_iteration=stop)
+    assert part.weights_sha256 == whole.weights_sha256
+    plain = with_settings(recipe, ["data.transform="])
+    assert train(plain, RunFolder(tmp_path / "plain"), machine).weights_sha256 != whole.weights_sha256
+
+
+def test_the_examples_of_the_document_run(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "data.md").read_text(), re.DOTALL)
+    dataset = [(torch.zeros(3, 2, 2), i % 3) for i in range(512)]
+    given = {"torch": torch, "bigbatch": bigbatch, "dataset": dataset, "weights": torch.ones(512)}
+    for block in blocks:
+        exec(block, given)  # noqa: S102 - the document's own code
+        assert len([batch for minibatch in given["minibatches"].epochs(1) for batch in minibatch]) in {16, 312}
+    assert len(blocks) == 2
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("dataset", [Stream(), {"test": range(3)}, DataLoader(range(3)), []])
+def test_data_to_evaluate_is_refused_alike(dataset):
+    with pytest.raises(InputError, match="the data "):
+        bigbatch.evaluate(torch.nn.Linear(1, 1), dataset)
 
 
 def test_a_digest_is_of_the_content_alone():

@@ -316,6 +316,19 @@ def test_data_that_is_right_passes():
     assert "80 of 96 samples once an epoch" in check.text
 
 
+@pytest.mark.parametrize("data", ["blobs", "digits"])
+def test_an_order_of_ones_own_must_not_depend_on_the_rank(data):
+    name = "data.name=digits" if data == "digits" else f"data.name=broken_data:{data}"
+    for order, words in (("order_by_rank", "depends on the rank"), ("order_by_epoch", None)):
+        chosen = recipe(*OWN, name, f"data.order=broken_data:{order}")
+        check = check_shuffling(chosen, load_data(chosen.data), [1, 2])
+        if words:
+            is_named(check, words)
+        else:
+            assert check.is_passed, check
+            assert "an order of your own" in check.text
+
+
 class Repeats(Sampling):
     """Forgets to shuffle anew, or to divide."""
 
