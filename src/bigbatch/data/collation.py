@@ -8,7 +8,8 @@ import torch
 from torch.utils.data import default_collate
 
 from bigbatch.data.batch import Batch
-from bigbatch.errors import InputError
+from bigbatch.data.handover import is_of_shared_memory
+from bigbatch.errors import InputError, first_line
 
 Collate = Callable[[list[Any]], Batch]
 
@@ -29,14 +30,10 @@ def collate_by_default(samples: list[Any], indices: Sequence[int]) -> Batch:
     try:
         return default_collate(samples)
     except (RuntimeError, TypeError, ValueError, KeyError, AttributeError) as error:
-        if "shared memory" in str(error):  # in a loader's process, torch stacks there
+        if is_of_shared_memory(error):  # in a loader's process, torch stacks there
             raise
-        msg = f"samples cannot be put into one batch: {_reason(samples, indices) or _first_line(error)}; {WAY_OUT}"
+        msg = f"samples cannot be put into one batch: {_reason(samples, indices) or first_line(error)}; {WAY_OUT}"
         raise InputError(msg) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0]
 
 
 def _reason(samples: Sequence[Any], indices: Sequence[int]) -> str | None:

@@ -22,7 +22,8 @@ def hand_over(batch: Batch) -> Batch:
     """Put a batch's tensors into shared memory, and return it.
 
     Raises:
-        InputError: shared memory is too small, or something in the batch cannot be pickled.
+        InputError: something in the batch cannot be pickled.
+        RuntimeError: shared memory is too small.
     """
     finder = _TensorFinder()
     try:
@@ -33,15 +34,16 @@ def hand_over(batch: Batch) -> Batch:
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         msg = f"a batch cannot come from another process ({first_line(error)}); change collate, or use loader_workers=0"
         raise InputError(msg) from error
-    except RuntimeError as error:
-        raise explained(error) from error
     return batch
 
 
-def explained(error: RuntimeError) -> Exception:
-    """Return the error of a full shared memory as one line; another error as it is."""
-    if "shared memory" not in str(error):
-        return error
+def is_of_shared_memory(error: BaseException) -> bool:
+    """Tell whether torch found no room in shared memory."""
+    return "shared memory" in str(error)
+
+
+def shared_memory_is_full() -> InputError:
+    """Return the error to show, with the size of shared memory and what to do."""
     space = os.statvfs(SHARED_MEMORY)
     size, free = (blocks * space.f_frsize / MIB for blocks in (space.f_blocks, space.f_bavail))
     return InputError(

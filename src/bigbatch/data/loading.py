@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from multiprocessing.connection import wait
 from typing import Any, Final
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from bigbatch.data.batch import Batch, to_device
 from bigbatch.data.dataset import BatchDataset, read
-from bigbatch.data.handover import explained, hand_over
+from bigbatch.data.handover import hand_over, is_of_shared_memory, shared_memory_is_full
 from bigbatch.data.repeatable import repeated_digest
 from bigbatch.errors import InputError, ReaderLostError
 from bigbatch.processes.parent import die_with_parent
@@ -56,13 +57,14 @@ def load_batches(
         pin_memory=device.type == "cuda",
         worker_init_fn=partial(_prepare_reader, torch.get_num_threads()),
     )
-    for batch in _read_through(loader):
-        if isinstance(batch, InputError):
-            raise batch
-        yield to_device(batch, device)
+    with closing(_read_through(loader)) as found:  # an error must not keep the readers alive
+        for batch in found:
+            if isinstance(batch, InputError):
+                raise batch
+            yield to_device(batch, device)
 
 
-def _read_through(loader: DataLoader[Any]) -> Iterator[Any]:
+def _read_through(loader: DataLoader[Any]) -> Generator[Any]:
     """Yield what the readers read.
 
     torch would raise an error about a reader's end wherever the program happens to be then, in a signal handler. Its
@@ -79,6 +81,9 @@ def _read_through(loader: DataLoader[Any]) -> Iterator[Any]:
         if not (str(error).startswith(READER_ENDED) or (codes and isinstance(error, EOFError | OSError))):
             raise  # the data's own error
         raise ReaderLostError(_describe_end(codes)) from error
+    finally:
+        if loader.num_workers:  # otherwise they may live on, and a process forked later would complain of them
+            batches._shutdown_workers()  # type: ignore[attr-defined]  # noqa: SLF001 - torch has no public way
 
 
 def _exit_codes(batches: Any) -> list[int]:  # noqa: ANN401 - torch's iterator, whose type has no public name
@@ -116,19 +121,20 @@ class _Reader(Dataset[Any]):
 
     def __getitem__(self, batch: BatchIndices) -> Batch | InputError:
         try:
-            return self._read(batch.indices, batch.augmentation_key(self.seed))
+            found = self._read(batch.indices, batch.augmentation_key(self.seed))
+            return hand_over(found) if get_worker_info() else found
         except InputError as error:
             return error
+        except RuntimeError as error:
+            if is_of_shared_memory(error):
+                return shared_memory_is_full()
+            raise
 
     def _read(self, indices: Any, key: int) -> Batch:  # noqa: ANN401 - an array of samples' numbers
         if self.reads_again:
             self.reads_again = False
             repeated_digest(self.dataset, indices[:NUM_READ_AGAIN], key)
-        try:
-            found = read(self.dataset, indices, key)
-        except RuntimeError as error:
-            raise explained(error) from error
-        return hand_over(found) if get_worker_info() else found
+        return read(self.dataset, indices, key)
 
 
 class _Batches(Sampler[BatchIndices]):
