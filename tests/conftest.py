@@ -33,6 +33,7 @@ os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="bigbatch-tests-")  # mea
 collect_ignore = [
     "programs",
     "user_models.py",
+    "user_tasks.py",
     "broken_data.py",
     "broken_loops.py",
     "broken_losses.py",

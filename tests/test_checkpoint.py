@@ -30,7 +30,7 @@ MODEL = {"w": torch.arange(24.0).reshape(2, 3, 4), "steps": torch.tensor(7)}
 
 
 def snapshot(iteration, error=None, model=MODEL):
-    position = Position(iteration, 16 * iteration, 0, error)
+    position = Position(iteration, 16 * iteration, 0, error, "lower")
     return Snapshot.of(state_of_a_training(model), position, to_toml(digits()))
 
 
@@ -67,7 +67,7 @@ def test_tensors_come_back_with_their_bits_dtype_and_layout(tmp_path, dtype):
     momentum = images.contiguous(memory_format=torch.channels_last)
     optimizer = {"state": {0: {"m": momentum, "t": images.transpose(0, 1)}}}
     state = state_of_a_training({"w": images}, optimizer)
-    save_checkpoint(tmp_path, Snapshot.of(state, Position(1, 16, 0, None), to_toml(digits())), keep=2)
+    save_checkpoint(tmp_path, Snapshot.of(state, Position(1, 16, 0, None, "lower"), to_toml(digits())), keep=2)
     (_, found), _ = load(tmp_path, like={"w": images})
     for name in ("m", "t"):
         before, after = state["optimizer"]["state"][0][name], found["optimizer"]["state"][0][name]
@@ -181,7 +181,7 @@ def test_refused_checkpoints_are_told_and_set_aside(tmp_path):
     ],
 )
 def test_what_is_no_state_of_this_training_is_refused(tmp_path, state, reason):
-    save_checkpoint(tmp_path, Snapshot.of(state, Position(1, 16, 0, None), to_toml(digits())), keep=2)
+    save_checkpoint(tmp_path, Snapshot.of(state, Position(1, 16, 0, None, "lower"), to_toml(digits())), keep=2)
     with pytest.raises(InputError, match=reason):
         load(tmp_path)
 
@@ -297,7 +297,7 @@ def test_the_harness_of_damages_would_notice(tmp_path):
     """The control: this test finds a checkpoint with other weights than it claims."""
     manifest = save(tmp_path, 1)
     assert iteration_used(tmp_path) == 1
-    lie = Snapshot.of(state_of(5.0), Position(1, 16, 0, None), to_toml(digits()))
+    lie = Snapshot.of(state_of(5.0), Position(1, 16, 0, None, "lower"), to_toml(digits()))
     save_checkpoint(tmp_path, lie, keep=2)
     assert manifest.exists()
     assert iteration_used(tmp_path) == -1

@@ -20,7 +20,7 @@ def show(monkeypatch, *, is_terminal, is_shown=True):
         display.images_per_second = 1234.0
         display.say("[bold]not markup[/bold] :warning: \x1b[1A\nforged")
         display.iteration(3, epoch=0, loss=2.5, rate=0.1)
-        display.epoch(5, epoch=0, loss=1.5, rate=0.2, error=12.5)
+        display.epoch(5, epoch=0, loss=1.5, rate=0.2, results="validation error 12.50 %")
     return output.getvalue()
 
 

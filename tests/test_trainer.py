@@ -177,9 +177,9 @@ def test_readers_ahead_do_not_change_a_bit(tmp_path):
 def test_an_evaluation_of_the_run_finds_its_final_error(run):
     folder, summary = run
     result = evaluate_run(folder, MACHINE)
-    assert result.evaluation.error == summary.final_result
+    assert result.scores.value == summary.final_result
     assert result.hashes.weights_sha256 == summary.weights_sha256
-    assert result.evaluation.num_samples == 517
+    assert result.scores.num_samples == 517
 
 
 def test_what_cannot_be_evaluated_is_refused(tmp_path):
@@ -333,7 +333,7 @@ def test_the_best_weights_can_be_evaluated_and_exported(run, tmp_path):
     epochs = folder.read_epochs()
     best = min(epochs, key=lambda epoch: (epoch.result, epoch.epoch))
     result = evaluate_run(folder, MACHINE, best=True)
-    assert (result.iteration, result.evaluation.error) == (best.iteration, best.result)
+    assert (result.iteration, result.scores.value) == (best.iteration, best.result)
     exported = export_run(folder, tmp_path / "best.safetensors", best=True)
     assert exported == Export(best.iteration, result.hashes)
     assert weights_sha256(load_file(tmp_path / "best.safetensors")) == result.hashes.weights_sha256

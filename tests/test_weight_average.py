@@ -111,7 +111,7 @@ def test_averaging_changes_nothing_of_the_training(run, tmp_path):
 def test_the_average_is_what_is_evaluated_and_exported(run, tmp_path):
     folder, summary = run
     result = evaluate_run(folder, MACHINE)
-    assert result.evaluation.error == summary.final_result
+    assert result.scores.value == summary.final_result
     exported = export_run(folder, tmp_path / "average.safetensors")
     for found in (result, exported):
         assert found.hashes == WeightsHashes(summary.weights_sha256, summary.average_sha256)
@@ -150,8 +150,8 @@ def test_a_skipped_update_does_not_count_and_evaluation_takes_the_average(monkey
     assert not all(torch.equal(a, b) for a, b in zip(before, training.average.averages, strict=True))
     seen = []
     monkeypatch.setattr(
-        "bigbatch.training.loop.evaluate",
-        lambda model, *_, **__: seen.append(weights_sha256(model.state_dict())) or SimpleNamespace(error=1.0),
+        "bigbatch.training.evaluation.Evaluation.scores",
+        lambda _, model, *__: seen.append(weights_sha256(model.state_dict())) or SimpleNamespace(value=1.0),
     )
     loop.evaluate()
     assert seen == [training.hashes().average_sha256]

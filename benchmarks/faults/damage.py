@@ -44,7 +44,7 @@ def data_of(path: Path) -> Path:
 
 def save(folder: Path, iteration: int, recipe: str = to_toml(RECIPE), size: int = 4096) -> Path:
     """Save a checkpoint whose weights are its iteration."""
-    snapshot = Snapshot.of(state_of(iteration, size), Position(iteration, 16 * iteration, 0, None), recipe)
+    snapshot = Snapshot.of(state_of(iteration, size), Position(iteration, 16 * iteration, 0, None, "lower"), recipe)
     return save_checkpoint(folder, snapshot, keep=2)
 
 

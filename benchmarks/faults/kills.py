@@ -115,7 +115,7 @@ def kill_in_save(times: int, *, megabytes: int = 4, seed: int = 0) -> Row:
     with TemporaryDirectory() as name:
         folder = Path(name)
         start = time.monotonic()
-        save_checkpoint(folder, Snapshot.of(state, Position(1, 16, 0, None), to_toml(recipe)), keep=2)
+        save_checkpoint(folder, Snapshot.of(state, Position(1, 16, 0, None, "lower"), to_toml(recipe)), keep=2)
         longest = 5 * (time.monotonic() - start)
         for _ in range(times):
             child = os.fork()
@@ -142,7 +142,7 @@ def kill_in_save(times: int, *, megabytes: int = 4, seed: int = 0) -> Row:
 def _save_forever(folder: Path, state: dict[str, dict[str, torch.Tensor]], recipe: str, *, first: int) -> None:
     try:
         for iteration in range(first, first + 100_000):
-            snapshot = Snapshot.of(state, Position(iteration, 16 * iteration, 0, None), recipe)
+            snapshot = Snapshot.of(state, Position(iteration, 16 * iteration, 0, None, "lower"), recipe)
             save_checkpoint(folder, snapshot, keep=2)
     finally:
         os._exit(1)

@@ -59,7 +59,7 @@ def train(machine: Machine, *, fails: bool) -> str:
             if fails and step.iteration == 3 and machine.processes.rank == machine.processes.world_size - 1:
                 raise ZeroDivisionError
     assert step.iteration == 12
-    result = bigbatch.evaluate(model, Points(601))
+    result = bigbatch.evaluate(model, Points(601), "top-1-error", machine=machine)
     assert model.training, "an evaluation leaves the model as it was"
     assert result.num_samples == 601
     return f"{weights_sha256(model.state_dict())} {loss.item().hex()} {result}"

@@ -1,12 +1,16 @@
 """The manifest says what a checkpoint's file must be. It is written last: a file that has a manifest is whole."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
-FORMAT: Final = 3
+from bigbatch.recipe.metrics import DIRECTIONS, LOWER
+
+FORMAT: Final = 4
+OLD_FORMAT: Final = 3  # its result is a validation error
 MAX_BYTES: Final = 1 << 20
 MANIFESTS: Final = "iteration-*.json"
 DATA_SUFFIX: Final = ".safetensors"
@@ -21,13 +25,15 @@ class Position:
         iteration: updates done.
         samples_consumed: training samples used up by them.
         epochs: that are over and evaluated.
-        validation_error: in %; None if the checkpoint was saved within an epoch.
+        result: the metric that judges, in its unit; None if the checkpoint was saved within an epoch.
+        better: which way the metric is better: "lower" or "higher".
     """
 
     iteration: int
     samples_consumed: int
     epochs: int
-    validation_error: float | None
+    result: float | None
+    better: str
 
 
 @dataclass(frozen=True)
@@ -52,9 +58,12 @@ class Manifest(Position):
 
     def to_json(self) -> str:
         """Return it as text, with a checksum of its own."""
-        table = asdict(self)
-        checksum = sha256(json.dumps(table).encode()).hexdigest()
-        return json.dumps(table | {"checksum": checksum}, indent=2) + "\n"
+        return _with_checksum(asdict(self))
+
+
+def _with_checksum(table: Mapping[str, Any]) -> str:
+    checksum = sha256(json.dumps(table).encode()).hexdigest()
+    return json.dumps({**table, "checksum": checksum}, indent=2) + "\n"
 
 
 def manifest_path(folder: Path, iteration: int) -> Path:
@@ -98,16 +107,19 @@ def read_manifest(path: Path) -> Manifest:
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     table = _parse(content)
-    if table.get("format") != FORMAT:
+    if table.get("format") not in {FORMAT, OLD_FORMAT}:
         msg = f"its manifest is of format {table.get('format')!r:.20}, and this version of bigbatch reads {FORMAT}"
         raise ValueError(msg)
     table.pop("checksum", None)
+    is_sound = _with_checksum(table).encode() == content
+    if table["format"] == OLD_FORMAT and "validation_error" in table:
+        table |= {"result": table.pop("validation_error"), "better": LOWER}
     types = get_type_hints(Manifest)
     is_complete = table.keys() == types.keys() and all(isinstance(table[key], kind) for key, kind in types.items())
-    manifest = Manifest(**table) if is_complete else None
-    if manifest is None or manifest.to_json().encode() != content:
+    if not (is_sound and is_complete and table["better"] in DIRECTIONS):
         msg = "its manifest is damaged"
         raise ValueError(msg)
+    manifest = Manifest(**table)
     if manifest.iteration != iteration_of(path):
         msg = f"its manifest is that of iteration {manifest.iteration}"
         raise ValueError(msg)

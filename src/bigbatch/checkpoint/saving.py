@@ -24,6 +24,7 @@ from bigbatch.checkpoint.manifest import (
     read_manifest,
 )
 from bigbatch.checkpoint.state import flatten
+from bigbatch.recipe.metrics import cost
 from bigbatch.rules.randomness.keyed import SCHEME
 from bigbatch.runs.provenance import package_version
 
@@ -100,7 +101,7 @@ def save_checkpoint(folder: Path, snapshot: Snapshot, *, keep: int) -> Path:
 
 
 def prune(folder: Path, *, keep: int) -> None:
-    """Remove all checkpoints but the newest `keep` and the one with the lowest validation error."""
+    """Remove all checkpoints but the newest `keep` and the one with the best result."""
     manifests = list_manifests(folder)
     kept = {*manifests[:keep], best_checkpoint(folder)}
     for path in manifests:
@@ -110,16 +111,16 @@ def prune(folder: Path, *, keep: int) -> None:
 
 
 def best_checkpoint(folder: Path) -> Path | None:
-    """Return the manifest with the lowest validation error; the earliest of equals, or None if there is none."""
-    errors: dict[Path, float] = {}
+    """Return the manifest with the best result; the earliest of equals, or None if there is none."""
+    costs: dict[Path, float] = {}
     for path in reversed(list_manifests(folder)):
         try:
-            error = read_manifest(path).validation_error
+            manifest = read_manifest(path)
         except (OSError, ValueError):
             continue  # loading says what is wrong with it
-        if error is not None:
-            errors[path] = error
-    return min(errors, key=lambda path: errors[path], default=None)
+        if manifest.result is not None:
+            costs[path] = cost(manifest.result, better=manifest.better)
+    return min(costs, key=lambda path: costs[path], default=None)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -45,13 +45,20 @@ class Measure:
 
     def cost(self, value: float) -> float:
         """Return a number that is the lower, the better the value is; infinity for NaN."""
-        if math.isnan(value):
-            return math.inf
-        return value if self.better == LOWER else -value
+        return cost(value, better=self.better)
 
     def best(self, values: Iterable[float]) -> float:
         """Return the best of some values."""
         return min(values, key=self.cost)
+
+    def epochs_since_best(self, values: Sequence[float]) -> int:
+        """Return how many of the last values are no better than the best before them.
+
+        >>> MEAN_IOU.epochs_since_best([50.0, 60.0, 60.0, 55.0]), MEAN_IOU.epochs_since_best([])
+        (2, 0)
+        """
+        costs = list(map(self.cost, values))
+        return len(costs) - 1 - costs.index(min(costs)) if costs else 0
 
     @property
     def title(self) -> str:
@@ -95,6 +102,13 @@ class Measure:
     def to_json(self) -> dict[str, str]:
         """Return it as plain values."""
         return asdict(self)
+
+
+def cost(value: float, *, better: str) -> float:
+    """Return a number that is the lower, the better a value is in this direction; infinity for NaN."""
+    if math.isnan(value):
+        return math.inf
+    return value if better == LOWER else -value
 
 
 TOP_1_ERROR: Final = Measure("top-1-error", PER_CENT, LOWER)

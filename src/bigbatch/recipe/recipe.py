@@ -15,6 +15,7 @@ from bigbatch.recipe.sections import (
     Average,
     Checkpoints,
     Data,
+    Evaluation,
     Growth,
     Launch,
     Model,
@@ -52,7 +53,7 @@ class Recipe:
     Attributes:
         name: a word for people; the run's folder is named after it.
         reference: the small-minibatch recipe that is trusted.
-        model, data, seeds, scaling, growth, warmup, schedule, optimizer, average: see their classes.
+        model, data, seeds, scaling, growth, warmup, schedule, optimizer, average, evaluation: see their classes.
         minibatch_size: samples per update, over all workers (kn).
         worker_minibatch_size: samples of one worker: the unit of batch normalisation, randomness and summation (n).
         epochs: how long the training is, in passes over the training data. The last pass may be cut short.
@@ -95,6 +96,7 @@ class Recipe:
     schedule: Schedule = field(default_factory=Schedule)
     optimizer: Optimizer = field(default_factory=Optimizer)
     average: Average = field(default_factory=Average)
+    evaluation: Evaluation = field(default_factory=Evaluation)
     launch: Launch = field(default_factory=Launch)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
 
@@ -153,7 +155,7 @@ class Recipe:
     def user_code(self) -> tuple[str, ...]:
         """The names in it that are the user's own code, each `package.module:callable`."""
         sections = (self.model.name, *self.data.user_code, self.optimizer.name, self.schedule.kind)
-        names = (*sections, self.loss, self.objective, *self.metrics)
+        names = (*sections, self.loss, self.objective, *self.metrics, self.evaluation.predict)
         return tuple(name for name in names if is_user_code(name))
 
     @property

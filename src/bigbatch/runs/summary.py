@@ -78,6 +78,7 @@ class Summary(JsonTable):
         attempt: the last one, whose fields stand beside these.
         attempts: all of them; none in a run of an older version.
         stopped_by: what ended the run before its last iteration.
+        ended_early: why a finished run has taken fewer epochs than planned.
         iterations: updates done.
         seconds: of training and evaluation, over all attempts.
         result: the metric's median over the last 5 epochs, in its unit.
@@ -101,6 +102,7 @@ class Summary(JsonTable):
     attempt: Attempt
     attempts: tuple[Attempt, ...]
     stopped_by: str | None = None
+    ended_early: str | None = None
     iterations: int | None = None
     seconds: float | None = None
     result: float | None = field(default=None, metadata={READ: _read_result})

@@ -11,7 +11,7 @@ from bigbatch.processes.group import check_agreement
 from bigbatch.processes.join import Machine
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.file import to_toml
-from bigbatch.recipe.metrics import UNKNOWN, find_measure
+from bigbatch.recipe.metrics import Measure
 from bigbatch.reduction.options import NATIVE
 from bigbatch.runs.code_version import describe_code
 from bigbatch.runs.contract import MEMORY_FORMAT_BEFORE
@@ -32,13 +32,14 @@ BITS_DEPEND_ON: Final = (
 )
 
 
-def describe_attempt(
+def describe_attempt(  # noqa: PLR0913 - each is a fact of the attempt
     recipe: Recipe,
     folder: RunFolder,
     machine: Machine,
     *,
     all_reduce: dict[str, Any],
     memory_format: torch.memory_format,
+    metric: Measure,
     fingerprint: str,
     samples_consumed: int,
     after: str | None = None,
@@ -51,6 +52,7 @@ def describe_attempt(
         machine: this process and its device.
         all_reduce: how gradients are summed.
         memory_format: of the model.
+        metric: that judges the run.
         fingerprint: of the data.
         samples_consumed: the position that it starts from.
         after: why the attempt before ended, if our launcher has noted it.
@@ -78,7 +80,7 @@ def describe_attempt(
         seed=recipe.seed,
         reduction=NATIVE if all_reduce["algorithm"] == NATIVE else "exact",
         data_fingerprint=fingerprint,
-        metric=find_measure(recipe.metrics[0]) or UNKNOWN,
+        metric=metric,
         attempt=attempt,
         attempts=(*(before.attempts if before else ()), attempt),
     )

@@ -3,14 +3,13 @@
 from contextlib import nullcontext
 
 from bigbatch.data.load import load_data
-from bigbatch.errors import InputError
 from bigbatch.optim.build import build_optimizer
 from bigbatch.optim.weight_average import WeightAverage
 from bigbatch.processes.join import Machine
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.course import course_of
-from bigbatch.recipe.metrics import TOP_1_ERROR
 from bigbatch.reduction.options import AggregationOptions
+from bigbatch.training.evaluation import Evaluation
 from bigbatch.training.freezing import Freezing
 from bigbatch.training.parts import build_minibatches, build_recipe_model, build_step
 from bigbatch.training.state import TrainingState
@@ -19,9 +18,7 @@ from bigbatch.training.warm_start import warm_start
 
 def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, loader_workers: int) -> TrainingState:
     """Build everything from the recipe. The seed alone decides, so every process has the same bits."""
-    if recipe.metrics != (TOP_1_ERROR.name,):
-        msg = f"this version measures {TOP_1_ERROR.name} alone, not {', '.join(recipe.metrics)}"
-        raise InputError(msg)
+    evaluation = Evaluation.of(recipe, loader_workers=loader_workers)
     data = load_data(recipe.data)
     course = course_of(recipe, data.samples_per_epoch)
     size = course.now.minibatch_size
@@ -49,6 +46,7 @@ def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, 
         step,
         course,
         loader_workers,
+        evaluation,
         average,
         started_from,
         freezing,

@@ -1,114 +1,229 @@
-"""The error on a data set. Every sample counts exactly once, for any number of processes."""
+"""The metrics of a model on a data set. Every sample counts exactly once, for any number of processes."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import torch
-import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 
+from bigbatch.data.collation import Collate
 from bigbatch.data.dataset import BatchDataset, as_batch_dataset
 from bigbatch.data.loading import load_batches
+from bigbatch.errors import InputError
 from bigbatch.processes.group import Processes
-from bigbatch.processes.lost_peer import communicating
+from bigbatch.processes.join import Machine
+from bigbatch.recipe import Recipe
+from bigbatch.recipe.metrics import TOP_1_ERROR, Measure
+from bigbatch.rules.randomness.generators import kept_generators
 from bigbatch.rules.sampling import BatchIndices
-from bigbatch.step.worker_pass import forward_precision
+from bigbatch.step.objective import LossFunction, Objective
+from bigbatch.tasks.losses import find_objective
+from bigbatch.tasks.metrics import MetricLike, find_metrics, measure_of
+from bigbatch.training.contributions import gather
+from bigbatch.training.scoring import IncomputableError, KeptBuffers, Predict, Scorer, evaluation_mode, result_of
+from bigbatch.user_code import load_callable
 
-EVALUATION_BATCH_SIZE: Final = 250
+PART_SIZE: Final = 250
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The metrics of a model on a data set.
+
+    Attributes:
+        num_samples: all samples of the data set.
+        values: of each metric, in its unit, by its name.
+        measures: the metrics, in their order.
+
+    >>> print(Scores(517, {"top-1-error": 2.4567}, (TOP_1_ERROR,)))
+    top-1 error 2.46 % (517 samples)
+    """
+
+    num_samples: int
+    values: Mapping[str, float]
+    measures: tuple[Measure, ...]
+
+    @property
+    def value(self) -> float:
+        """The first metric, which judges."""
+        return self.values[self.measures[0].name]
+
+    def to_json(self) -> dict[str, float | None]:
+        """Return the values; None for one that is NaN or infinite, which JSON does not have."""
+        return {name: value if math.isfinite(value) else None for name, value in self.values.items()}
+
+    def in_words(self) -> str:
+        """Return the values as a line of the progress has them.
+
+        >>> Scores(517, {"top-1-error": 2.4567}, (TOP_1_ERROR,)).in_words()
+        'validation error 2.46 %'
+        """
+        texts = [f"{measure.title} {measure.text(self.values[measure.name])}" for measure in self.measures[1:]]
+        return "  ".join([f"{self.measures[0].label} {self.measures[0].text(self.value)}", *texts])
+
+    def __getitem__(self, name: str) -> float:
+        return self.values[name]
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __str__(self) -> str:
+        texts = (f"{measure.title} {measure.text(self.values[measure.name])}" for measure in self.measures)
+        return f"{', '.join(texts)} ({self.num_samples:,} samples)"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result of a model on a data set.
+    """How models are evaluated.
 
     Attributes:
-        num_samples: all samples of the data set.
-        num_correct: how many of them have their label as the largest logit.
-        loss: mean cross-entropy.
+        scorer: scores a part of the data.
+        part_size: samples of a part.
+        loader_workers: processes that read ahead; 0 reads in the process itself.
     """
 
-    num_samples: int
-    num_correct: int
-    loss: float
+    scorer: Scorer
+    part_size: int = PART_SIZE
+    loader_workers: int = 0
+
+    @classmethod
+    def of(cls, recipe: Recipe, *, loader_workers: int = 0) -> "Evaluation":
+        """Return how a recipe says to evaluate.
+
+        Raises:
+            InputError: it names a metric or a function that cannot be found.
+        """
+        named = recipe.evaluation.predict
+        metrics = find_metrics(recipe.metrics, objective=find_objective(recipe), has_predict=bool(named))
+        scorer = Scorer(metrics, load_callable(named) if named else None, recipe.precision)
+        return cls(scorer, recipe.evaluation.part_size, loader_workers)
 
     @property
-    def error(self) -> float:
-        """Top-1 error in %."""
-        return 100 * (1 - self.num_correct / self.num_samples)
+    def measures(self) -> tuple[Measure, ...]:
+        """The metrics' descriptions; the first one judges."""
+        return tuple(map(measure_of, self.scorer.metrics))
+
+    def scores(self, model: nn.Module, dataset: BatchDataset, processes: Processes) -> Scores:
+        """Measure the metrics. All processes call it together, and all get the same.
+
+        Raises:
+            InputError: a sample cannot be read, or a metric does not fit; the same text on every process.
+            PeerLostError: another process ended, or did not answer in time.
+        """
+        num_parts = -(-len(dataset) // self.part_size)
+        device = device_of(model)
+        numbers = range(processes.rank, num_parts, processes.world_size)
+        mine: dict[int, Any] = {}
+        try:
+            mine.update(self._parts(model, dataset, numbers, device, loader_workers=self.loader_workers))
+        except InputError as error:  # the others must hear of it, as they wait
+            if processes.world_size == 1:
+                raise
+            mine[numbers[len(mine)]] = str(error)
+        return self._combine(gather(mine, processes, device), len(dataset))
+
+    def check(self, model: nn.Module, dataset: BatchDataset) -> None:
+        """Score the first part of a data set, on every process alone, so that what cannot work fails at once.
+
+        Raises:
+            InputError: a metric does not fit the model or the data.
+        """
+        first = self._parts(model, dataset, range(1), device_of(model), loader_workers=0)
+        with suppress(IncomputableError):  # a part may hold a single class, or too few samples
+            self._combine([contributions for _, contributions in first], min(self.part_size, len(dataset)))
+
+    def _parts(
+        self,
+        model: nn.Module,
+        dataset: BatchDataset,
+        numbers: Sequence[int],
+        device: torch.device,
+        *,
+        loader_workers: int,
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield what each of these parts contributes. The model and the generators stay as they were."""
+        ends = [min((number + 1) * self.part_size, len(dataset)) for number in numbers]
+        indices = [
+            BatchIndices(0, np.arange(number * self.part_size, end)) for number, end in zip(numbers, ends, strict=True)
+        ]
+        kept = KeptBuffers(model)
+        with kept_generators(device), evaluation_mode(model):
+            batches = load_batches(dataset, indices, seed=0, device=device, loader_workers=loader_workers)
+            for number, batch in zip(numbers, batches, strict=True):
+                try:
+                    contributions = self.scorer(model, batch, part=number, device=device)
+                finally:
+                    kept.restore()
+                yield number, contributions
+
+    def _combine(self, parts: Sequence[Any], num_samples: int) -> Scores:
+        for part in parts:
+            if isinstance(part, str):
+                raise InputError(part)
+        metrics, values = self.scorer.metrics, {}
+        for i, metric in enumerate(metrics):
+            values[metric.name] = result_of(metric, [part[i] for part in parts])
+        return Scores(num_samples, values, self.measures)
 
 
-@torch.no_grad()
-def evaluate(
+def evaluate(  # noqa: PLR0913 - each is a part of the question
     model: nn.Module,
     dataset: BatchDataset | Sequence[Any],
+    metric: MetricLike | Sequence[MetricLike] = TOP_1_ERROR.name,
     *,
-    processes: Processes | None = None,
+    machine: Machine | None = None,
+    objective: LossFunction | Objective | None = None,
+    predict: Predict | None = None,
+    collate: Collate | None = None,
+    part_size: int = PART_SIZE,
     precision: str = "float32",
     loader_workers: int = 0,
-) -> Evaluation:
-    """Measure top-1 error and cross-entropy, also of a model that was trained with another loss.
+) -> Scores:
+    """Measure metrics of a model on a data set. All processes call it together, and all get the same bits.
 
-    All processes call it together, and all get the same result. The samples are cut into the same batches for any
-    number of processes. One process evaluates each batch, and every process adds up the results in the same order. So
-    the result has the same bits for any number of processes.
+    The samples are cut into the same parts for any number of processes. One process scores each part, and every
+    process computes the result from all parts in their order. The model, its buffers and the generators stay as they
+    were.
 
     Args:
-        model: maps inputs to logits, shape (n, num_classes). It runs in evaluation mode, which is then undone.
-        dataset: anything with `len()` and `[index]`, or a `BatchDataset`; its samples are (input, label).
-        processes: that take part; by default all that have joined (`bigbatch.joined`), or this process alone.
+        model: it runs in evaluation mode, which is then undone.
+        dataset: anything with `len()` and `[index]`, or a `BatchDataset`.
+        metric: "top-1-error", "top-5-error", "mean-loss", "perplexity" or "mean-iou"; a `Metric` of your own; a metric
+            of torchmetrics; or a list of these, of which the first one judges.
+        machine: what `bigbatch.joined` has given; by default all processes that have joined, or this one alone.
+        objective: the loss function, or the objective, that mean-loss measures.
+        predict: a function of (model, batch) that returns (outputs, targets); by default model(batch[0]) and batch[1].
+        collate: makes a batch of a list of samples; by default as torch's DataLoader does.
+        part_size: samples that are scored at once.
         precision: "float32", or "bfloat16" to run the forward pass under autocast.
         loader_workers: processes that read ahead; 0 reads in the process itself.
 
     Raises:
-        InputError: a sample cannot be read.
+        InputError: a sample cannot be read, or a metric does not fit the model or the data.
         PeerLostError: another process ended, or did not answer in time.
 
     >>> model = nn.Linear(2, 3)
-    >>> evaluate(model, [(torch.zeros(2), 0)] * 10).num_samples
-    10
+    >>> with torch.no_grad():
+    ...     model.bias.copy_(torch.tensor([1.0, 0.0, 0.0])) is model.bias
+    True
+    >>> print(evaluate(model, [(torch.zeros(2), 0)] * 9 + [(torch.zeros(2), 2)]))
+    top-1 error 10.00 % (10 samples)
     """
-    dataset = as_batch_dataset(dataset)
-    processes = processes or Processes.current()
-    device = next(model.parameters()).device
-    starts = range(0, len(dataset), EVALUATION_BATCH_SIZE)
-    mine = range(processes.rank, len(starts), processes.world_size)
-    stops = [min(start + EVALUATION_BATCH_SIZE, len(dataset)) for start in starts]
-    indices = [BatchIndices(0, np.arange(starts[i], stops[i])) for i in mine]
-    # Each batch has a row: its number of correct samples, and its summed loss.
-    results = torch.zeros(len(starts), 2, dtype=torch.float64, device=device)
-    batches = load_batches(dataset, indices, seed=0, device=device, loader_workers=loader_workers)
-    with _evaluation_mode(model):
-        for i, (inputs, labels) in zip(mine, batches, strict=True):
-            with forward_precision(device, precision):
-                logits = model(inputs)
-            results[i] = _score(logits.float(), labels)
-    if processes.world_size > 1:
-        with communicating():  # each batch has one process's value and zeros: exact in any order
-            dist.all_reduce(results, group=processes.group)
-    correct, loss = _ordered_sum(results)
-    return Evaluation(len(dataset), int(correct), loss / len(dataset))
+    wanted = metric if isinstance(metric, list | tuple) else [metric]
+    metrics = find_metrics(wanted, objective=objective, has_predict=predict is not None)
+    if part_size < 1:
+        msg = f"part_size must be at least 1, not {part_size}"
+        raise InputError(msg)
+    data = as_batch_dataset(dataset, collate, what="the validation data")
+    processes = machine.processes if machine else Processes.current()
+    evaluation = Evaluation(Scorer(metrics, predict, precision), part_size, loader_workers)
+    return evaluation.scores(model, data, processes)
 
 
-@contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put the model into evaluation mode; afterwards give each of its modules its old mode again."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, is_training in modes:
-            module.training = is_training
-
-
-def _score(logits: Tensor, labels: Tensor) -> Tensor:
-    correct = (logits.argmax(1) == labels).sum().double()
-    return torch.stack([correct, nn.functional.cross_entropy(logits, labels, reduction="sum").double()])
-
-
-def _ordered_sum(results: Tensor) -> tuple[float, float]:
-    rows = results.tolist()
-    return sum(row[0] for row in rows), sum(row[1] for row in rows)
+def device_of(model: nn.Module) -> torch.device:
+    """Return the device of a model's first parameter or buffer; the CPU if it has none."""
+    return next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))

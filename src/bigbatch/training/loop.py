@@ -14,11 +14,10 @@ from bigbatch.errors import NonFiniteError
 from bigbatch.optim.learning_rate import set_learning_rate
 from bigbatch.processes.stop_signals import StopSignals
 from bigbatch.recipe.course import CourseState
-from bigbatch.recipe.metrics import TOP_1_ERROR
 from bigbatch.runs.metrics import EpochLine, IterationLine
 from bigbatch.step.result import StepResult
 from bigbatch.training.consistency import compare_processes
-from bigbatch.training.evaluation import evaluate
+from bigbatch.training.evaluation import Scores
 from bigbatch.training.nonfinite import check_weights, meet_nonfinite
 from bigbatch.training.recorder import Recorder
 from bigbatch.training.state import TrainingState
@@ -80,7 +79,7 @@ class Loop:
         """Train, and save the last state.
 
         Raises:
-            NonFiniteError: a loss, gradient or weight is not finite; the state before that update has been saved.
+            NonFiniteError: a loss, gradient, weight or result is not finite; the state before has been saved.
             DisagreementError: the processes no longer hold the same weights.
         """
         try:
@@ -198,31 +197,30 @@ class Loop:
     def end_epoch(self, *, seconds: float) -> None:
         """Evaluate, record the epoch, go on to the next, and save if it is time."""
         training, recorder = self.training, self.recorder
-        error = self.evaluate()
+        scores = self.evaluate()
         iteration, loss = training.iteration, training.mean_loss
-        training.results.append(error)
+        training.results.append(scores.value)
         epoch = len(training.results)
-        line = EpochLine(
-            epoch=epoch, iteration=iteration, loss=loss, validation={TOP_1_ERROR.name: error}, seconds=seconds
-        )
+        line = EpochLine(epoch=epoch, iteration=iteration, loss=loss, validation=scores.to_json(), seconds=seconds)
         recorder.append(replace(line, **self.course.epoch_values()))
         training.end_epoch()
         if training.is_finished or recorder.is_due_after_epoch(epoch) or recorder.is_due_after(iteration):
             self.save()
-        shown = math.nan if loss is None else loss
-        recorder.display.epoch(iteration, epoch=epoch - 1, loss=shown, rate=training.last_rate, error=error)
+        shown, results = math.nan if loss is None else loss, scores.in_words()
+        recorder.display.epoch(iteration, epoch=epoch - 1, loss=shown, rate=training.last_rate, results=results)
 
-    def evaluate(self) -> float:
-        """Return the validation error in %, with the averaged weights if the recipe has an average."""
-        training = self.training
-        with training.as_evaluated():
-            return evaluate(
-                training.model,
-                training.data.validation,
-                processes=training.machine.processes,
-                precision=training.recipe.precision,
-                loader_workers=training.loader_workers,
-            ).error
+    def evaluate(self) -> Scores:
+        """Return the metrics on the validation data.
+
+        Raises:
+            NonFiniteError: the one that judges is NaN or infinite.
+        """
+        scores = self.training.evaluate()
+        if not math.isfinite(scores.value):
+            what = f"the {scores.measures[0].label} is {scores.value} after iteration {self.training.iteration - 1}"
+            msg = f"{what}: the model's outputs are too large or NaN, or no target of the validation data counts"
+            raise NonFiniteError(msg)
+        return scores
 
     def save(self, *, must_wait: bool = True) -> None:
         """Save a checkpoint, after checking that all processes hold the same finite weights.

@@ -85,12 +85,12 @@ class ProgressDisplay:
                 f"{self._noise()}{self.images_per_second:,.0f} images/s  {self._left(done)} left"
             )
 
-    def epoch(self, done: int, *, epoch: int, loss: float, rate: float, error: float) -> None:
+    def epoch(self, done: int, *, epoch: int, loss: float, rate: float, results: str) -> None:
         """Print the line of a finished epoch."""
         self.last_line = time.monotonic()
         self.say(
             f"epoch {epoch + 1}/{self.epochs}  iteration {done}/{self.total}  loss {loss:.4f}  rate {rate:.4g}  "
-            f"validation error {error:.2f} %  {self._noise()}{self.images_per_second:,.0f} images/s  "
+            f"{results}  {self._noise()}{self.images_per_second:,.0f} images/s  "
             f"{self._left(done)} left"
         )
 

@@ -17,8 +17,10 @@ from bigbatch.data.load import load_data
 from bigbatch.errors import InputError
 from bigbatch.models.plain_names import plain_state
 from bigbatch.processes.join import Machine
+from bigbatch.recipe.metrics import TOP_1_ERROR
 from bigbatch.runs.folder import RunFolder
-from bigbatch.training.evaluation import Evaluation, evaluate
+from bigbatch.runs.metrics import OLD_NAME
+from bigbatch.training.evaluation import Evaluation, Scores
 from bigbatch.training.parts import build_recipe_model
 from bigbatch.training.restore import restore_model
 
@@ -30,24 +32,26 @@ class RunEvaluation:
     Attributes:
         checkpoint: its path, without a suffix.
         iteration: updates done before it.
-        evaluation: of its averaged weights, if it has an average.
+        scores: of its averaged weights, if it has an average.
         hashes: of its weights.
     """
 
     checkpoint: str
     iteration: int
-    evaluation: Evaluation
+    scores: Scores
     hashes: WeightsHashes
 
     def to_json(self) -> dict[str, object]:
-        """Return it as plain values."""
+        """Return it as plain values; a top-1 error has its old name, too."""
+        judge, validation = self.scores.measures[0], self.scores.to_json()
         return {
             "checkpoint": self.checkpoint,
             "iteration": self.iteration,
-            "num_samples": self.evaluation.num_samples,
-            "num_correct": self.evaluation.num_correct,
-            "validation_error": self.evaluation.error,
-            "validation_loss": self.evaluation.loss,
+            "num_samples": self.scores.num_samples,
+            "metric": judge.to_json(),
+            "result": validation[judge.name],
+            "validation": validation,
+            **({OLD_NAME: self.scores.value} if judge == TOP_1_ERROR else {}),
             **self.hashes.to_json(),
         }
 
@@ -69,18 +73,13 @@ def evaluate_run(folder: RunFolder, machine: Machine, *, loader_workers: int = 0
     """Evaluate the last or the best checkpoint of a run on its validation data, with the averaged weights if any.
 
     Raises:
-        InputError: the folder holds no run, or no checkpoint that can be used.
+        InputError: the folder holds no run, or no checkpoint that can be used; or a metric does not fit.
     """
     manifest, model, data, hashes = _load_model(folder, machine.device, best=best)
-    evaluation = evaluate(
-        model,
-        data.validation,
-        processes=machine.processes,
-        precision=folder.recipe.precision,
-        loader_workers=loader_workers,
-    )
+    evaluation = Evaluation.of(folder.recipe, loader_workers=loader_workers)
+    scores = evaluation.scores(model, data.validation, machine.processes)
     checkpoint = str(manifest_path(folder.checkpoints, manifest.iteration).with_suffix(""))
-    return RunEvaluation(checkpoint, manifest.iteration, evaluation, hashes)
+    return RunEvaluation(checkpoint, manifest.iteration, scores, hashes)
 
 
 def export_run(folder: RunFolder, target: Path, *, best: bool = False) -> Export:

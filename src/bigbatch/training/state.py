@@ -20,12 +20,14 @@ from bigbatch.optim.weight_average import WeightAverage
 from bigbatch.processes.join import Machine
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.course import Course
+from bigbatch.recipe.metrics import Measure
 from bigbatch.runs.folder import run_result
 from bigbatch.runs.metrics import IterationLine
 from bigbatch.runs.record import FINISHED, STOPPED
 from bigbatch.runs.summary import Summary
 from bigbatch.step.result import StepResult
 from bigbatch.step.step import Step
+from bigbatch.training.evaluation import Evaluation, Scores
 from bigbatch.training.freezing import Freezing
 from bigbatch.training.parts import build_minibatches, build_step
 from bigbatch.training.warm_start import WarmStart
@@ -38,6 +40,7 @@ class TrainingState:
     Attributes:
         course: the position, and the minibatch sizes and rates that follow from it.
         average: of the weights; it is evaluated in their place. None if the recipe has none.
+        evaluation: of its metrics, of which the first one judges.
         started_from: what the model has taken from the recipe's file of weights; None if it names none.
         freezing: what is not trained by now; None if nothing was frozen.
         results: of every finished epoch, by the first metric.
@@ -62,6 +65,7 @@ class TrainingState:
     step: Step
     course: Course
     loader_workers: int
+    evaluation: Evaluation
     average: WeightAverage | None = None
     started_from: WarmStart | None = None
     freezing: Freezing | None = None
@@ -112,13 +116,24 @@ class TrainingState:
         """Return the position for a checkpoint."""
         now = self.course.now
         is_epochs_end = now.iteration and not now.epoch_iteration
-        error = self.results[-1] if is_epochs_end else None
-        return Position(now.iteration, now.samples_consumed, now.epoch, error)
+        result = self.results[-1] if is_epochs_end else None
+        return Position(now.iteration, now.samples_consumed, now.epoch, result, self.metric.better)
 
     @property
     def is_finished(self) -> bool:
-        """Whether all epochs are over."""
-        return self.course.is_over
+        """Whether all epochs are over, or the recipe's patience is."""
+        return self.course.is_over or self.has_lost_patience
+
+    @property
+    def metric(self) -> Measure:
+        """What judges."""
+        return self.evaluation.measures[0]
+
+    @property
+    def has_lost_patience(self) -> bool:
+        """Whether the results have not improved for as many epochs as the recipe waits."""
+        patience = self.recipe.evaluation.patience
+        return bool(patience) and self.metric.epochs_since_best(self.results) >= patience
 
     def rest_of_epoch(self) -> Iterator[Iterator[Batch]]:
         """Yield this process's part of each minibatch that is left of the epoch."""
@@ -159,7 +174,7 @@ class TrainingState:
         """Go on to the next epoch, with the minibatch size that the course has for it."""
         self.epoch_loss, self.epoch_updates = 0.0, 0
         before = self.course.now.minibatch_size
-        self.course.end_epoch(self.results[-1])
+        self.course.end_epoch(self.metric.cost(self.results[-1]))
         if self.course.now.minibatch_size != before:
             self.resize()
         if not self.is_finished:
@@ -201,6 +216,7 @@ class TrainingState:
             summary,
             status=FINISHED if self.is_finished else STOPPED,
             stopped_by=None if self.is_finished else self.stopped_by,
+            ended_early=self.early_end(),
             iterations=self.iteration,
             seconds=round(self.seconds_in_all, 3),
             result=run_result(results) if results else None,
@@ -209,11 +225,31 @@ class TrainingState:
             average_sha256=hashes.average_sha256,
         )
 
+    def early_end(self) -> str | None:
+        """Return why the training has ended before its last epoch; None if it has not."""
+        if self.course.is_over or not self.has_lost_patience:
+            return None
+        return f"no better {self.metric.label} in {self.recipe.evaluation.patience} epochs"
+
     def hashes(self) -> WeightsHashes:
         """Return the hashes of the weights."""
         return WeightsHashes.of(
             plain_state(self.model), with_plain_names(self.average.state()) if self.average else None
         )
+
+    def evaluate(self) -> Scores:
+        """Measure the metrics on the validation data, with the averaged weights if there are any."""
+        with self.as_evaluated():
+            return self.evaluation.scores(self.model, self.data.validation, self.machine.processes)
+
+    def check_evaluation(self) -> None:
+        """Score a first part of the validation data, on every process alone. Nothing is changed.
+
+        Raises:
+            InputError: a metric does not fit the model or the data.
+        """
+        with self.as_evaluated():
+            self.evaluation.check(self.model, self.data.validation)
 
     def as_evaluated(self) -> AbstractContextManager[None]:
         """Give the model the averaged weights inside the `with` block, if there are any."""

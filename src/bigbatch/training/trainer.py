@@ -70,6 +70,8 @@ def train(
         training = build(recipe, machine, aggregation=options, loader_workers=loader_workers)
         try:
             notes = restore(training, folder)
+            if not training.is_finished:
+                training.check_evaluation()
             summary = begin_attempt(training, folder)
             if training.iteration:
                 notes += compare_with_before(folder, summary)
@@ -93,6 +95,7 @@ def begin_attempt(training: TrainingState, folder: RunFolder) -> Summary:
         machine,
         all_reduce=training.step.describe_all_reduce(),
         memory_format=sound_memory_format(training.model),
+        metric=training.metric,
         fingerprint=training.data.fingerprint,
         samples_consumed=training.course.now.samples_consumed,
         after=failure_before(),

@@ -40,10 +40,10 @@ def evaluate_command(options: argparse.Namespace) -> int:
     if options.json:
         print_json(result.to_json())
         return 0
-    found, hashes = result.evaluation, result.hashes
-    wrong = found.num_samples - found.num_correct
-    print(f"validation error  {found.error:.2f} % ({wrong:,} of {found.num_samples:,} samples)")
-    print(f"validation loss   {found.loss:.4f}")
+    scores, hashes = result.scores, result.hashes
+    for number, measure in enumerate(scores.measures):
+        of = f" ({scores.num_samples:,} samples)" if not number else ""
+        print(f"{measure.label:<17} {measure.text(scores[measure.name])}{of}")
     print(f"weights_sha256    {hashes.weights_sha256}")
     if hashes.average_sha256:
         print(f"average_sha256    {hashes.average_sha256}  (what was evaluated)")

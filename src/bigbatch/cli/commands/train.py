@@ -102,7 +102,8 @@ def print_summary(summary: Summary, path: Path) -> None:
     metric = summary.metric
     result = "no epoch is over" if summary.result is None else metric.text(summary.result)
     stopped_by = f" by {summary.stopped_by}: go on with --resume" if summary.stopped_by else ""
-    print(f"{metric.label:<17} {result} (median of the last 5 epochs), {summary.status}{stopped_by}")
+    early = f" early: {summary.ended_early}" if summary.ended_early else ""
+    print(f"{metric.label:<17} {result} (median of the last 5 epochs), {summary.status}{stopped_by}{early}")
     print(f"weights_sha256    {summary.weights_sha256}")
     if summary.average_sha256:
         print(f"average_sha256    {summary.average_sha256}  (what was evaluated)")

@@ -12,5 +12,7 @@ def add_run(parser: Parser) -> None:
 def add_best(parser: Parser) -> None:
     """Add the choice of the best checkpoint."""
     parser.add_argument(
-        "--best", action="store_true", help="use the checkpoint with the lowest validation error, not the last one"
+        "--best",
+        action="store_true",
+        help="use the checkpoint with the best result, by the run's first metric, not the last one",
     )

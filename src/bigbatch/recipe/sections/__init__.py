@@ -3,6 +3,7 @@
 from bigbatch.recipe.sections.average import Average
 from bigbatch.recipe.sections.checkpoints import Checkpoints
 from bigbatch.recipe.sections.data import Data
+from bigbatch.recipe.sections.evaluation import Evaluation
 from bigbatch.recipe.sections.growth import Growth
 from bigbatch.recipe.sections.launch import Launch
 from bigbatch.recipe.sections.model import Model
@@ -17,6 +18,7 @@ __all__ = [
     "Average",
     "Checkpoints",
     "Data",
+    "Evaluation",
     "Growth",
     "Launch",
     "Model",
