@@ -82,7 +82,7 @@ def test_the_loop_of_the_readme_runs_and_learns(capsys):
     names = {"my_dataset": samples[:768], "my_validation_dataset": samples[768:], "my_model": model}
     exec(compile(code, "README.md", "exec"), names)  # noqa: S102 - our own text
     assert names["loss"].item() < before / 2
-    assert float(capsys.readouterr().out) < 20  # of 75 by chance
+    assert float(capsys.readouterr().out.removeprefix("top-1 error ").split()[0]) < 20  # of 75 by chance
 
 
 def test_the_tour_has_ten_files():
