@@ -56,11 +56,11 @@ def expected(kind, outputs, targets):
         return [((outputs > 0) == (targets > 0)).double().mean(), loss]
     if kind == "language":
         loss = functional.cross_entropy(outputs.transpose(1, 2), targets)
-        return [loss.exp(), user_tasks.token_means(outputs, targets).mean()]
+        return [loss.exp(), loss]
     predicted, counts = outputs.argmax(1), (targets >= 0) & (targets < 255)
     pairs = [(counts & (predicted == c), counts & (targets == c)) for c in range(3)]
     ious = [(a & b).sum() / (a | b).sum() for a, b in pairs]
-    return [100 * sum(ious) / 3, user_tasks.pixel_means(outputs, targets).mean()]
+    return [100 * sum(ious) / 3, functional.cross_entropy(outputs, targets.masked_fill(targets == 255, -100))]
 
 
 def test_a_training_of_any_task_has_one_result_for_any_number_of_processes_and_plain_torch_has_it_too(group, tmp_path):
@@ -296,7 +296,7 @@ def test_the_best_checkpoint_and_the_early_end_follow_the_direction_of_the_metri
 
 
 def test_a_result_that_is_not_finite_ends_the_training_as_a_loss_does(tmp_path, monkeypatch):
-    monkeypatch.setattr("bigbatch.tasks.prediction_metrics.Perplexity.result", lambda *_: math.inf)
+    monkeypatch.setattr("bigbatch.tasks.loss_metrics.ObjectivePerplexity.result", lambda *_: math.inf)
     recipe = recipe_of("language", metrics=["perplexity"])
     with pytest.raises(NonFiniteError, match="the validation perplexity is inf after iteration 3"):
         train(recipe, RunFolder(tmp_path / "run"), MACHINE)
@@ -310,3 +310,43 @@ def test_the_trial_before_training_changes_no_bit(tmp_path, monkeypatch):
     monkeypatch.setattr("bigbatch.training.state.TrainingState.check_evaluation", lambda _: None)
     assert train(recipe, RunFolder(tmp_path / "b"), MACHINE).weights_sha256 == with_trial.weights_sha256
     assert with_trial.metric != TOP_1_ERROR
+
+
+def test_a_metric_with_the_face_of_torchmetrics_is_merged_by_its_states():
+    outputs, targets = torch.randn(11, 3), (torch.randn(11, 3) > 0).float()
+    score = scores_of(outputs, targets, user_tasks.LabelAccuracy())
+    assert score.value == pytest.approx(float(((outputs > 0) == (targets > 0)).double().mean()))
+    assert (score.measures[0].name, score.measures[0].better) == ("label-accuracy", "higher")
+
+
+def test_a_metric_of_torchmetrics_that_cannot_judge_is_refused():
+    undecided, several, nested = user_tasks.StandIn(), user_tasks.StandIn(), user_tasks.StandIn()
+    undecided.higher_is_better = None
+    several.compute = lambda: torch.zeros(3)
+    nested.inner = user_tasks.StandIn()
+    for metric, complaint in (
+        (undecided, "derive a class that sets higher_is_better"),
+        (several, "gives several values"),
+        (nested, "cannot be merged: its states lie in other metrics"),
+    ):
+        with pytest.raises(InputError, match=complaint):
+            scores_of(torch.zeros(3, 1), torch.zeros(3, 1), metric)
+
+
+@pytest.mark.parametrize(
+    "name", ["classification.MulticlassF1Score", "regression.R2Score", "classification.BinaryAUROC"]
+)
+def test_metrics_of_torchmetrics_have_the_value_that_it_gives_itself(name):
+    """They add states up, take means of them, and keep lists of predictions."""
+    library = pytest.importorskip("torchmetrics")
+    module, kind = name.split(".")
+    options = {"num_classes": 3} if "Multiclass" in kind else {}
+    metric = getattr(getattr(library, module), kind)(**options)
+    targets = torch.randn(31)
+    outputs = targets + 0.3 * torch.randn(31)
+    if module == "classification":
+        outputs, targets = outputs.sigmoid(), (targets > 0).long()
+    if options:
+        outputs, targets = torch.randn(31, 3), torch.randint(0, 3, (31,))
+    metric.update(outputs, targets)
+    assert scores_of(outputs, targets, metric, part_size=7).value == pytest.approx(float(metric.compute()), rel=1e-5)

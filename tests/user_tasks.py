@@ -77,17 +77,6 @@ def masked_pixels(outputs, targets):
     return Loss(total, (targets != -100).sum())
 
 
-def pixel_means(outputs, targets):
-    """Return each sample's mean over its pixels."""
-    targets = targets.masked_fill(targets == 255, -100)
-    return nn.functional.cross_entropy(outputs, targets, reduction="none").flatten(1).mean(1)
-
-
-def token_means(outputs, targets):
-    """Return each sample's mean over its tokens."""
-    return nn.functional.cross_entropy(outputs.transpose(1, 2), targets, reduction="none").mean(1)
-
-
 @bigbatch.objective
 def following_token(module, batch):
     """Return the loss of a language model by count."""

@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 TASKS = {
     "regression": {"loss": "mean-squared-error", "metrics": ["mean-loss", "user_tasks:LargestError"]},
     "multi-label": {"loss": "binary-cross-entropy", "metrics": ["user_tasks:LabelAccuracy", "mean-loss"]},
-    "segmentation": {"loss": "user_tasks:pixel_means", "metrics": ["mean-iou", "mean-loss"]},
-    "language": {"loss": "user_tasks:token_means", "metrics": ["perplexity", "mean-loss"]},
+    "segmentation": {"loss": "user_tasks:masked_pixels", "metrics": ["mean-iou", "mean-loss"]},
+    "language": {"objective": "user_tasks:following_token", "metrics": ["perplexity", "mean-loss"]},
 }
 
 

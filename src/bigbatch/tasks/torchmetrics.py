@@ -34,7 +34,7 @@ class TorchMetric:
         kind = type(metric).__name__
         self.name = WORDS.sub("-", kind).lower()
         if metric.higher_is_better is None:
-            msg = f"torchmetrics' {kind} does not say whether higher is better; wrap it in a metric of your own"
+            msg = f"torchmetrics' {kind} does not say which way is better; derive a class that sets higher_is_better"
             raise InputError(msg)
         self.better = HIGHER if metric.higher_is_better else LOWER
         self.metric = deepcopy(metric)
