@@ -10,7 +10,7 @@ from typing import Any, Final, SupportsFloat
 import torch
 from torch import Tensor, nn
 
-from bigbatch.data.dataset import Batch
+from bigbatch.data.batch import Batch
 from bigbatch.errors import InputError, first_line
 from bigbatch.rules.randomness.generators import seed_generators
 from bigbatch.rules.randomness.keyed import random_key
