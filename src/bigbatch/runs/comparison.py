@@ -19,6 +19,7 @@ OF_THE_RATE: Final = (
 )
 OF_AN_UPDATE: Final = (
     *("reference.", "scaling.", "warmup.", "schedule.", "epochs", "iterations", "samples", "optimizer."),
+    *("metrics", "evaluation."),
 )
 
 Lines = Mapping[int, Mapping[str, Any]]
