@@ -1,7 +1,9 @@
 """Your own code in a recipe: docs/recipe.md has a contract and an example for each name, and a test trains with all."""
 
 import re
+from collections import Counter
 from dataclasses import fields, is_dataclass, replace
+from functools import wraps
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from bigbatch.recipe.file import with_settings
 from bigbatch.recipe.presets import digits
 from bigbatch.runs.folder import RunFolder
 from bigbatch.training.trainer import train
+from bigbatch.user_code import load_callable
 from prose import code_blocks
 
 PAGE = (Path(__file__).parents[1] / "docs" / "recipe.md").read_text()
@@ -38,6 +41,24 @@ def project(tmp_path, monkeypatch):
     return {field: f"my_project:{DEFINED.match(code)[1]}" for field, code in examples.items()}
 
 
+def count_calls(names, monkeypatch):
+    """Count from now on how often each callable is called."""
+    calls = Counter()
+    for name in names:
+        function = load_callable(name)
+        monkeypatch.setattr(f"my_project.{function.__name__}", counted(function, name, calls))
+    return calls
+
+
+def counted(function, name, calls):
+    @wraps(function)
+    def call(*positional, **named):
+        calls[name] += 1
+        return function(*positional, **named)
+
+    return call
+
+
 def test_every_field_that_takes_your_own_code_has_a_contract():
     recipe = digits()
     parts = {"": Recipe, **{item.name: type(getattr(recipe, item.name)) for item in fields(recipe)}}
@@ -58,13 +79,15 @@ def test_an_example_is_short(field):
 
 
 @pytest.mark.parametrize("other", ["loss", "objective"])  # a recipe has one of them
-def test_a_training_with_all_examples(project, other, tmp_path):
+def test_a_training_calls_all_examples(project, other, tmp_path, monkeypatch):
     names = {field: name for field, name in project.items() if field not in {"loss", "objective"} - {other}}
     settings = [f"{field}={name}" for field, name in names.items() if field != "metrics"]
     recipe = replace(digits(), schedule=type(digits().schedule)())  # the preset's milestones are of its own schedule
     recipe = with_settings(recipe, [*SMALL, *settings, f"metrics=['{names['metrics']}', 'mean-loss']"])
     assert sorted(recipe.user_code) == sorted(names.values())
+    calls = count_calls(names.values(), monkeypatch)
     summary = train(recipe, RunFolder(tmp_path / "run"), MACHINE)
+    assert calls.keys() == set(names.values())
     assert summary.iterations == 2 * 256 // 64
     assert summary.metric.name == "recall-of-class-0"
     assert 0 < summary.final_result <= 100
