@@ -12,9 +12,9 @@ class Evaluation:
     """How the model is evaluated after each epoch, by the recipe's `metrics`.
 
     Attributes:
-        part_size: samples of the validation data that are evaluated at once. It does not depend on the processes.
-        predict: `package.module:callable`, a function of (model, batch) that returns (outputs, targets); "" for
-            model(batch[0]) and batch[1].
+        part_size: samples of the validation data that are scored at once, whatever the number of processes.
+        predict: `package.module:callable`. It is given (model, batch), and returns (outputs, targets). "" takes
+            `model(batch[0])` and `batch[1]`.
         patience: epochs in a row without a better value of the first metric, after which the training ends; 0 to train
             all epochs.
 
