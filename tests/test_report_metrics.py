@@ -250,21 +250,30 @@ def test_a_foreign_name_forges_nothing_in_a_figure_or_a_file(tmp_path):
     assert "<script" not in (tmp_path / "figure.svg").read_text()
 
 
-def test_a_loss_below_0_is_drawn_on_a_plain_axis():
-    assert is_logarithmic(MEAN_LOSS, [[(1.0, 0.0), (2.0, 3.0)]])
-    assert not is_logarithmic(MEAN_LOSS, [[(1.0, 1.0)], [(1.0, -3.0)]])
-    assert not is_logarithmic(MEAN_IOU, [[(1.0, 1.0)]])
+@pytest.mark.parametrize(
+    ("measure", "low", "high", "judge", "is_log"),
+    [
+        (TOP_1_ERROR, 2.0, 3.0, TOP_1_ERROR, True),
+        (MEAN_LOSS, 2.0, 3.0, TOP_1_ERROR, True),
+        (MEAN_LOSS, 2.0, 3.0, PERPLEXITY, False),
+        (PERPLEXITY, 14.0, 35.0, PERPLEXITY, False),
+        (PERPLEXITY, 14.0, 140.0, PERPLEXITY, True),
+        (MEAN_LOSS, -3.0, 100.0, MEAN_LOSS, False),
+        (MEAN_IOU, 1.0, 90.0, MEAN_IOU, False),
+    ],
+)
+def test_an_axis_is_logarithmic_over_decades_of_what_nears_0(measure, low, high, judge, is_log):
+    assert is_logarithmic(measure, low, high, judge=judge) == is_log
 
 
 def test_what_diverges_does_not_flatten_the_curves_of_the_others():
     reference, lost = [(1.0, 0.2), (2.0, 0.6)], [(1.0, -4.5e6), (2.0, 0.1)]
     low, high = limits_of(SCORE, [reference, lost], reference)
-    assert -0.3 < low < -0.1
-    assert 0.6 < high < 0.7
-    assert limits_of(MEAN_IOU, [[(1.0, 3.0)], [(1.0, 90.0)]], [(1.0, 80.0)])[0] < 3.0, "a share is shown whole"
-    assert limits_of(PERPLEXITY, [[(1.0, 5e9)]], [(1.0, 40.0)])[1] == pytest.approx(88.0)
-    assert limits_of(MEAN_LOSS, [[(1.0, 5e9)]], [(1.0, -3.0), (2.0, -4.0)])[1] < 5e9, "a loss below 0"
-    assert limits_of(PERPLEXITY, [[(1.0, 5e9)]], [])[1] == pytest.approx(5.5e9), "without a reference"
+    assert (low, high) == (pytest.approx(0.2 - 0.4), 0.6)
+    assert limits_of(MEAN_IOU, [[(1.0, 3.0)], [(1.0, 90.0)]], [(1.0, 80.0)])[0] == 3.0, "a share is shown whole"
+    assert limits_of(PERPLEXITY, [[(1.0, 5e9)]], [(1.0, 40.0)])[1] == 80.0
+    assert limits_of(MEAN_LOSS, [[(1.0, 5e9)]], [(1.0, -3.0), (2.0, -4.0)])[1] == -2.0, "a loss below 0"
+    assert limits_of(PERPLEXITY, [[(1.0, 5e9)]], [])[1] == 5e9, "without a reference"
 
 
 def test_a_result_too_large_to_draw_still_counts(tmp_path):

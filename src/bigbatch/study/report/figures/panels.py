@@ -1,15 +1,14 @@
 """A panel for each point: its curves over those of the reference (arXiv 1706.02677, figures 2 to 4)."""
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from bigbatch.figures import SOFT, plain_numbers, series_style, whole_numbers
+from bigbatch.figures import SOFT, series_style, whole_numbers
 from bigbatch.printable import printable
 from bigbatch.recipe.metrics import Measure
 from bigbatch.study.naming import with_unit
 from bigbatch.study.report.figures.curves import Curve, CurveOf, mean_curve
-from bigbatch.study.report.figures.value_axis import is_logarithmic, limits_of
+from bigbatch.study.report.figures.value_axis import limits_of, set_limits
 from bigbatch.study.report.grouping.labels import shortened
 from bigbatch.study.report.grouping.series import Point
 from bigbatch.study.report.grouping.studies import Study
@@ -52,7 +51,8 @@ def draw_panels(figure: "Figure", study: Study, curve_of: CurveOf, *, measure: M
         axes.set_axis_off()
     _label(grid, len(points), ylabel)
     curves = [curve_of(run) for point in points for run in point.runs]
-    _limit(grid[0, 0], curves, reference, measure)
+    if any(curves):
+        set_limits(grid[0, 0], measure, *limits_of(measure, curves, reference), judge=study.measure)
     for axes, point in zip(grid.flat, points, strict=False):
         _say_what_is_beyond(axes, mean_curve([curve_of(run) for run in point.counted]))
     handles, labels = grid[0, 0].get_legend_handles_labels()
@@ -108,15 +108,6 @@ def _label(grid: Any, count: int, ylabel: str) -> None:  # noqa: ANN401 - an arr
             axes.set_xlabel("epoch")
     for row in range(rows):
         grid[row, 0].set_ylabel(ylabel)
-
-
-def _limit(axes: "Axes", curves: Sequence[Curve], reference: Curve, measure: Measure) -> None:
-    if is_logarithmic(measure, (*curves, reference)):
-        if not any(value > 0 for curve in (*curves, reference) for _, value in curve):
-            return
-        axes.set(yscale="log")
-        plain_numbers(axes.yaxis)
-    axes.set_ylim(*limits_of(measure, curves, reference))
 
 
 def _say_what_is_beyond(axes: "Axes", curve: Curve) -> None:

@@ -49,7 +49,8 @@ def draw_result_curves(figure: "Figure", runs: Sequence[RunRecord], *, title: st
         name = printable(shown) if is_few or is_first else None
         axes.plot([x for x, _ in curve], [y for _, y in curve], label=name, **style)
     axes.set(xlabel="epoch", ylabel=axis_of(measure), title=_title(runs))
-    if is_logarithmic(measure, map(result_curve, runs)):
+    values = [value for run in runs for _, value in result_curve(run)]
+    if values and is_logarithmic(measure, min(values), max(values), judge=measure):
         axes.set(yscale="log")
         plain_numbers(axes.yaxis)
     whole_numbers(axes.xaxis)

@@ -3,14 +3,19 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from bigbatch.recipe.metrics import LOWER, PER_CENT, Measure
+from bigbatch.figures import plain_numbers
+from bigbatch.recipe.metrics import LOWER, PER_CENT, TOP_1_ERROR, Measure
 from bigbatch.study.report.figures.curves import Curve
 from bigbatch.study.statistics.possible import possible_range
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 POINT: Final = 1.0  # percentage point: percentages nearer than this to the reference are always drawn
 BAND: Final = 2  # margins
+DECADE: Final = 10
 HIGHEST: Final = 2.0  # times the reference's worst value
 PADDING: Final = 0.06
 
@@ -59,31 +64,49 @@ def ending_of(measure: Measure, reference: float, margin: float | None) -> Endin
 def limits_of(measure: Measure, curves: Sequence[Curve], reference: Curve) -> tuple[float, float]:
     """Return the ends of an axis of curves. What diverges goes far beyond; the reference's curve says how far is shown.
 
-    On a logarithmic axis that is twice its worst value, otherwise as much again as it spans. What has possible values
-    from 0 to 100 % is shown whole.
+    Where lower is better and nothing is below 0, that is twice its worst value, otherwise as much again as it spans.
+    What has possible values from 0 to 100 % is shown whole.
 
     >>> from bigbatch.recipe.metrics import PERPLEXITY
-    >>> [round(end, 3) for end in limits_of(PERPLEXITY, [[(1.0, 4e9), (2.0, 5.0)]], [(1.0, 40.0), (2.0, 6.0)])]
-    [4.5, 88.0]
+    >>> limits_of(PERPLEXITY, [[(1.0, 4e9), (2.0, 5.0)]], [(1.0, 40.0), (2.0, 6.0)])
+    (5.0, 80.0)
     """
     values = [value for curve in (*curves, reference) for _, value in curve]
-    known = [value for _, value in reference]
-    is_logarithm = is_logarithmic(measure, (*curves, reference))
-    if is_logarithm:
-        values = [value for value in values if value > 0]
+    if _is_positive(measure, values):
+        values = [value for value in values if value > 0] or values
     low, high = min(values), max(values)
-    if known and math.inf in map(abs, possible_range(measure)):
-        span = max(known) - min(known)
-        if is_logarithm:
-            high = min(high, HIGHEST * max(known))
-        elif measure.better == LOWER:
-            high = min(high, max(known) + span)
-        else:
-            low = max(low, min(known) - span)
-    space = PADDING * (high - low)
-    return (0.9 * low, 1.1 * high) if is_logarithm else (low - space, high + space)
+    known = [value for _, value in reference]
+    if not known or math.inf not in map(abs, possible_range(measure)):
+        return low, high
+    span = max(known) - min(known)
+    if measure.better == LOWER:
+        return low, min(high, HIGHEST * max(known) if _is_positive(measure, values) else max(known) + span)
+    return max(low, min(known) - span), high
 
 
-def is_logarithmic(measure: Measure, curves: Iterable[Curve]) -> bool:
-    """Tell whether curves belong on a logarithmic axis: lower is better, and none is below 0."""
-    return measure.better == LOWER and all(value >= 0 for curve in curves for _, value in curve)
+def is_logarithmic(measure: Measure, low: float, high: float, *, judge: Measure) -> bool:
+    """Tell whether an axis is logarithmic: for what is the better the nearer to 0, over at least a decade.
+
+    Errors, and the losses beside them, are drawn so over less than a decade too, as in the paper.
+
+    Args:
+        measure: of the axis.
+        low: the lowest value.
+        high: the highest.
+        judge: what the runs are judged by.
+    """
+    return measure.better == LOWER and low > 0 and (judge == TOP_1_ERROR or high >= DECADE * low)
+
+
+def set_limits(axes: "Axes", measure: Measure, low: float, high: float, *, judge: Measure) -> None:
+    """Let an axis of values end around these, logarithmically or not."""
+    if is_logarithmic(measure, low, high, judge=judge):
+        axes.set(yscale="log", ylim=(0.9 * low, 1.1 * high))
+        plain_numbers(axes.yaxis)
+    else:
+        space = PADDING * (high - low) or 1.0
+        axes.set_ylim(low - space, high + space)
+
+
+def _is_positive(measure: Measure, values: Iterable[float]) -> bool:
+    return measure.better == LOWER and all(value >= 0 for value in values)
