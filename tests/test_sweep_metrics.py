@@ -105,7 +105,13 @@ def test_progress_is_put_in_the_metrics_words(tmp_path):
     [
         (("--set", "metrics=[]"), "metrics must name at least one metric"),
         (("--set", 'metrics=["perplexty"]'), "unknown metric 'perplexty'; did you mean 'perplexity'?"),
+        (("--set", 'metrics=["user_models:nothing"]'), "module 'user_models' has no callable 'nothing'"),
+        (("--set", 'metrics=["user_models:net"]'), "'user_models:net' is no metric but"),
         (("--variants", 'mine:metrics=["mean-loss"]'), "variant 'mine' cannot set metrics: what is measured must be"),
+        (
+            ("--variants", "mine:evaluation.predict=user_models:net"),
+            "variant 'mine' cannot set evaluation.predict: what",
+        ),
         (("--set", 'metrics=["mean-iou"]', "--margin", "150"), "a validation mean IoU lies between 0 and 100 %"),
         (("--margin", "150"), "margin 150 is no margin: a validation error lies between 0 and 100 %"),
         (
@@ -156,6 +162,21 @@ def test_runs_whose_metric_has_changed_its_meaning_are_refused(tmp_path):
         gather(sweep, read_states(sweep.jobs))
     write_run(sweep.jobs[0].folder.path, sweep.jobs[0].recipe, 0.8, measure=UNKNOWN)
     check_folders(sweep)
+
+
+def test_a_metric_of_ones_own_says_what_it_measures(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    recipe = replace(digits(), metrics=("user_models:FScore",))
+    higher = Measure("f-score", "", "higher")
+    sweep = plan_sweep(recipe, [64], num_seeds=3, output=tmp_path / "s", measure=higher)
+    for job in sweep.jobs:
+        result = (0.9 if job.recipe.minibatch_size == 16 else 0.8) * SPREAD[job.recipe.seed]
+        write_run(job.folder.path, job.recipe, result, measure=higher)
+    arguments = ("--set", 'metrics=["user_models:FScore"]', "--seeds", "3", "--output", "s", "--show")
+    assert main(["sweep", "digits", "--minibatch-sizes", "64", *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert "f score" in printed
+    assert "worse by 0." in printed
 
 
 # Older versions

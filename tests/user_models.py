@@ -85,3 +85,17 @@ class FailsOnRank(nn.Module):
 def absorbing(groups, lr):
     """Return an optimizer that absorbs the rate."""
     return RateAbsorbedSGD(groups, lr=lr, momentum=0.9)
+
+
+class FScore:
+    """A metric of the user's own: the share of outputs that are right, as a plain number."""
+
+    name, unit, better = "f-score", "", "higher"
+
+    def measure(self, outputs, targets):
+        """Return how many are right, and how many there are."""
+        return [(outputs.argmax(1) == targets).sum(), len(targets)]
+
+    def result(self, parts):
+        """Return the share."""
+        return sum(int(right) for right, _ in parts) / sum(count for _, count in parts)

@@ -16,6 +16,7 @@ from bigbatch.data.presence import check_presence
 from bigbatch.printable import printable
 from bigbatch.processes.outcome import ExitCode
 from bigbatch.processes.stop_signals import StopSignals
+from bigbatch.recipe.metrics import Measure
 from bigbatch.runs.lock import locked
 from bigbatch.runs.record import FAILED, INTERRUPTED
 from bigbatch.study.statistics import check_margin
@@ -24,6 +25,7 @@ from bigbatch.study.sweep.jobs import STREAMS, Job, Sweep, plan_sweep
 from bigbatch.study.sweep.manifest import write_manifest
 from bigbatch.study.sweep.states import check_folders, check_writers, is_to_run, read_states
 from bigbatch.study.variants import FORMS, PLAIN, VARIANTS, parse_variants
+from bigbatch.user_code import is_user_code
 
 if TYPE_CHECKING:
     from bigbatch.study.sweep.children import Ending
@@ -126,6 +128,7 @@ def sweep_command(options: argparse.Namespace) -> int:
         varied=options.vary,
         output=options.output,
         reads_data=not options.show,
+        measure=_own_measure(recipe.metrics[0]),
     )
     if options.margin is not None:
         check_margin(options.margin, sweep.measure)
@@ -149,6 +152,15 @@ def sweep_command(options: argparse.Namespace) -> int:
     states = read_states(sweep.jobs)
     print_results(sweep, states, endings, margin=options.margin, as_json=options.json)
     return exit_code_of(endings, is_stopped=bool(signals.received))
+
+
+def _own_measure(metric: str) -> Measure | None:
+    """Return what a metric of the user's own measures, as its code says; None for one of ours."""
+    if not is_user_code(metric):
+        return None
+    from bigbatch.tasks.metrics import find_metrics, measure_of
+
+    return measure_of(*find_metrics([metric]))
 
 
 def _run(sweep: Sweep, options: argparse.Namespace, signals: StopSignals) -> "list[Ending]":
