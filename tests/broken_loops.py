@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+import bigbatch
 from rate_absorbed import RateAbsorbedSGD
 
 
@@ -150,3 +151,11 @@ def idle_loop(model, loss_function, optimizer, minibatches, learning_rates):
 
 def short_loop(model):
     """Take other arguments."""
+
+
+def set_learning_rate_loop(model, loss_function, optimizer, minibatches, learning_rates):
+    """Keep the rates of the groups in their ratio; this one is right."""
+    for minibatch, rate in zip(minibatches, learning_rates, strict=True):
+        bigbatch.set_learning_rate(optimizer, rate)
+        update(model, loss_function, optimizer, minibatch, by_kn)
+        optimizer.step()

@@ -84,3 +84,27 @@ class Anonymous(RateAbsorbedSGD):
 
 def anonymous(groups, lr):
     return Anonymous(groups, lr=lr)
+
+
+def head_faster(groups, lr):
+    """Return an optimizer that is right, and whose last parameters have ten times the rate."""
+    body, head = groups
+    return torch.optim.SGD([body, {**head, "lr": 10 * lr}], lr=lr, momentum=0.9)
+
+
+def norms_decay(groups, lr):
+    """Decay one norm too. It cannot be built for a single bias."""
+    weights, rest = groups
+    one, *others = rest["params"]
+    assert others
+    return torch.optim.SGD([{**weights, "params": [*weights["params"], one]}, {**rest, "params": others}], lr=lr)
+
+
+def by_depth(groups, lr, model):
+    """Return an optimizer that is right, and was made from the model alone."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    return torch.optim.SGD(
+        [{**g, "params": [p], "lr_scale": 0.5 ** ("fc" not in names[id(p)])} for g in groups for p in g["params"]],
+        lr=lr,
+        momentum=0.9,
+    )

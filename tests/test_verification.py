@@ -111,6 +111,36 @@ def test_a_loop_that_counts_is_right_and_one_that_averages_means_is_not():
     is_named(checks["loop: normalisation"], "each worker is divided by a count of its own")
 
 
+FASTER = "optimizer.name=broken_optimizers:head_faster"
+
+
+@pytest.mark.parametrize("name", ["right", "set_learning_rate"])
+def test_a_loop_that_gives_all_groups_one_rate_is_named_if_they_have_rates_of_their_own(name):
+    checks = by_name(check_loop(subject(*SIZES, FASTER), f"broken_loops:{name}_loop"))
+    if name == "set_learning_rate":
+        assert all(check.is_passed for check in checks.values()), checks
+        assert checks["loop: rates of the groups"].text == "they keep their ratio 1 : 10"
+    else:
+        is_named(checks["loop: rates of the groups"], "the loop overwrites them: 0.05 : 0.05 where the ratio is 1 : 10")
+    assert "loop: rates of the groups" not in by_name(check_loop(subject(*SIZES), f"broken_loops:{name}_loop"))
+
+
+def test_a_norm_that_decays_against_the_recipe_is_named_and_the_list_can_be_seen():
+    is_named(check_weight_decay(subject(*SIZES, "optimizer.name=broken_optimizers:norms_decay")), "leaves out decays: ")
+    spared = check_weight_decay(subject(*SIZES, 'optimizer.no_weight_decay=["fc.weight"]'))
+    assert spared.is_passed
+    assert "fc.weight" in spared.text.partition("parameters decay, not ")[2]
+    assert "10 of 29 parameters decay, not " in check_weight_decay(subject(*SIZES)).text
+    everything = ("optimizer.weight_decay_on_norms=true", "optimizer.weight_decay_on_biases=true")
+    assert "29 of 29 parameters decay, all" in check_weight_decay(subject(*SIZES, *everything)).text
+
+
+@pytest.mark.parametrize("settings", [SIZES, (*SIZES, 'optimizer.weight_decay_on=["fc.bias"]')])
+def test_an_optimizer_that_is_made_from_the_model_is_measured_on_it(settings):
+    chosen = subject(*settings, "optimizer.name=broken_optimizers:by_depth")
+    assert all(check.is_passed for check in check_computation(chosen))
+
+
 def test_a_loop_that_draws_between_reading_and_stepping_is_named():
     is_named(by_name(check_loop(subject(*SIZES), "broken_loops:mixing_loop"))["loop: randomness"], "transform=")
 

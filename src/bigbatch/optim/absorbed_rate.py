@@ -22,10 +22,10 @@ def correct_momentum(optimizer: torch.optim.Optimizer, *, is_requested: bool) ->
 
     absorbed = find_absorbed(optimizer)
     name = type(optimizer).__name__
-    if absorbed.attributes:
+    if absorbed.uncorrectable:
         msg = (
-            f"{name} absorbs the learning rate into its attribute '{min(absorbed.attributes)}' (arXiv 1706.02677, "
-            "eq. 10), where it cannot be corrected; keep momentum in self.state, or use torch.optim.SGD"
+            f"{name} absorbs the learning rate into '{min(absorbed.uncorrectable)}' (arXiv 1706.02677, eq. 10), where "
+            "it cannot be corrected; keep plain momentum in self.state, or use torch.optim.SGD"
         )
         raise InputError(msg)
     if absorbed.state and not is_requested:

@@ -6,6 +6,7 @@ from torch import nn
 
 from bigbatch.optim.decay import parts_of
 from bigbatch.recipe import Optimizer
+from bigbatch.user_code import is_user_code
 
 
 def weight_decay_groups(model: nn.Module, recipe: Optimizer) -> list[dict[str, Any]]:
@@ -16,10 +17,14 @@ def weight_decay_groups(model: nn.Module, recipe: Optimizer) -> list[dict[str, A
     parts, decay = parts_of(model, recipe), recipe.decay
     if decay is None:
         return [{"params": [part.parameter for part in parts]}]
-    groups: dict[float, list[nn.Parameter]] = {decay: [], 0.0: []}
-    for part in parts:
-        groups[decay if part.decays else 0.0].append(part.parameter)
-    return [{"params": parameters, "weight_decay": each} for each, parameters in groups.items() if parameters]
+    if not decay and not is_user_code(recipe.name):  # whose callable gets the same two groups for any decay
+        return [{"params": [part.parameter for part in parts], "weight_decay": 0.0}]
+    groups = {is_on: [part.parameter for part in parts if part.decays == is_on] for is_on in (True, False)}
+    return [
+        {"params": parameters, "weight_decay": decay if is_on else 0.0}
+        for is_on, parameters in groups.items()
+        if parameters
+    ]
 
 
 def layerwise_groups(model: nn.Module, recipe: Optimizer) -> list[dict[str, Any]]:

@@ -6,6 +6,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from bigbatch.errors import InputError
+
 NOT_SEARCHED: Final = ("state", "param_groups", "defaults")
 MOST_LEVELS: Final = 4  # of lists and dictionaries in an attribute
 
@@ -40,11 +42,20 @@ def write_rate(group: dict[str, Any], rate: float) -> None:
         group["lr"] = rate
 
 
-def saves_all(optimizer: torch.optim.Optimizer) -> bool:
-    """Tell whether `state_dict` holds the state of the optimizers within, without which a training cannot go on."""
+def check_saves_all(optimizer: torch.optim.Optimizer) -> None:
+    """Refuse an optimizer whose `state_dict` lacks the state of those within it: a training could not go on from it.
+
+    Raises:
+        InputError: says what to do.
+    """
     saved = {id(tensor) for tensor in _tensors(optimizer.state_dict())}
-    inner = (state for each in optimizers_in(optimizer)[1:] for state in each.state.values())
-    return all(id(tensor) in saved for tensor in _tensors(list(inner)))
+    for inner in optimizers_in(optimizer)[1:]:
+        if any(id(tensor) not in saved for tensor in _tensors(list(inner.state.values()))):
+            msg = (
+                f"{type(optimizer).__name__}.state_dict() lacks the state of the {type(inner).__name__} within, so a "
+                "checkpoint could not be resumed; override state_dict and load_state_dict to hold it"
+            )
+            raise InputError(msg)
 
 
 def _within(value: object, level: int = 0) -> Iterator[torch.optim.Optimizer]:

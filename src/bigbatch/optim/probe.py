@@ -15,8 +15,10 @@ from bigbatch.optim.scratch_copy import copy_onto_scratch
 RATE: Final = 2.0**-10  # small: decay of what a step has just moved then vanishes beside it
 SCALES_WITH_RATE: Final = 1.5  # between 1 (absorbed) and 2 (applied)
 FOLLOWS_RATE: Final = 1.05
+FADES: Final = 0.9999  # what is left of momentum after an update; a sum keeps all
 LEAST_MOMENTUM: Final = 1e-2  # of the first move
 
+Memory = dict[tuple[int | None, str], float]
 Updates = Sequence[tuple[float, float]]  # the rate and the gradient of each
 
 
@@ -26,12 +28,12 @@ class Trial:
 
     Attributes:
         moves: what each of them took off each parameter.
-        memory: after the first, the mean of each tensor that the optimizer keeps, by parameter and name; the
+        memories: after each of them, the mean of each tensor that the optimizer keeps, by parameter and name; the
             parameter of a tensor in an attribute is None.
     """
 
     moves: list[list[float]]
-    memory: dict[tuple[int | None, str], float]
+    memories: list[Memory]
 
 
 @dataclass(frozen=True)
@@ -39,20 +41,20 @@ class Absorbed:
     """Where momentum that has absorbed the learning rate is kept.
 
     Attributes:
-        state: the names of tensors in the optimizer's state.
-        attributes: the names of attributes.
+        state: the names of tensors in the optimizer's state that the correction makes right.
+        uncorrectable: the names of other tensors: in attributes, or used in another way.
     """
 
     state: frozenset[str] = frozenset()
-    attributes: frozenset[str] = frozenset()
+    uncorrectable: frozenset[str] = frozenset()
 
 
 def find_absorbed(optimizer: torch.optim.Optimizer) -> Absorbed:
     """Find the momentum that has absorbed the rate; none in torch's own form.
 
     After a step with a gradient, a step without one moves a parameter by its momentum alone. If doubling the rate in
-    between does not double that move, the rate was absorbed before. What has absorbed it doubles with the first rate
-    and follows the gradient. It does not follow the parameter, as an average of the weights does.
+    between does not double that move, the rate was absorbed before. What has absorbed it doubles with the first rate,
+    follows the gradient, and fades without one. It does not follow the parameter, as an average of the weights does.
 
     Raises:
         InputError: the optimizer cannot be stepped.
@@ -65,19 +67,24 @@ def find_absorbed(optimizer: torch.optim.Optimizer) -> Absorbed:
     }
     if not late:
         return Absorbed()
-    twice, without = (try_updates(optimizer, [update]).memory for update in ((2 * RATE, 1.0), (RATE, 0.0)))
-    shifted = try_updates(optimizer, [(RATE, 1.0)], start=1.0).memory
-    found = [
+    twice, without = (try_updates(optimizer, [update]).memories[0] for update in ((2 * RATE, 1.0), (RATE, 0.0)))
+    shifted = try_updates(optimizer, [(RATE, 1.0)], start=1.0).memories[0]
+    first, second = same.memories
+    found = {
         (place, name)
-        for (place, name), value in same.memory.items()
+        for (place, name), value in first.items()
         if (place is None or place in late)
         and value
         and twice[place, name] / value > SCALES_WITH_RATE
         and abs(without[place, name] - value) > LEAST_MOMENTUM * abs(value)
+        and abs(second[place, name]) < FADES * abs(value)
         and abs(shifted[place, name] - value) < 0.5  # noqa: PLR2004 - half of how far the parameter was shifted
-    ]
-    in_state, in_attributes = ({name for place, name in found if (place is None) == i} for i in (False, True))
-    return Absorbed(frozenset(in_state), frozenset(in_attributes))
+    }
+    names = frozenset(name for _, name in found)
+    in_state = frozenset(name for place, name in found if place is not None)
+    corrected = try_updates(optimizer, [(RATE, 1.0), (2 * RATE, 0.0)], correct=in_state).moves[1]
+    is_right = all(abs(corrected[i] / same.moves[1][i] - 2) < LEAST_MOMENTUM for i in late) if found else True
+    return Absorbed(names) if is_right else Absorbed(uncorrectable=names)
 
 
 def check_follows_rate(optimizer: torch.optim.Optimizer) -> None:
@@ -100,20 +107,28 @@ def check_follows_rate(optimizer: torch.optim.Optimizer) -> None:
         raise InputError(msg)
 
 
-def try_updates(optimizer: torch.optim.Optimizer, updates: Updates, *, start: float = 0.0) -> Trial:
+def try_updates(
+    optimizer: torch.optim.Optimizer, updates: Updates, *, start: float = 0.0, correct: frozenset[str] = frozenset()
+) -> Trial:
     """Let a copy of the optimizer update scratch parameters.
 
     Each has one number at first. If the optimizer cannot step those, they get the shapes of the real ones.
+
+    Args:
+        optimizer: to copy.
+        updates: to take.
+        start: the value of the parameters.
+        correct: the names of the tensors in its state that are scaled with the rate.
 
     Raises:
         InputError: the optimizer cannot be stepped with dense gradients and no closure.
     """
     with _set_aside(optimizer):
         try:
-            return _try(optimizer, updates, start, has_shapes=False)
+            return _try(optimizer, updates, start, correct, has_shapes=False)
         except Exception:  # noqa: BLE001 - the user's own code may raise anything
             try:
-                return _try(optimizer, updates, start, has_shapes=True)
+                return _try(optimizer, updates, start, correct, has_shapes=True)
             except Exception as error:
                 raise cannot_step(optimizer, error) from error
 
@@ -125,25 +140,33 @@ def cannot_step(optimizer: torch.optim.Optimizer, error: Exception) -> InputErro
     return InputError(msg)
 
 
-def _try(optimizer: torch.optim.Optimizer, updates: Updates, start: float, *, has_shapes: bool) -> Trial:
+def _try(
+    optimizer: torch.optim.Optimizer, updates: Updates, start: float, correct: frozenset[str], *, has_shapes: bool
+) -> Trial:
     clone, scratch = copy_onto_scratch(optimizer, start, has_shapes=has_shapes)
-    moves: list[list[float]] = []
-    memory: dict[tuple[int | None, str], float] = {}
+    trial, last = Trial([], []), updates[0][0]
     for rate, gradient in updates:
+        _scale(clone, correct, rate / last)
+        last = rate
         for group in groups_of(clone):
             write_rate(group, rate)
         for parameter in scratch:
             parameter.grad = torch.full_like(parameter, gradient)
         before = _means(scratch)
         type(clone).step(clone)
-        moves.append([old - new for old, new in zip(before, _means(scratch), strict=True)])
-        memory = memory or _memory(clone, scratch)
-    return Trial(moves, memory)
+        trial.moves.append([old - new for old, new in zip(before, _means(scratch), strict=True)])
+        trial.memories.append(_memory(clone, scratch))
+    return trial
 
 
-def _memory(
-    optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]
-) -> dict[tuple[int | None, str], float]:
+@torch.no_grad()
+def _scale(optimizer: torch.optim.Optimizer, names: frozenset[str], factor: float) -> None:
+    for state in (values for each in optimizers_in(optimizer) for values in each.state.values()) if names else ():
+        for name in names & state.keys():
+            state[name].mul_(factor)
+
+
+def _memory(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> Memory:
     found: dict[tuple[int | None, str], Tensor] = {}
     for each in optimizers_in(optimizer):
         for place, parameter in enumerate(parameters):

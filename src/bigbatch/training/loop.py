@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bigbatch.errors import NonFiniteError
+from bigbatch.optim.inner_optimizers import check_saves_all
 from bigbatch.optim.learning_rate import set_learning_rate
 from bigbatch.processes.stop_signals import StopSignals
 from bigbatch.recipe.course import CourseState
@@ -138,6 +139,7 @@ class Loop:
         self.updates.append(Update(self.line(result), result.loss if result.is_finite else None, norm))
         course.advance(is_taken=result.is_finite)
         if not self.recorder.is_state_checked:
+            check_saves_all(training.optimizer)
             self.recorder.check_state(training.state())
         return result.requests
 

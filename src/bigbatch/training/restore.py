@@ -10,6 +10,7 @@ from bigbatch.checkpoint.loading import load_last_good, set_aside
 from bigbatch.checkpoint.saving import remove_leftovers
 from bigbatch.errors import InputError, first_line
 from bigbatch.models.plain_names import load_plain_state, plain_state, with_plain_names
+from bigbatch.optim.inner_optimizers import optimizers_in
 from bigbatch.runs.folder import RunFolder
 from bigbatch.training.state import TrainingState
 
@@ -71,8 +72,9 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -
         msg = f"the checkpoint is of another optimizer ({first_line(error)}); use that one, or another --output"
         raise InputError(msg) from error
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for place, values in saved["state"].items():
-        state = optimizer.state[parameters[place]]
-        for key, value in values.items():
-            if isinstance(value, Tensor) and state[key].dtype != value.dtype:
-                state[key] = value.to(state[key].device)
+    for place, values in saved.get("state", {}).items():  # an optimizer of others may have a form of its own
+        for state in (each.state.get(parameters[place], {}) for each in optimizers_in(optimizer)):
+            for key in state.keys() & values.keys():
+                value, now = values[key], state[key]
+                if isinstance(value, Tensor) and isinstance(now, Tensor) and now.dtype != value.dtype:
+                    state[key] = value.to(now.device)

@@ -6,11 +6,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from bigbatch.errors import InputError
 from bigbatch.optim.absorbed_rate import correct_momentum
 from bigbatch.optim.build import build_optimizer
 from bigbatch.optim.inner_optimizers import groups_of, write_rate
 from bigbatch.optim.probe import cannot_step
 from bigbatch.recipe import Optimizer
+from bigbatch.user_code import is_user_code, takes_argument
 
 
 def scratch_optimizer(
@@ -29,14 +31,28 @@ def scratch_optimizer(
 
 def optimizer_of(recipe: Optimizer, values: Tensor, name: str) -> tuple[torch.optim.Optimizer, nn.Parameter]:
     """Build it for a parameter of these values."""
+    module = nn.Linear(1, 1, dtype=torch.float64)  # both, as an optimizer of the user's may want two groups
     parameter = nn.Parameter(values)
-    module = nn.Linear(1, 1)
-    module.weight = module.bias = None  # type: ignore[assignment]
     module.register_parameter(name, parameter)
     optimizer = build_optimizer(replace(recipe, weight_decay_on=(), no_weight_decay=()), module, 1.0)
     if recipe.momentum_correction:
         correct_momentum(optimizer, is_requested=True)
     return optimizer, parameter
+
+
+def needs_model(recipe: Optimizer) -> bool:
+    """Tell whether an optimizer of the user's can only be built for the whole model."""
+    if not is_user_code(recipe.name):
+        return False
+    if takes_argument(recipe.name, "model"):
+        return True
+    try:
+        scratch_optimizer(recipe)
+    except InputError:
+        return False
+    except Exception:  # noqa: BLE001 - the user's own code may raise anything
+        return True
+    return False
 
 
 def moves(

@@ -1,9 +1,10 @@
 """`bigbatch plan`."""
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bigbatch.cli.options.argument_types import figure_file, file_or_folder, list_of, not_negative, process_count
 from bigbatch.cli.options.parser import Commands, add_command, add_json
@@ -11,15 +12,20 @@ from bigbatch.cli.options.recipe import add_recipe, resolve_recipe
 from bigbatch.cli.output.json import print_json
 from bigbatch.cli.output.plan import WholePlan, plan_table, print_plan
 from bigbatch.data.load import count_train_samples
-from bigbatch.errors import InputError
+from bigbatch.errors import InputError, first_line
 from bigbatch.planning.cluster import parse_cluster, scales
 from bigbatch.planning.communication_figures import draw_predictions
 from bigbatch.planning.forecast import forecast
 from bigbatch.planning.noise import NoisePlan, plan_by_noise
 from bigbatch.planning.plan import Plan, process_blocks
 from bigbatch.planning.prediction import Prediction, into_buckets, predict
+from bigbatch.printable import printable
 from bigbatch.recipe import Recipe
 from bigbatch.runs.record import read_record
+from bigbatch.user_code import is_user_code
+
+if TYPE_CHECKING:
+    from bigbatch.optim.listing import ParameterGroup
 
 PATHLESS: Final[dict[str, dict[str, Any]]] = {"data": {"path": ""}}  # where the data lies makes no difference
 
@@ -55,6 +61,11 @@ def add_plan(commands: Commands) -> None:
     parser.add_argument(
         "--figure", type=figure_file, metavar="FILE", help="with --cluster: draw the prediction (.png, .svg or .pdf)"
     )
+    parser.add_argument(
+        "--parameters",
+        action="store_true",
+        help="also build the model, and show which parameters decay and at which rate; always shown for your own model",
+    )
     add_json(parser)
     parser.set_defaults(run=plan_command)
 
@@ -69,6 +80,7 @@ def plan_command(options: argparse.Namespace) -> None:
         process_blocks(recipe, options.processes) if options.processes else [],
         find_noise(recipe, options.noise_of) if options.noise_of else None,
         predict_scales(plan, options.cluster) if options.cluster is not None else [],
+        list_parameters(recipe) if options.parameters or is_user_code(recipe.model.name) else [],
     )
     if options.figure and not whole.predictions:
         msg = "--figure draws the prediction for a cluster; give --cluster too"
@@ -79,6 +91,24 @@ def plan_command(options: argparse.Namespace) -> None:
         print_plan(whole)
     if options.figure:
         draw_predictions(whole.predictions, options.figure)
+
+
+def list_parameters(recipe: Recipe) -> "list[ParameterGroup]":
+    """Build the model and the optimizer, and list the parameter groups; a warning where that does not work here."""
+    from bigbatch.benchmark.step import find_input
+    from bigbatch.optim.listing import list_groups
+    from bigbatch.training.parts import build_recipe_model
+
+    try:
+        shape = (0, 0)  # the user's own model does not ask for it
+        if not is_user_code(recipe.model.name):
+            given = find_input(recipe)
+            shape = given.num_classes, given.in_channels
+        model = build_recipe_model(recipe, num_classes=shape[0], in_channels=shape[1])
+        return list_groups(recipe.scaled_optimizer, model, recipe.reference.learning_rate)
+    except Exception as error:  # noqa: BLE001 - the user's own code may raise anything, and the plan stands without it
+        print(printable(f"warning: no list of what decays: {first_line(error)}"), file=sys.stderr)
+        return []
 
 
 def predict_scales(plan: Plan, spec: str) -> list[Prediction]:

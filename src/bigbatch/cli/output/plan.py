@@ -4,7 +4,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bigbatch.cli.output.tables import cell, print_table
 from bigbatch.planning.noise import NoisePlan
@@ -12,6 +12,9 @@ from bigbatch.planning.plan import Plan
 from bigbatch.planning.prediction import Prediction
 from bigbatch.printable import printable
 from bigbatch.recipe.warnings import warnings_of
+
+if TYPE_CHECKING:
+    from bigbatch.optim.listing import ParameterGroup
 from bigbatch.study.naming import label_of, result_in_words
 
 
@@ -24,6 +27,7 @@ class WholePlan:
         at: the iterations whose learning rates are shown.
         blocks: the workers of each process.
         noise: what the noise scale of a run says.
+        groups: the parameter groups of the optimizer.
         predictions: of the time on clusters of 1, 2, 4, ... machines.
     """
 
@@ -32,6 +36,7 @@ class WholePlan:
     blocks: Sequence[range]
     noise: NoisePlan | None
     predictions: Sequence[Prediction]
+    groups: "Sequence[ParameterGroup]" = ()
 
 
 def plan_table(whole: WholePlan) -> dict[str, Any]:
@@ -43,6 +48,8 @@ def plan_table(whole: WholePlan) -> dict[str, Any]:
         table["cluster"] = [asdict(prediction) for prediction in whole.predictions]
     if whole.noise:
         table["noise"] = whole.noise.to_json()
+    if whole.groups:
+        table["parameter_groups"] = [asdict(group) for group in whole.groups]
     return table
 
 
@@ -51,6 +58,8 @@ def print_plan(whole: WholePlan) -> None:
     _print_rows(whole.plan, whole.at)
     for rank, block in enumerate(whole.blocks):
         print(f"process {rank} runs the workers {block.start} to {block.stop - 1}")
+    if whole.groups:
+        _print_groups(whole.groups)
     if whole.noise:
         _print_noise(whole.noise)
     if whole.predictions:
@@ -72,6 +81,19 @@ def _print_rows(plan: Plan, at: Sequence[int]) -> None:
     for row in plan.rows(at):
         style = "bold" if row.before and row.before != row.after else None
         table.add_row(*map(cell, (row.name.replace("_", " "), row.before, row.after, row.rule)), style=style)
+    print_table(table)
+
+
+def _print_groups(groups: "Sequence[ParameterGroup]") -> None:
+    from rich.table import Table
+
+    table = Table(title="parameter groups", title_justify="left")
+    for heading in ("rate", "weight decay", "parameters", "numbers", "names"):
+        table.add_column(heading, overflow="fold")
+    for group in groups:
+        decay = "not set" if group.weight_decay is None else f"{group.weight_decay:g}"
+        values = f"x {group.rate_ratio:g}", decay, str(group.num_parameters), f"{group.num_values:,}"
+        table.add_row(*map(cell, (*values, ", ".join(group.names))))
     print_table(table)
 
 

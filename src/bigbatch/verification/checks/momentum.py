@@ -5,12 +5,11 @@ from dataclasses import replace
 from typing import Final
 
 from bigbatch.optim.build import build_optimizer
-from bigbatch.optim.probe import find_absorbed
+from bigbatch.optim.probe import Absorbed, find_absorbed
 from bigbatch.recipe import Optimizer
-from bigbatch.user_code import is_user_code, takes_argument
 from bigbatch.verification.check import Check, failed, passed
 from bigbatch.verification.checks.layerwise_decay import is_layerwise
-from bigbatch.verification.scratch import moves, scratch_optimizer
+from bigbatch.verification.scratch import moves, needs_model, scratch_optimizer
 from bigbatch.verification.subject import Subject
 
 NAME: Final = "momentum"
@@ -25,10 +24,10 @@ Factor = Callable[[float, float], float]
 def check_momentum(subject: Subject) -> Check:
     """Measure the optimizer of the recipe."""
     recipe = subject.recipe.scaled_optimizer
-    if not (is_user_code(recipe.name) and takes_argument(recipe.name, "model")):
+    if not needs_model(recipe):
         return check_optimizer_momentum(recipe)
     found = find_absorbed(build_optimizer(recipe, subject.copy(), RATES[0]))
-    if found.attributes or (found.state and not recipe.momentum_correction):
+    if found.uncorrectable or (found.state and not recipe.momentum_correction):
         return failed(NAME, ABSORBS)
     return passed(NAME, "no momentum of the whole model's optimizer has absorbed the rate, or it is corrected")
 
@@ -68,7 +67,7 @@ def momentum_of(recipe: Optimizer) -> float | None:
 
 def _absorbs(recipe: Optimizer) -> bool:
     optimizer, _ = scratch_optimizer(replace(recipe, momentum_correction=False))
-    return bool(find_absorbed(optimizer).state)
+    return find_absorbed(optimizer) != Absorbed()
 
 
 def _over_rates(recipe: Optimizer, rates: Sequence[float], *, is_held: bool) -> list[float]:

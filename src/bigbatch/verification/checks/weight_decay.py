@@ -10,10 +10,9 @@ from bigbatch.optim.inner_optimizers import parameters_of
 from bigbatch.optim.probe import try_updates
 from bigbatch.recipe import Optimizer
 from bigbatch.step.objective import Loss, Objective
-from bigbatch.user_code import is_user_code, takes_argument
 from bigbatch.verification.check import Check, failed, passed
 from bigbatch.verification.checks.layerwise_decay import check_layerwise_decay, is_layerwise
-from bigbatch.verification.scratch import moves
+from bigbatch.verification.scratch import moves, needs_model
 from bigbatch.verification.subject import Subject
 
 NAME: Final = "weight decay"
@@ -32,8 +31,10 @@ def check_weight_decay(subject: Subject) -> Check:
             "scaled with the loss, not with the rate alone; use the optimizer's weight_decay",
         )
     recipe = subject.recipe.scaled_optimizer
-    takes_model = is_user_code(recipe.name) and takes_argument(recipe.name, "model")
-    check = passed(NAME, "it follows from the whole model") if takes_model else check_optimizer_decay(recipe)
+    if needs_model(recipe):
+        check = passed(NAME, "the optimizer is built for the whole model, so no number is measured")
+    else:
+        check = check_optimizer_decay(recipe)
     return _check_parameters(subject, check) if check.is_passed else check
 
 
