@@ -29,7 +29,9 @@ MACHINE = Machine(Processes(), torch.device("cpu"), threads=1)
 
 
 def recipe_with(*changes):
-    return with_settings(digits(), changes)
+    """Return the digits' recipe with changes; its milestones, which are in epochs, are left out with another unit."""
+    in_epochs = not any(change.startswith(("iterations=", "samples=")) for change in changes)
+    return with_settings(digits(), changes if in_epochs else ["schedule.milestones=[]", *changes])
 
 
 def follow(course, noise=None):
@@ -129,6 +131,16 @@ def test_a_setting_takes_the_place_of_the_same_duration_in_another_unit():
     assert from_toml(to_toml(recipe)) == recipe
     assert (repr(recipe_with("epochs=4.0").epochs), recipe_with("epochs=2.5").epochs) == ("4", 2.5)
     assert replace(digits(), epochs=0, samples=99).length.amount == 99
+
+
+def test_milestones_in_epochs_are_not_read_as_iterations():
+    for change in ("iterations=100", "samples=100"):
+        with pytest.raises(InputError, match=r"schedule.milestones = \(15.0, 25.0\) is in epochs, and"):
+            with_settings(digits(), [change])
+    periods = with_settings(digits(), ["schedule.kind=cosine", "schedule.period=2"])
+    with pytest.raises(InputError, match=r"schedule.period = 2.0 is in epochs"):
+        with_settings(periods, ["iterations=100"])
+    assert with_settings(digits(), ["iterations=100", "schedule.kind=cosine"]).iterations == 100
 
 
 def test_it_is_warned_of_what_is_never_reached_in_any_unit():

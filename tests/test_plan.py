@@ -113,7 +113,13 @@ RECIPES = {
     "plain sgd": ("optimizer.momentum=0.0", "optimizer.nesterov=false", "schedule.kind=cosine"),
     "adascale": ("minibatch_size=256", "scaling.rule=adascale"),
     "growing": ("minibatch_size=256", "growth.kind=schedule"),
-    "iterations": ("minibatch_size=48", "iterations=100", "warmup.iterations=10", "reference.warmup_iterations=5"),
+    "iterations": (
+        "minibatch_size=48",
+        "iterations=100",
+        "schedule.milestones=[50]",
+        "warmup.iterations=10",
+        "reference.warmup_iterations=5",
+    ),
     "one cycle": ("minibatch_size=256", "schedule.kind=one-cycle"),
     "a model of one's own": ("model.name=user_models:net", "model.width=0", "schedule.kind=plateau"),
 }

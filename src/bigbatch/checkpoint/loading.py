@@ -14,7 +14,7 @@ from bigbatch.checkpoint.manifest import Manifest, data_files, data_path, list_m
 from bigbatch.checkpoint.state import unflatten
 from bigbatch.errors import InputError
 from bigbatch.models.plain_names import plain_name, with_plain_names
-from bigbatch.recipe import Recipe, differences
+from bigbatch.recipe import Recipe, differences, is_longer
 from bigbatch.recipe.file import from_toml
 from bigbatch.rules.randomness.keyed import SCHEME
 
@@ -97,7 +97,8 @@ def load_checkpoint(path: Path, *, recipe: Recipe, like: Like) -> tuple[Manifest
 
 
 def _check_origin(manifest: Manifest, recipe: Recipe) -> None:
-    if changed := differences(from_toml(manifest.recipe, source="its recipe"), recipe):
+    origin = from_toml(manifest.recipe, source="its recipe")
+    if (changed := differences(origin, recipe)) and not is_longer(origin, recipe):
         msg = f"it is of another recipe's run, with {'; '.join(changed)}"
         raise RefusedError(msg)
     if manifest.randomness != SCHEME:

@@ -1,6 +1,6 @@
 """A recipe: one frozen value that says everything about a training, and nothing about the machine."""
 
-from bigbatch.recipe.differences import NOT_OF_THE_RESULT, differences, flat_fields
+from bigbatch.recipe.differences import NOT_OF_THE_RESULT, differences, flat_fields, is_longer
 from bigbatch.recipe.idle import effective_fields, switched_on_fields
 from bigbatch.recipe.recipe import PRECISIONS, Recipe
 from bigbatch.recipe.sections import (
@@ -41,5 +41,6 @@ __all__ = [
     "differences",
     "effective_fields",
     "flat_fields",
+    "is_longer",
     "switched_on_fields",
 ]

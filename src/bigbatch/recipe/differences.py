@@ -27,6 +27,20 @@ def differences(old: Recipe, new: Recipe) -> list[str]:
     ]
 
 
+def is_longer(old: Recipe, new: Recipe) -> bool:
+    """Tell whether the new recipe is the old one for longer, and else the same.
+
+    >>> from dataclasses import replace
+    >>> from bigbatch.recipe.presets import digits
+    >>> is_longer(digits(), replace(digits(), epochs=40)), is_longer(digits(), replace(digits(), epochs=20))
+    (True, False)
+    """
+    unit = new.length.unit
+    if old.length.unit != unit or old.length.amount >= new.length.amount:
+        return False
+    return all(difference.startswith(f"{unit}: ") for difference in differences(old, new))
+
+
 def flat_fields(table: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """Return a table of tables as one table, whose keys are paths.
 

@@ -13,6 +13,7 @@ import tomli_w
 
 from bigbatch.errors import InputError, nearest
 from bigbatch.recipe.recipe import Recipe
+from bigbatch.recipe.sections.schedule import used_by
 from bigbatch.rules.duration import EPOCHS, ITERATIONS, SAMPLES, UNITS
 
 MAX_BYTES: Final = 100_000
@@ -115,7 +116,22 @@ def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
         _forget_measured(table, key.strip())
         _assign(table, key.strip().split("."), _parse_value(value.strip(), key.strip()))
     result: Recipe = _build(Recipe, table, "")
+    _check_places(recipe, result)
     return result
+
+
+def _check_places(old: Recipe, new: Recipe) -> None:
+    """Refuse to read a schedule's epochs as iterations, because a setting has changed the length's unit alone."""
+    if old.length.unit == new.length.unit:
+        return
+    places = {"milestones": new.schedule.milestones, "period": new.schedule.period}
+    for name in used_by(new.schedule.kind):
+        if name in places and places[name] and getattr(old.schedule, name) == places[name]:
+            msg = (
+                f"schedule.{name} = {places[name]} is in {old.length.unit}, and the training's length now in "
+                f"{new.length.unit}; set schedule.{name} in {new.length.unit} too"
+            )
+            raise InputError(msg)
 
 
 def _parse(text: str) -> dict[str, Any]:

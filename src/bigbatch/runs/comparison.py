@@ -11,7 +11,9 @@ from bigbatch.runs.record import RunRecord
 from bigbatch.runs.summary import OLD_NAMES
 
 ALWAYS_COMPARED: Final = frozenset({"loss", "learning_rate", "skipped"})
-NEVER_COMPARED: Final = frozenset({"seconds", "images_per_second"})  # times depend on the machine
+NEVER_COMPARED: Final = frozenset(
+    {"seconds", "images_per_second", "total_epochs"}  # times depend on the machine; the last is an expectation
+)
 # The learning rate is computed from the first; the second have no effect on a loss before the first update.
 OF_THE_RATE: Final = (
     *("reference.", "minibatch_size", "scaling.", "warmup.", "schedule.", "epochs", "iterations", "samples"),

@@ -15,7 +15,7 @@ from typing import Final
 from bigbatch.atomic_file import write_atomically
 from bigbatch.errors import InputError
 from bigbatch.paths import is_file
-from bigbatch.recipe import Recipe, differences
+from bigbatch.recipe import Recipe, differences, is_longer
 from bigbatch.recipe.file import read_recipe, to_toml
 from bigbatch.runs.lock import LOCK
 from bigbatch.runs.metrics import EpochLine, IterationLine, Line, parse_line
@@ -46,15 +46,20 @@ class RunFolder:
         """Tell whether the folder holds a run."""
         return is_file(self.path / "recipe.toml")
 
-    def check(self, recipe: Recipe, *, resume: bool) -> None:
+    def check(self, recipe: Recipe, *, resume: bool, may_be_longer: bool = False) -> None:
         """Refuse a folder that this run must not write to. Nothing is changed.
+
+        Args:
+            recipe: of the run.
+            resume: whether it may be there already.
+            may_be_longer: whether it may be there with a shorter training.
 
         Raises:
             InputError: it holds another recipe's run, this recipe's run while `resume` is off, or other files.
         """
         if self.exists():
             changed = differences(self.recipe, recipe)
-            if changed:
+            if changed and not (resume and may_be_longer and is_longer(self.recipe, recipe)):
                 verb = "cannot resume" if resume else "holds another recipe's run"
                 msg = f"{self.path} {verb}: the recipe differs in {'; '.join(changed)}; choose another --output"
                 raise InputError(msg)
@@ -69,7 +74,7 @@ class RunFolder:
             raise InputError(msg)
 
     def create(self, recipe: Recipe) -> None:
-        """Make the folder and write the recipe, unless this recipe's run is there. The caller holds the lock.
+        """Make the folder and write the recipe, unless it is there. The caller holds the lock.
 
         Raises:
             InputError: the folder cannot be written, or holds another recipe's run.
@@ -77,8 +82,9 @@ class RunFolder:
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             if self.exists():
-                self.check(recipe, resume=True)
-            else:
+                self.check(recipe, resume=True, may_be_longer=True)
+            if not self.exists() or is_longer(self.recipe, recipe):
+                self.__dict__.pop("recipe", None)  # what was read of it before
                 write_atomically(self.path / "recipe.toml", to_toml(recipe).encode())
         except OSError as error:
             msg = f"cannot write the run to {self.path} ({error.strerror}); choose another --output"

@@ -46,6 +46,7 @@ class Attempt(JsonTable):
         all_reduce: how gradients are summed.
         from_sample: training samples that were used up before.
         after: why the attempt before ended, if a launcher knows.
+        length: how long the training is, by the recipe of this attempt; not in runs of older versions.
     """
 
     started: str | None
@@ -62,6 +63,7 @@ class Attempt(JsonTable):
     all_reduce: Mapping[str, Any]
     from_sample: int | None
     after: str | None
+    length: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

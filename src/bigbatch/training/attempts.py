@@ -72,6 +72,7 @@ def describe_attempt(  # noqa: PLR0913 - each is a fact of the attempt
         all_reduce=all_reduce,
         from_sample=samples_consumed,
         after=after,
+        length=str(recipe.length),
     )
     before = folder.read_summary_or_nothing()
     return Summary(

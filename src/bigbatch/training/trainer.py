@@ -18,6 +18,7 @@ from bigbatch.runs.record import FINISHED
 from bigbatch.runs.summary import Summary
 from bigbatch.training.attempts import check_attempts, compare_with_before, describe_attempt
 from bigbatch.training.build import build
+from bigbatch.training.continuation import continue_longer
 from bigbatch.training.loop import Limit, Loop
 from bigbatch.training.progress import ProgressDisplay
 from bigbatch.training.recorder import Recorder
@@ -65,11 +66,12 @@ def train(
         locked(folder.path) if machine.processes.rank == 0 else nullcontext(),
     ):
         if folder.exists():
-            folder.check(recipe, resume=True)
+            folder.check(recipe, resume=True, may_be_longer=True)
         options = aggregation or AggregationOptions()
         training = build(recipe, machine, aggregation=options, loader_workers=loader_workers)
         try:
             notes = restore(training, folder)
+            notes += continue_longer(training, folder.recipe if folder.exists() else recipe)
             if not training.is_finished:
                 training.check_evaluation()
             summary = begin_attempt(training, folder)

@@ -56,7 +56,7 @@ def train_command(options: argparse.Namespace) -> int:
     folder = RunFolder(options.output or default_folder(recipe, resume=is_resumed))
     if place is None or place.rank == 0:
         check_unlocked(folder.path)
-        folder.check(recipe, resume=is_resumed)
+        folder.check(recipe, resume=is_resumed, may_be_longer=True)
 
     from bigbatch.processes.join import joined
 

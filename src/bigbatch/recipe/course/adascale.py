@@ -42,6 +42,16 @@ class AdaScaleCourse:
         return self.now.gain * rate * plateau_factor(self.now, self.recipe)
 
     @property
+    def position(self) -> float:
+        """See `Course`."""
+        return self.now.steps
+
+    @property
+    def ends_within_an_epoch(self) -> bool:
+        """See `Course`."""
+        return self.total_iterations % self.iterations_per_epoch != 0
+
+    @property
     def average_decay(self) -> float:
         """The decay of as many updates of the reference as the next update is worth."""
         return float(self.recipe.average.decay**self.now.gain)

@@ -40,6 +40,16 @@ class Course(Protocol):
         ...
 
     @property
+    def position(self) -> float:
+        """How far the training has come, in iterations of `schedule`."""
+        ...
+
+    @property
+    def ends_within_an_epoch(self) -> bool:
+        """Whether its last epoch is cut short, as far as is known by now."""
+        ...
+
+    @property
     def iterations_per_epoch(self) -> int:
         """Updates of this epoch, unless the training ends within it."""
         ...

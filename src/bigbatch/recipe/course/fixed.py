@@ -43,6 +43,16 @@ class FixedCourse:
         return self.schedule(self.now.iteration) * plateau_factor(self.now, self.recipe)
 
     @property
+    def position(self) -> float:
+        """See `Course`."""
+        return self.now.iteration
+
+    @property
+    def ends_within_an_epoch(self) -> bool:
+        """See `Course`."""
+        return self.total_iterations % self.iterations_per_epoch != 0
+
+    @property
     def measures_noise(self) -> bool:
         """In every eighth update: the noise is shown, and changes nothing."""
         return self.now.is_noise_due

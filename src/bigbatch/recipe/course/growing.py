@@ -47,13 +47,18 @@ class GrowingCourse:
     @property
     def learning_rate(self) -> float:
         """The schedule's rate at the samples that were consumed, times the growth rule's factor for the size."""
-        rate = self.schedule(self._position) * self.rule.rate_factor(self.now.minibatch_size)
+        rate = self.schedule(self.position) * self.rule.rate_factor(self.now.minibatch_size)
         return rate * plateau_factor(self.now, self.recipe)
 
     @property
-    def _position(self) -> float:
-        """How far the training has come, in iterations of the first size."""
+    def position(self) -> float:
+        """See `Course`: in iterations of the first size."""
         return self.first_iterations_per_epoch * (self.now.epoch + self.now.epoch_iteration / self.iterations_per_epoch)
+
+    @property
+    def ends_within_an_epoch(self) -> bool:
+        """See `Course`."""
+        return not self.epochs.is_integer()
 
     @property
     def average_decay(self) -> float:
@@ -117,7 +122,7 @@ class GrowingCourse:
         self.now.end_epoch()
         judge(self.now, self.recipe, result, after=self.ramp_epochs)
         if not self.is_over and self.now.epoch >= self.ramp_epochs:
-            base, rate = self.schedule.base, self.schedule(self._position)
+            base, rate = self.schedule.base, self.schedule(self.position)
             limit = self.rule.limit(base=base, rate=rate, noise=self.now.noise.average)
             grown = largest_doubling(self.start, self.recipe.minibatch_size, limit=limit)
             self.now.minibatch_size = max(self.now.minibatch_size, grown)
