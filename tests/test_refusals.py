@@ -20,6 +20,7 @@ from bigbatch.step.step import Step
 from bigbatch.step.worker_pass import forward_precision
 from bigbatch.training.build import build
 from bigbatch.training.parts import build_recipe_model
+from bigbatch.training.restore import restore_model
 from programs.hard_models import CASES, LOSS, NUM_CLASSES, NUM_FEATURES, outcome
 
 HEX = frozenset("0123456789abcdef")
@@ -223,3 +224,11 @@ def test_a_recipe_says_what_becomes_of_a_buffer():
     assert training.model.uses.sum() == recipe.minibatch_size
     with pytest.raises(InputError, match="'a' cannot be 'total'; known are: mean, same, start, sum"):
         Model("resnet18", buffers={"a": "total"})
+
+
+def test_a_training_whose_forward_pass_makes_a_buffer_is_told_how_to_resume():
+    trained = CASES["cache made in forward"].model()
+    losses(made(model=trained), 1)
+    state = {"model": trained.state_dict(), "buffers": {"inner.table": trained.inner.table}}
+    with pytest.raises(InputError, match="must be registered in __init__ to be restored"):
+        restore_model(CASES["cache made in forward"].model(), state)

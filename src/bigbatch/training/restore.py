@@ -55,7 +55,13 @@ def restore_model(model: nn.Module, state: dict[str, Any]) -> None:
         with torch.no_grad():
             for name, value in with_plain_names(state["buffers"]).items():
                 buffers[name].copy_(value)
-    except (KeyError, RuntimeError) as error:
+    except KeyError as error:
+        msg = (
+            f"the checkpoint is of another model: this one has no {error}; put that one back, or choose another "
+            "--output; what a forward pass makes must be registered in __init__ to be restored"
+        )
+        raise InputError(msg) from error
+    except RuntimeError as error:
         msg = f"the checkpoint is of another model ({first_line(error)}); put that one back, or choose another --output"
         raise InputError(msg) from error
 
