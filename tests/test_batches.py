@@ -259,6 +259,7 @@ def test_a_generator_of_the_datasets_own_is_found_and_named_wherever_it_hides(ge
     assert "data.datasets[0].transform.generator" in refusal(ConcatDataset([Transformed(jitter)]), loader_workers=1)
     assert "data.transform.jitter.generator" in refusal(Transformed(lambda sample: abs(jitter(sample))))
     assert "data.transform.args[0].generator" in refusal(Transformed(functools.partial(Jitter.__call__, jitter)))
+    assert "transform.jitter.generator" in refusal(Numbers(), transform=lambda batch, _: jitter(batch))
     assert "collate" in refusal(Numbers(), collate=lambda samples: [jitter(sample) for sample in samples])
 
 

@@ -5,12 +5,12 @@ import os
 import pickle
 import random
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from itertools import islice
 from types import FunctionType, MethodType, ModuleType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from bigbatch.data.dataset import BatchDataset, MapDataset, read
 from bigbatch.errors import InputError
 
 Generator = np.random.Generator | np.random.RandomState | torch.Generator | random.Random
+
+Result = TypeVar("Result")
 
 NOT_SEARCHED: Final = (*PLAIN, torch.Tensor, np.ndarray, np.generic, ModuleType, type)
 MAX_OBJECTS: Final = 2_000  # that are searched for generators
@@ -36,29 +38,44 @@ def repeated_digest(dataset: BatchDataset, indices: NDArray[np.int64], key: int)
     Raises:
         InputError: the samples differ, or a generator does; the message names its attribute if it is found.
     """
-    (first, states), (again, states_again) = (_read(dataset, indices, key) for _ in range(2))
-    moved = [place for place, state in states_again.items() if states.get(place, state) != state]
-    if moved:
-        msg = f"the data draws from a generator of its own, {moved[0]}, whose state depends on what was read; {INSTEAD}"
-        raise InputError(msg)
+    parts = (
+        {"data": dataset.dataset, "collate": dataset.collate} if isinstance(dataset, MapDataset) else {"data": dataset}
+    )
+    first, again = check_generators(parts, lambda: batch_digest(read(dataset, indices, key)))
     if first != again:
         msg = f"a sample of the data differs when it is read again; {INSTEAD}"
         raise InputError(msg)
     return first
 
 
-def _read(dataset: BatchDataset, indices: NDArray[np.int64], key: int) -> tuple[bytes, dict[str, bytes]]:
-    digest = batch_digest(read(dataset, indices, key))
-    return digest, {place: _state(generator) for place, generator in find_generators(dataset)}
+def check_generators(holders: Mapping[str, Any], run: Callable[[], Result]) -> tuple[Result, Result]:
+    """Run something twice, and return both results. A generator in `holders` must have the same state after each run.
+
+    Raises:
+        InputError: it has not; the message names its place.
+    """
+    first, states = run(), _states(holders)
+    again, states_again = run(), _states(holders)
+    moved = [place for place, state in states_again.items() if states.get(place, state) != state]
+    if moved:
+        msg = f"the data draws from a generator of its own, {moved[0]}, whose state depends on what was read; {INSTEAD}"
+        raise InputError(msg)
+    return first, again
 
 
-def find_generators(dataset: BatchDataset) -> Iterator[tuple[str, Generator]]:
-    """Yield the generators in a dataset's attributes, at any depth, each with its place, such as `data.transform.rng`.
+def _states(holders: Mapping[str, Any]) -> dict[str, bytes]:
+    return {place: _state(generator) for place, generator in find_generators(holders)}
+
+
+def find_generators(holders: Mapping[str, Any]) -> Iterator[tuple[str, Generator]]:
+    """Yield the generators that objects hold, at any depth, each with its place, such as `data.transform.rng`.
 
     The global ones are left out. The search goes through objects, lists, dictionaries, and what functions hold.
+
+    Args:
+        holders: the objects by their names.
     """
-    parts = (("data", dataset.dataset), ("collate", dataset.collate)) if isinstance(dataset, MapDataset) else ()
-    queue: deque[tuple[str, Any]] = deque(parts or [("data", dataset)])
+    queue: deque[tuple[str, Any]] = deque(holders.items())
     seen = {id(torch.default_generator), id(random._inst), id(np.random.mtrand._rand)}  # noqa: SLF001
     while queue and len(seen) < MAX_OBJECTS:
         place, value = queue.popleft()
