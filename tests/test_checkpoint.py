@@ -1,6 +1,7 @@
 """Checkpoints are whole and run no code, and changed ones are refused."""
 
 import hashlib
+import json
 import os
 import threading
 from dataclasses import replace
@@ -16,7 +17,7 @@ from safetensors import safe_open
 
 from bigbatch.atomic_file import write_atomically
 from bigbatch.checkpoint.loading import load_last_good, set_aside
-from bigbatch.checkpoint.manifest import Position, list_manifests, read_manifest
+from bigbatch.checkpoint.manifest import Position, iteration_of, list_manifests, read_manifest
 from bigbatch.checkpoint.saving import Snapshot, best_checkpoint, remove_leftovers, save_checkpoint
 from bigbatch.checkpoint.state import flatten, unflatten
 from bigbatch.checkpoint.weights import export_weights, weights_sha256
@@ -301,3 +302,26 @@ def test_the_harness_of_damages_would_notice(tmp_path):
     save_checkpoint(tmp_path, lie, keep=2)
     assert manifest.exists()
     assert iteration_used(tmp_path) == -1
+
+
+def test_a_manifest_of_the_format_before_is_read_as_an_error(tmp_path):
+    path = save_checkpoint(tmp_path, snapshot(1, error=7.5), keep=2)
+    table = json.loads(path.read_text())
+    del table["better"], table["checksum"]
+    old = {("validation_error" if name == "result" else name): value for name, value in table.items()} | {"format": 3}
+    checksum = hashlib.sha256(json.dumps(old).encode()).hexdigest()
+    path.write_text(json.dumps({**old, "checksum": checksum}, indent=2) + "\n")
+    manifest = read_manifest(path)
+    assert (manifest.result, manifest.better, manifest.iteration) == (7.5, "lower", 1)
+    path.write_text(path.read_text().replace("7.5", "6.5"))
+    with pytest.raises(ValueError, match="its manifest is damaged"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize(("better", "best"), [("lower", 2), ("higher", 3)])
+def test_the_best_checkpoint_is_best_in_the_direction_of_its_metric(tmp_path, better, best):
+    for iteration, result in ((1, 5.0), (2, 4.0), (3, 6.0), (4, 5.0), (5, 6.0)):
+        position = Position(iteration, 16 * iteration, 0, result, better)
+        save_checkpoint(tmp_path, replace(snapshot(iteration), position=position), keep=1)
+    assert iteration_of(best_checkpoint(tmp_path)) == best
+    assert sorted(map(iteration_of, list_manifests(tmp_path))) == [best, 5]
