@@ -1,7 +1,7 @@
 """bigbatch: raise the minibatch size, keep the accuracy.
 
 In a loop of your own, `Minibatches` cuts the data, `LearningRate.scaled` gives the rate, `Step` takes an exact step,
-and `evaluate` measures the error. A `Recipe` says all of it in one value, and `train` runs it. Importing bigbatch
+and `evaluate` measures any metric. A `Recipe` says all of it in one value, and `train` runs it. Importing bigbatch
 imports no torch; using a name that needs torch does.
 """
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bigbatch.runs.folder import RunFolder
     from bigbatch.step.objective import Loss, objective
     from bigbatch.step.step import Step
+    from bigbatch.tasks.metrics import Metric
     from bigbatch.training.evaluation import evaluate
     from bigbatch.training.trainer import train
 
@@ -38,6 +39,7 @@ MODULE_OF: Final = {
     "LARS": "optim.layerwise",
     "LearningRate": "rules.learning_rate",
     "Loss": "step.objective",
+    "Metric": "tasks.metrics",
     "Minibatches": "data.minibatches",
     "Recipe": "recipe",
     "RunFolder": "runs.folder",
@@ -64,6 +66,7 @@ __all__ = [
     "InputError",
     "LearningRate",
     "Loss",
+    "Metric",
     "Minibatches",
     "Recipe",
     "RunFolder",
