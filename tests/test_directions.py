@@ -120,7 +120,7 @@ def test_verdicts_on_an_accuracy_read_in_a_line():
         measure=MEAN_IOU,
         margin=0.3,
     )
-    assert str(verdicts["same"]) == "matches: +0.04 ± 0.09, within 0.30"
+    assert str(verdicts["same"]) == "matches: +0.04 ± 0.10, within 0.30"
     assert str(verdicts["worse"]) == "worse by 1.10 ± 0.11"
     assert str(verdicts["better"]) == "matches: better by 1.00 ± 0.11"
     assert str(verdicts["above"]) == "matches: +0.15 ± 0.27, above -0.30"
