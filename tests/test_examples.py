@@ -1,12 +1,16 @@
-"""The examples for clusters, as far as they can be checked without a cluster."""
+"""The examples: projects are trained, and those for clusters checked as far as they can be without one."""
 
+import json
 import re
 import shlex
+import shutil
 import subprocess
+import sys
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
+import torch
 
 from bigbatch.cli.parse import _chosen, _options, build_parser
 
@@ -94,3 +98,66 @@ def test_the_document_names_what_there_is():
     for path in re.findall(r"\]\((\.\./[^)]+)\)", text):
         assert (DOCUMENT.parent / path).exists()
     assert {path.name for path in (*SCRIPTS, TRAINJOB)} <= set(re.findall(r"[a-z_]+\.(?:sbatch|sh|yaml)", text))
+
+
+TRAIN = (sys.executable, "-m", "bigbatch", "train")
+TASKS = {
+    "regression": ("recipe.toml", ["epochs=5"], "root-mean-squared-error", 3.0),  # 5.0 without learning
+    "language_model": ("recipe.toml", ["data.arguments.most_bytes=30000"], "perplexity", 60.0),  # of 256
+}
+
+
+def trained(folder, recipe, settings, processes, output):
+    """Train in the folder, and return the run's summary."""
+    options = [option for setting in settings for option in ("--set", setting)]
+    options += ["--processes", str(processes), "--output", output]
+    subprocess.run([*TRAIN, recipe, *options], cwd=folder, check=True, capture_output=True)
+    return json.loads((folder / output / "run.json").read_text())
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_project_trains_to_the_same_bits_and_result_for_any_number_of_processes(name, tmp_path):
+    recipe, settings, metric, most = TASKS[name]
+    folder = shutil.copytree(EXAMPLES / name, tmp_path / name)
+    runs = [trained(folder, recipe, settings, p, f"runs/{p}") for p in (1, 3)]
+    assert len({run["weights_sha256"] for run in runs}) == 1
+    assert len({run["final_result"] for run in runs}) == 1
+    assert runs[0]["metric"]["name"] == metric
+    assert runs[0]["final_result"] < most
+
+
+def test_fine_tuning_starts_from_the_exported_backbone(tmp_path):
+    folder = shutil.copytree(EXAMPLES / "fine_tuning", tmp_path / "fine_tuning")
+    trained(folder, "pretrain.toml", ["epochs=3"], 1, "runs/pretrained")
+    export = ["export", "runs/pretrained", "pretrained.safetensors"]
+    subprocess.run([*TRAIN[:3], *export], cwd=folder, check=True, capture_output=True)
+    runs = [trained(folder, "fine_tune.toml", ["epochs=3"], p, f"runs/{p}") for p in (1, 2)]
+    assert len({run["weights_sha256"] for run in runs}) == 1
+    assert runs[0]["final_result"] < 40  # of 80 by chance
+
+
+def test_a_loop_of_ones_own_goes_on_with_other_processes(group, tmp_path, monkeypatch):
+    program = EXAMPLES / "own_loop.py"
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        folder.mkdir()
+    monkeypatch.chdir(whole)
+    group(program, 1)
+    monkeypatch.chdir(parts)
+    group(program, 2, "--epochs", 2)
+    group(program, 3)
+    first, second = (torch.load(folder / "own_loop.pt") for folder in (whole, parts))
+    assert first["iteration"] == second["iteration"] == 30
+    assert all(torch.equal(value, second["model"][name]) for name, value in first["model"].items())
+
+
+def test_the_loop_of_the_readme_is_that_of_the_file():
+    """But for what differs: names, sizes, and that the file can be resumed."""
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = {line.split("#")[0].strip() for line in block.splitlines()}
+    program = (EXAMPLES / "own_loop.py").read_text()
+    shared = [line for line in lines if line and line in program]
+    assert any("bigbatch.Step(model, loss_function, optimizer, minibatches)" in line for line in shared)
+    assert any("set_learning_rate" in line for line in shared)
+    assert any("bigbatch.Minibatches(" in line for line in shared)
+    assert len(shared) >= 8
