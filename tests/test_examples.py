@@ -103,7 +103,7 @@ def test_the_document_names_what_there_is():
 TRAIN = (sys.executable, "-m", "bigbatch", "train")
 TASKS = {
     "regression": ("recipe.toml", ["epochs=5"], "root-mean-squared-error", 3.0),  # 5.0 without learning
-    "language_model": ("recipe.toml", ["data.arguments.most_bytes=30000"], "perplexity", 60.0),  # of 256
+    "language_model": ("recipe.toml", ["data.arguments.most_bytes=30000"], "perplexity", 80.0),  # of 256
 }
 
 
