@@ -9,6 +9,7 @@ from torch import nn
 
 from bigbatch.errors import InputError
 from bigbatch.processes.join import joined
+from bigbatch.recipe.metrics import TOP_1_ERROR
 from bigbatch.recipe.presets import digits
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.runs.folder import RunFolder
@@ -28,6 +29,7 @@ def complaint(machine, **of_the_last_rank):
         replace(machine, threads=values["threads"]),
         all_reduce={"algorithm": values["all_reduce"]},
         memory_format=torch.channels_last,
+        metric=TOP_1_ERROR,
         fingerprint=values["fingerprint"],
         samples_consumed=values["position"],
     )
@@ -75,4 +77,6 @@ with joined() as group:
     assert "minibatch_size 24" in step_complaint(group, minibatch_size=24)
     assert "bucket_mb=1" in step_complaint(group, bucket_mb=1.0)
     assert not step_complaint(group)
+    torch.set_num_threads(2 if group.processes.rank == last else 1)
+    assert step_complaint(group) == differs + "its torch.set_num_threads: 2 instead of 1"
 os._exit(0)  # as the command does: tearing down the interpreter can abort (pytorch#190489)
