@@ -192,7 +192,7 @@ class Loop:
         display.noise_scale = average.scale if average else None
         display.total, display.epochs = course.total_iterations, course.total_epochs
         samples, seconds = course.now.samples_consumed - self.samples_before, time.monotonic() - self.started
-        display.images_per_second = samples / seconds
+        display.samples_per_second = samples / seconds
         loss = math.nan if line.loss is None else line.loss
         display.iteration(self.training.iteration, epoch=course.now.epoch, loss=loss, rate=self.training.last_rate)
 

@@ -13,7 +13,7 @@ SECONDS_BETWEEN_LINES: Final = 30.0
 
 
 class ProgressDisplay:
-    """Show epoch, iteration, loss, rate, images/s and time left.
+    """Show epoch, iteration, loss, rate, samples/s and time left.
 
     Args:
         total_iterations: updates of the whole training.
@@ -22,7 +22,7 @@ class ProgressDisplay:
         is_shown: False on every rank but 0.
 
     Attributes:
-        images_per_second: for the next line.
+        samples_per_second: for the next line.
         noise_scale: of the gradient, in samples; None if it is not measured.
     """
 
@@ -30,7 +30,7 @@ class ProgressDisplay:
         self.console = Console(quiet=not is_shown, highlight=False, soft_wrap=True)
         self.total, self.first, self.epochs = total_iterations, first_iteration, epochs
         self.start = self.last_line = time.monotonic()
-        self.images_per_second = 0.0
+        self.samples_per_second = 0.0
         self.noise_scale: float | None = None
         self.live: Progress | None = None
         if is_shown and self.console.is_terminal:
@@ -39,7 +39,7 @@ class ProgressDisplay:
                 "loss {task.fields[loss]:.3f}",
                 "rate {task.fields[rate]:.4g}",
                 "{task.fields[noise]}",
-                "{task.fields[speed]:,.0f} images/s",
+                "{task.fields[speed]:,.0f} samples/s",
             )
             self.live = Progress(
                 *(TextColumn(column) for column in columns),
@@ -74,7 +74,7 @@ class ProgressDisplay:
             shown: dict[str, Any] = {
                 "loss": loss,
                 "rate": rate,
-                "speed": self.images_per_second,
+                "speed": self.samples_per_second,
                 "noise": self._noise(),
             }
             self.live.update(self.task, completed=done, total=self.total, description=where, **shown)
@@ -82,7 +82,7 @@ class ProgressDisplay:
             self.last_line = time.monotonic()
             self.say(
                 f"{where}  loss {loss:.4f}  rate {rate:.4g}  "
-                f"{self._noise()}{self.images_per_second:,.0f} images/s  {self._left(done)} left"
+                f"{self._noise()}{self.samples_per_second:,.0f} samples/s  {self._left(done)} left"
             )
 
     def epoch(self, done: int, *, epoch: int, loss: float, rate: float, results: str) -> None:
@@ -90,7 +90,7 @@ class ProgressDisplay:
         self.last_line = time.monotonic()
         self.say(
             f"epoch {epoch + 1}/{self.epochs}  iteration {done}/{self.total}  loss {loss:.4f}  rate {rate:.4g}  "
-            f"{results}  {self._noise()}{self.images_per_second:,.0f} images/s  "
+            f"{results}  {self._noise()}{self.samples_per_second:,.0f} samples/s  "
             f"{self._left(done)} left"
         )
 
