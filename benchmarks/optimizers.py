@@ -11,7 +11,8 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -140,7 +141,15 @@ def table_of(results: list[Result]) -> str:
     far = ", ".join(each.name for each in results if each not in (*right, *refused)) or "none"
     counts = {library: sum(each.library == library for each in results) for library in ("torch", "timm")}
     summary = f"{counts['torch']} of torch and {counts['timm']} of timm: {len(right)} right, {len(refused)} refused."
-    return "\n".join([f"{summary} Differ by {CLOSE:g} or more: {far}.", "", *rows])
+    far = f"Differ by {CLOSE:g} or more: {far}; kron draws random numbers in its steps, other ones in float64."
+    settings = f"{len(RATES)} updates at rates from {min(RATES)} to {max(RATES)}, two groups at rates 1 : 3, float32."
+    return "\n".join([f"{summary} {far} {settings} {versions()}.", "", *rows])
+
+
+def versions() -> str:
+    """Return the versions of what was measured."""
+    found = [f"{name} {version(name)}" for name in ("torch", "timm") if importlib.util.find_spec(name)]
+    return "With " + " and ".join(found)
 
 
 def main() -> None:
@@ -152,7 +161,12 @@ def main() -> None:
             if result := try_optimizer(library, name, make):
                 results.append(result)
     table = table_of(results)
-    write_card("optimizers", "Optimizers in an exact step, beside plain torch in float64", [], table)
+    write_card(
+        "optimizers",
+        "Optimizers in an exact step, beside plain torch in float64",
+        [asdict(each) for each in results],
+        table,
+    )
 
 
 if __name__ == "__main__":
