@@ -12,7 +12,7 @@ import types
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -148,7 +148,10 @@ def table_of(results: list[Result]) -> str:
 
 def versions() -> str:
     """Return the versions of what was measured."""
-    found = [f"{name} {version(name)}" for name in ("torch", "timm") if importlib.util.find_spec(name)]
+    found = []
+    for name in ("torch", "timm"):
+        with contextlib.suppress(PackageNotFoundError):
+            found.append(f"{name} {version(name)}")
     return "With " + " and ".join(found)
 
 
