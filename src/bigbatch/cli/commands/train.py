@@ -30,7 +30,10 @@ def add_train(commands: Commands) -> None:
         "--output", type=file_or_folder, metavar="DIR", help="the run's folder (default: runs/NAME-MINIBATCH-seedSEED)"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="continue from the last checkpoint in the folder, if there is one"
+        "--resume",
+        action="store_true",
+        help="continue from the last checkpoint in the folder, if there is one; with more --epochs, if the rates "
+        "so far stay the same",
     )
     parser.add_argument(
         "--stop-after-epoch", type=positive, metavar="E", help="stop after epoch E; --resume continues later"

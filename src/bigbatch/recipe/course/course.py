@@ -116,7 +116,8 @@ class Course(Protocol):
         """Go on to the next epoch, and choose its minibatch size.
 
         Args:
-            result: of the epoch that has ended: its value of the metric that judges. It may lower the rate.
+            result: of the epoch that has ended, by the metric that judges, as a cost: lower is better. It may lower
+                the rate.
         """
         ...
 

@@ -11,7 +11,7 @@ def judge(now: CourseState, recipe: Recipe, result: float | None, *, after: floa
     Args:
         now: where the training is, at the start of the next epoch.
         recipe: what is trained.
-        result: the epoch's value of the metric that judges; None if nothing was measured.
+        result: the epoch's, as a cost: lower is better; None if nothing was measured.
         after: epochs of warmup, in which no result counts.
     """
     if recipe.schedule.kind == PLATEAU and result is not None and now.epoch > after:
