@@ -615,7 +615,7 @@ def test_the_examples_of_the_document_run(capsys):
 
 @pytest.mark.parametrize("dataset", [Stream(), {"test": range(3)}, DataLoader(range(3)), []])
 def test_data_to_evaluate_is_refused_alike(dataset):
-    with pytest.raises(InputError, match="the data "):
+    with pytest.raises(InputError, match="the validation data "):
         bigbatch.evaluate(torch.nn.Linear(1, 1), dataset)
 
 

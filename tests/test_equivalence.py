@@ -82,9 +82,12 @@ def test_the_default_margin_is_two_standard_deviations_of_the_reference():
             noise_band(reference)
 
 
-@pytest.mark.parametrize("margin", [0, -1.0, math.nan, math.inf])
-def test_what_is_no_margin_is_refused(margin):
-    with pytest.raises(InputError, match="not above 0"):
+@pytest.mark.parametrize(
+    ("margin", "why"),
+    [(0, "not above 0"), (-1.0, "not above 0"), (math.nan, "not above 0"), (math.inf, "lies between 0 and 100 %")],
+)
+def test_what_is_no_margin_is_refused(margin, why):
+    with pytest.raises(InputError, match=why):
         compare({512: [6.0, 6.1]}, [6.0, 6.1], margin=margin)
     with pytest.raises(InputError, match="not above 0"):
         find_elbow({256: [6.0, 6.1], 512: [6.0, 6.1]}, reference=256, margin=margin)

@@ -110,7 +110,7 @@ def test_the_folder_is_the_next_that_is_free(tmp_path, monkeypatch):
     [
         (["none"], "none holds no run"),
         (["new"], "new is interrupted and has recorded no iteration"),
-        (["odd"], "the recipe in odd/run.json: the key 'reference' is missing"),
+        (["odd"], "the recipe in odd/run.json: the key 'epochs' is missing"),
         (["ended", "--set", "epoch=3"], "unknown key 'epoch'; did you mean 'epochs'?"),
         (["ended", "--output", "odd"], "odd already holds this run"),
         (["ended", "--processes", "2"], "2 processes are more than the 1 workers of a minibatch"),
