@@ -19,8 +19,8 @@ class TopError:
     """The part of the samples whose label is not among the k largest logits, in %.
 
     >>> metric = TopError(1)
-    >>> metric.result([metric.measure(torch.eye(3), torch.tensor([0, 1, 0]))])
-    33.33333333333333
+    >>> round(metric.result([metric.measure(torch.eye(3), torch.tensor([0, 1, 0]))]), 6)
+    33.333333
     """
 
     def __init__(self, k: int) -> None:

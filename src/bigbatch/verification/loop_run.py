@@ -80,8 +80,9 @@ def run_loop(
 
     optimizer.register_step_pre_hook(note)
     before = flat_parameters(model)
-    seed_generators(random_key("loop", subject.recipe.seed, seed), subject.device)
-    loop(model, subject.objective, optimizer, subject.minibatches(num_iterations), rates)
+    minibatches = subject.minibatches(num_iterations)
+    seed_generators(random_key("loop", subject.recipe.seed, seed), subject.device)  # reading them has seeded them, too
+    loop(model, subject.objective, optimizer, minibatches, rates)
     rate, gradient = pushes[0] if pushes else (0.0, None)
     push = None if gradient is None else rate * gradient
     return LoopRun(flat_parameters(model) - before, push, rate, ratios, tuple(found))
