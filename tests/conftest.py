@@ -32,6 +32,7 @@ os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="bigbatch-tests-")  # mea
 # Run as processes, imported by the command or by tests, not collected.
 collect_ignore = [
     "programs",
+    "annotated_data.py",
     "user_models.py",
     "user_tasks.py",
     "broken_data.py",

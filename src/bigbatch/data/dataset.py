@@ -43,6 +43,7 @@ class Splits:
         in_channels: of the images.
         fingerprint: SHA-256 of the content; of names and sizes for a folder of images, of some samples for user data.
         order: of the training samples: maps an epoch to their numbers; None shuffles them.
+        notes: lines that a user should read before the training, such as on what is left out.
     """
 
     train: BatchDataset
@@ -51,6 +52,7 @@ class Splits:
     in_channels: int
     fingerprint: str
     order: Order | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def samples_per_epoch(self) -> int:

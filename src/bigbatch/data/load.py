@@ -43,6 +43,10 @@ def count_train_samples(recipe: Data) -> int:
         from pathlib import Path
 
         return len(list_split(find_split(Path(recipe.path), ("train",))).samples)
+    if recipe.name in {"coco", "voc"} and not recipe.order:
+        from bigbatch.data.annotated_splits import list_train
+
+        return len(list_train(recipe).images)
     return load_data(recipe).samples_per_epoch
 
 
@@ -68,6 +72,7 @@ def _load_own_data(recipe: Data, collate: "Collate | None") -> "Splits":
 
 
 def _loader(name: str) -> Callable[[Data], "Splits"]:
+    from bigbatch.data.annotated_images import load_annotated_images
     from bigbatch.data.cifar10 import load_cifar10
     from bigbatch.data.digits import load_digits
     from bigbatch.data.fashion_mnist import load_fashion_mnist
@@ -78,6 +83,8 @@ def _loader(name: str) -> Callable[[Data], "Splits"]:
         "fashion-mnist": load_fashion_mnist,
         "cifar10": load_cifar10,
         "image-folder": load_image_folder,
+        "coco": load_annotated_images,
+        "voc": load_annotated_images,
     }[name]
 
 

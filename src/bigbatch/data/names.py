@@ -6,7 +6,14 @@ from bigbatch.errors import InputError, nearest
 from bigbatch.user_code import is_user_code
 
 # 0: counted in the folder.
-NUM_TRAIN_SAMPLES: Final = {"digits": 1_280, "fashion-mnist": 60_000, "cifar10": 50_000, "image-folder": 0}
+NUM_TRAIN_SAMPLES: Final = {
+    "digits": 1_280,
+    "fashion-mnist": 60_000,
+    "cifar10": 50_000,
+    "image-folder": 0,
+    "coco": 0,
+    "voc": 0,
+}
 
 
 def check_data_name(name: str) -> None:

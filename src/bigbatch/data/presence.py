@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+from bigbatch.data.annotated_splits import check_both_are_there
 from bigbatch.data.listing import find_split
 from bigbatch.errors import InputError
 from bigbatch.paths import is_file, is_folder
@@ -26,6 +27,8 @@ def check_presence(recipe: Data) -> None:
         _check_image_folder(recipe.path)
     elif recipe.name == "cifar10":
         _check_cifar10(recipe.path)
+    elif recipe.name in {"coco", "voc"}:
+        check_both_are_there(recipe)
 
 
 def _check_image_folder(path: str) -> None:

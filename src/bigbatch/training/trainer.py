@@ -170,6 +170,6 @@ def introduce(training: TrainingState) -> list[str]:
         facts.append(f"evaluated: the average of the weights (decay {course.average_decay})")
     dropped, count = training.course.dropped_per_epoch, training.data.samples_per_epoch
     left_out = [f"each epoch leaves out the last {dropped} of its {count} shuffled samples"] if dropped else []
-    warnings = [f"warning: {warning}" for warning in warnings_of(recipe)]
+    warnings = [f"warning: {warning}" for warning in (*warnings_of(recipe), *training.data.notes)]
     start = training.started_from.lines() if training.started_from and not training.iteration else []
     return [f"{recipe.name}: {', '.join(facts)}", *start, *warnings, *left_out]

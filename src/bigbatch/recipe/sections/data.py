@@ -11,6 +11,9 @@ from bigbatch.user_code import is_user_code
 
 AUGMENTATIONS: Final = ("flip", "crop", "random-resized-crop")
 MAX_PIXELS: Final = 8_192
+BOXES, MASKS, PIXELS = "boxes", "masks", "pixels"
+# What the data sets of annotated images can be read for; no other data set has such labels.
+LABELS: Final = {"coco": (BOXES, MASKS, PIXELS), "voc": (BOXES,), "mask-folder": (BOXES, PIXELS)}
 
 
 @dataclass(frozen=True)
@@ -18,12 +21,18 @@ class Data:
     """What the model is trained on.
 
     Attributes:
-        name: "digits", "fashion-mnist", "cifar10", "image-folder" or `package.module:callable`. The callable is given
-            `arguments`, and returns (training dataset, validation dataset). Each has `len()`, and `[index]` or
-            `read_batch(indices, key)`.
+        name: "digits", "fashion-mnist", "cifar10", "image-folder", "coco", "voc", "mask-folder" or
+            `package.module:callable`. The callable is given `arguments`, and returns (training dataset, validation
+            dataset). Each has `len()`, and `[index]` or `read_batch(indices, key)`.
         path: the folder or archive; "" looks in the usual places.
-        augmentation: any of "flip", "crop" (by padding) and "random-resized-crop" (image-folder), in this order.
-        image_size: the side of the square that an image-folder's images are cut to, in pixels.
+        augmentation: any of "flip", "crop" (by padding) and "random-resized-crop" (to `image_size`), in this order.
+        image_size: the side of the square that the images of an image-folder, and those labelled by pixels, are cut or
+            resized to, in pixels.
+        labels: what annotated images (coco, voc) are labelled with. "boxes"; "masks" adds a mask to each box (coco);
+            "pixels" is a class for each pixel (coco, mask-folder), with 0 for the background.
+        short_sides: what the shorter side of an annotated image is resized to, in pixels. One of several is drawn for
+            each training sample, and the validation takes the last. [] leaves images as they are.
+        long_side: the most that the longer side becomes then, in pixels.
         num_train_samples: samples of the training split, for plans without the data; 0 to count them. With a `path`
             they are always counted.
         arguments: keyword arguments of your own callable.
@@ -42,6 +51,9 @@ class Data:
     path: str = ""
     augmentation: tuple[str, ...] = ()
     image_size: int = 224
+    labels: str = BOXES
+    short_sides: tuple[int, ...] = ()
+    long_side: int = 1_333
     num_train_samples: int = 0
     arguments: Mapping[str, object] = field(default_factory=dict)
     collate: str = ""
@@ -49,18 +61,41 @@ class Data:
     order: str = ""
 
     def __post_init__(self) -> None:
-        pixels, samples = {"data.image_size": self.image_size}, {"data.num_train_samples": self.num_train_samples}
+        pixels = {"data.image_size": self.image_size, "data.long_side": self.long_side}
+        pixels |= {f"data.short_sides[{i}]": side for i, side in enumerate(self.short_sides)}
+        samples = {"data.num_train_samples": self.num_train_samples}
         check_positive(pixels)
         check_at_least(0, samples)
         check_at_most(MAX_PIXELS, pixels)
         check_at_most(MAX_SAMPLES, samples)
         for augmentation in self.augmentation:
             check_choice("data.augmentation", augmentation, AUGMENTATIONS)
+        self._check_annotated()
         check_arguments("data", self.name, self.arguments)
         for name, value in {"collate": self.collate, "transform": self.transform, "order": self.order}.items():
             if value and not is_user_code(value):
                 msg = f"data.{name} must be package.module:callable, not '{value}'"
                 raise InputError(msg)
+
+    def _check_annotated(self) -> None:
+        """Refuse what a data set has no labels for, and resizing and augmentation that do not go with its labels."""
+        check_choice("data.labels", self.labels, (BOXES, MASKS, PIXELS))
+        possible = LABELS.get(self.name, (BOXES,))
+        if self.labels not in possible:
+            has = [name for name, labels in LABELS.items() if self.labels in labels]
+            msg = f"data.labels '{self.labels}' is for {' and '.join(has)}, not for {self.name}"
+            raise InputError(msg)
+        if self.short_sides and not self.has_boxes:
+            msg = "data.short_sides is for the boxes and masks of coco and voc; set data.image_size here"
+            raise InputError(msg)
+        if self.has_boxes and (unfit := set(self.augmentation) - {"flip"}):
+            msg = f"augmentation '{min(unfit)}' would lose objects; data with boxes takes flip, and data.short_sides"
+            raise InputError(msg)
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether it is read as lists of images with their boxes."""
+        return self.name in {"coco", "voc"} and self.labels != PIXELS
 
     @property
     def user_code(self) -> tuple[str, ...]:
