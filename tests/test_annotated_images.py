@@ -33,7 +33,7 @@ def test_a_batch_is_a_list_of_images_of_their_own_sizes_and_a_list_of_targets(da
     splits = load_data(data)
     images, targets = splits.train.read_batch(ALL, key=0)
     assert [tuple(image.shape) for image in images] == [(3, size[1], size[0]) for size, _ in IMAGES]
-    assert all(image.dtype == torch.float32 and 0 <= image.min() and image.max() <= 1 for image in images)
+    assert all(image.dtype == torch.float32 and image.min() >= 0 and image.max() <= 1 for image in images)
     assert [len(target["boxes"]) for target in targets] == [1, 1, 0, 1]  # neither the crowd nor the difficult one
     for target in targets:
         count = len(target["boxes"])
