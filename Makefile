@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUNS := runs/make-train
 
-.PHONY: setup train test test-avx2 check format reference clean
+.PHONY: setup train test test-avx2 test-vision coverage check format reference clean
 
 setup: .venv/ready
 
@@ -20,6 +20,9 @@ train: setup
 	$(BIN)/bigbatch report $(RUNS)/digits-16 $(RUNS)/digits-256 --figure $(RUNS)/error-curves.png
 
 test: setup
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+coverage: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
 
 # The tests that compute, on what an older CPU has: oneDNN's code for AVX2, and a heap that glibc watches. A write beyond
@@ -28,6 +31,17 @@ MALLOC_CHECKS := $(if $(shell ldconfig -p 2>/dev/null | grep libc_malloc_debug.s
 NUMERIC := exactness gradient_noise layerwise memory_format models nonfinite norms optim step trainer weight_average
 test-avx2: setup
 	ONEDNN_MAX_CPU_ISA=AVX2 $(MALLOC_CHECKS) $(BIN)/python -m pytest -n 2 --dist worksteal $(NUMERIC:%=tests/test_%.py)
+
+# What needs torchvision, transformers and timm, in an environment of its own: torchvision does not load beside torch's
+# build for CPUs. The tests that compute run there too, on that torch.
+VISION := .venv-vision/bin
+.venv-vision/ready: pyproject.toml constraints-vision.txt
+	test -x $(VISION)/python || $(PYTHON) -m venv .venv-vision
+	$(VISION)/python -m pip install --quiet --disable-pip-version-check -c constraints-vision.txt -e '.[vision]'
+	touch $@
+
+test-vision: .venv-vision/ready
+	$(VISION)/python -m pytest -n 2 --dist worksteal tests/vision $(NUMERIC:%=tests/test_%.py)
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -44,4 +58,4 @@ reference: setup
 	$(BIN)/python docs/recipe_reference.py
 
 clean:
-	rm -rf .venv runs dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf .venv .venv-vision runs dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
