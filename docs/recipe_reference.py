@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from textwrap import wrap
+from types import NoneType, UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from bigbatch.recipe import Recipe
@@ -50,10 +51,12 @@ def _fields(kind: type[Any]) -> Iterator[str]:
 def _words(kind: Any) -> str:  # noqa: ANN401 - any annotation of a recipe's field
     """Say a type in words, such as "numbers" for `tuple[float, ...]`."""
     origin, inner = get_origin(kind), get_args(kind)
+    if isinstance(kind, UnionType):
+        return ", or ".join(_words(each) for each in inner if each is not NoneType)
     if origin is tuple:
         count = "" if inner[-1] is Ellipsis else f"{len(inner)} "
         return f"list of {count}{WORDS[inner[0]]}s"
-    return WORDS[origin or kind] if origin is Mapping or not inner else WORDS[inner[0]]
+    return WORDS[origin or kind]
 
 
 def _metric(measure: Measure) -> str:

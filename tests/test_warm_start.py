@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 from bigbatch.checkpoint.weights import weights_sha256
 from bigbatch.errors import InputError
 from bigbatch.models.plain_names import load_plain_state, plain_state
+from bigbatch.models.resnet import imagenet_resnet
 from bigbatch.processes.group import Processes
 from bigbatch.processes.join import Machine
 from bigbatch.recipe.file import with_settings
@@ -30,6 +32,11 @@ SMALL = with_settings(digits(), ["minibatch_size=256", "epochs=1", "model.width=
 
 def net(classes=3):
     return nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, classes))
+
+
+def deep(width):
+    """Twelve layers, of which the last bias alone has the same shape for all widths."""
+    return nn.Sequential(*(nn.Linear(width, width) for _ in range(12)), nn.Linear(width, 2))
 
 
 def start(model, path, **options):
@@ -88,6 +95,83 @@ def test_a_beginning_is_renamed_and_what_is_left_or_missing_is_told(tmp_path):
     assert is_equal(back["body"], target)
 
 
+def test_the_counters_of_normalisations_are_never_the_reason_to_take_a_file(tmp_path):
+    """They fit whatever the model is."""
+    torch.save({"1.num_batches_tracked": torch.tensor(3), "body.weight": torch.zeros(2)}, tmp_path / "w.pt")
+    with pytest.raises(InputError, match="has nothing that fits"):
+        start(net(), tmp_path / "w.pt")
+
+
+def test_a_file_of_one_layer_and_a_part_of_a_large_model_are_taken(tmp_path):
+    torch.save({"0.weight": torch.ones(5, 4)}, tmp_path / "w.pt")
+    assert start(net(), tmp_path / "w.pt").taken == ["0.weight"]
+    torch.save({**net().state_dict(), **{f"more.{i}": torch.zeros(1) for i in range(900)}}, tmp_path / "w.pt")
+    assert len(start(net(), tmp_path / "w.pt").taken) == 9
+
+
+# ResNets of torchvision, whose tensors have other names than ours
+
+
+def named_as_torchvision(model):
+    """A ResNet's tensors by the names that torchvision 0.29 gives them, told apart by hand."""
+    is_deep = any(".branch.6." in name for name in model.state_dict())
+    inner = {"branch.0": "conv1", "branch.1": "bn1", "branch.3": "conv2", "branch.4": "bn2", "branch.6": "conv3"}
+    inner |= {"shortcut.0": "downsample.0", "shortcut.1": "downsample.1", "last_norm": "bn3" if is_deep else "bn2"}
+    names = {}
+    for name in model.state_dict():
+        parts = name.split(".")
+        if parts[0] == "stem":
+            names[name] = f"{('conv1', 'bn1')[int(parts[1])]}.{parts[2]}"
+        elif parts[0] == "stages":
+            names[name] = f"layer{int(parts[1]) + 1}.{parts[2]}.{inner['.'.join(parts[3:-1])]}.{parts[-1]}"
+        else:
+            names[name] = name
+    return names
+
+
+class Body(nn.Module):
+    """A model whose parts have a state dict of any names."""
+
+    def __init__(self, tensors):
+        super().__init__()
+        self.tensors = tensors
+
+    def state_dict(self, *_, **__):
+        return self.tensors
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_torchvision_s_names_are_ours_and_ours_are_theirs(tmp_path, depth):
+    source, target = (imagenet_resnet(depth, width=2, num_classes=3) for _ in range(2))
+    names = named_as_torchvision(source)
+    assert len(set(names.values())) == len(names)
+    torch.save({names[name]: tensor for name, tensor in source.state_dict().items()}, tmp_path / "theirs.pt")
+    told = start(target, tmp_path / "theirs.pt")
+    assert (told.missing, told.reshaped, told.left) == ([], [], [])
+    assert is_equal(target, source)
+    torch.save(source.state_dict(), tmp_path / "ours.pt")
+    theirs = Body({names[name]: torch.zeros_like(tensor) for name, tensor in source.state_dict().items()})
+    told = start(theirs, tmp_path / "ours.pt")
+    assert (told.missing, told.reshaped, told.left) == ([], [], [])
+    assert all(torch.equal(theirs.tensors[names[name]], tensor) for name, tensor in source.state_dict().items())
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_an_imagenet_file_goes_into_a_detector_s_body_and_a_new_head_stays(tmp_path, depth):
+    source = imagenet_resnet(depth, width=2, num_classes=3)
+    names = named_as_torchvision(source)
+    torch.save({names[name]: tensor for name, tensor in source.state_dict().items()}, tmp_path / "w.pt")
+    detector = nn.ModuleDict({"backbone": nn.ModuleDict({"body": imagenet_resnet(depth, width=2)})})
+    detector["backbone"]["body"].fc = nn.Identity()
+    with pytest.raises(InputError, match=re.escape('set model.weights_prefix = {"" = "backbone.body."}')):
+        start(detector, tmp_path / "w.pt")
+    told = start(detector, tmp_path / "w.pt", weights_prefix={"": "backbone.body."})
+    assert told.left == ["backbone.body.fc.weight", "backbone.body.fc.bias"]
+    assert (told.missing, told.reshaped) == ([], [])
+    other = imagenet_resnet(depth, width=2, num_classes=7)
+    assert start(other, tmp_path / "w.pt").reshaped == ["fc.weight", "fc.bias"]
+
+
 class Runs:
     """A pickle that runs code."""
 
@@ -103,6 +187,11 @@ BAD = {
     "code": (pickle.dumps({"w": Runs()}), "would run code"),
     "a number": ("number", "holds no state dict"),
     "of another model": ("other", "nothing that fits the model; the model has '0.weight', the file 'encoder.weight'"),
+    "of almost another": (
+        "almost",
+        r"almost nothing that fits the model \(1 of its tensors\); '0.weight' has the shape",
+    ),
+    "of its inside": ("inside", r'nothing that fits the model; set model.weights_prefix = {"encoder." = ""}'),
     "of another shape": ("shape", r"'0.weight' has the shape \[9, 4\] there, and \[5, 4\] here"),
 }
 
@@ -113,6 +202,8 @@ def test_what_is_no_file_of_weights_is_one_line(tmp_path, capsys, case, suffix):
     path, (content, message) = tmp_path / f"weights.{suffix}", BAD[case]
     save = save_file if suffix == "safetensors" else torch.save
     tables = {"other": {"encoder.weight": torch.zeros(2)}, "shape": {"0.weight": torch.zeros(9, 4)}}
+    tables["inside"] = {f"encoder.{name}": value.clone() for name, value in net().state_dict().items()}
+    tables["almost"] = {name: value.clone() for name, value in deep(9).state_dict().items()}
     if content == "number":
         torch.save(3, path)
     elif isinstance(content, str):
@@ -123,7 +214,7 @@ def test_what_is_no_file_of_weights_is_one_line(tmp_path, capsys, case, suffix):
     if suffix == "safetensors" and case in {"text", "code", "a number"}:
         message = "cannot be read as weights"
     with pytest.raises(InputError, match=f"model.weights: .*({message})") as refused:
-        start(net(), path)
+        start(deep(5) if case == "of almost another" else net(), path)
     assert "\n" not in str(refused.value)
     assert capsys.readouterr().out == ""
 

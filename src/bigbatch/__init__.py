@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from bigbatch.data.minibatches import Minibatches
     from bigbatch.errors import InputError
+    from bigbatch.models.frozen_batch_norm import freeze_batch_norm
     from bigbatch.optim.absorbed_rate import correct_momentum
     from bigbatch.optim.clipping import clip_gradients
     from bigbatch.optim.layerwise import LAMB, LARS
@@ -50,6 +51,7 @@ MODULE_OF: Final = {
     "correct_momentum": "optim.absorbed_rate",
     "evaluate": "training.evaluation",
     "find_recipe": "recipe.presets",
+    "freeze_batch_norm": "models.frozen_batch_norm",
     "joined": "processes.join",
     "linear_scaling": "rules.scaling",
     "no_scaling": "rules.scaling",
@@ -77,6 +79,7 @@ __all__ = [
     "correct_momentum",
     "evaluate",
     "find_recipe",
+    "freeze_batch_norm",
     "joined",
     "linear_scaling",
     "no_scaling",

@@ -20,6 +20,7 @@ from bigbatch.recipe import Recipe
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.step.step import Step
 from bigbatch.step.worker_pass import forward_precision
+from bigbatch.training.freezing import freeze_for_good
 from bigbatch.training.parts import build_recipe_model
 
 Batch = tuple[Tensor, Tensor]
@@ -166,6 +167,7 @@ def _plain_step(recipe: Recipe, machine: Machine) -> TakeStep:
 def _model_and_optimizer(recipe: Recipe, machine: Machine) -> tuple[nn.Module, torch.optim.Optimizer]:
     shape = find_input(recipe)
     model = build_recipe_model(recipe, num_classes=shape.num_classes, in_channels=shape.in_channels).to(machine.device)
+    freeze_for_good(model, recipe.model)
     model.train()
     return model, build_optimizer(recipe.scaled_optimizer, model, recipe.reference.learning_rate)
 

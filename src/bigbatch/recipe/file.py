@@ -248,6 +248,8 @@ def _build(kind: type[Any], table: object, path: str) -> Any:  # noqa: ANN401 - 
 
 
 def _value(kind: Any, value: object, path: str) -> object:  # noqa: ANN401 - any annotation of a recipe's field
+    if isinstance(kind, UnionType):
+        kind = _kind_of(value, get_args(kind))
     if is_dataclass(kind) and isinstance(kind, type):
         return _build(kind, value, path)
     if get_origin(kind) is tuple:
@@ -260,14 +262,19 @@ def _value(kind: Any, value: object, path: str) -> object:  # noqa: ANN401 - any
             msg = f"{path} must be a table, not {value!r}"
             raise InputError(msg)
         return value
-    if isinstance(kind, UnionType):  # a value or nothing, and a table holds no nothing
-        kind = next(each for each in get_args(kind) if each is not NoneType)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         msg = f"{path} must be {WORDS[kind]}, not {value!r}"
         raise InputError(msg)
     return value
+
+
+def _kind_of(value: object, kinds: Sequence[Any]) -> Any:  # noqa: ANN401 - one of the annotations
+    """Return which of several kinds a value is to be; a table holds no nothing."""
+    kinds = [kind for kind in kinds if kind is not NoneType]
+    is_list = isinstance(value, list | tuple)
+    return next((kind for kind in kinds if (get_origin(kind) is tuple) == is_list), kinds[0])
 
 
 def _items(kinds: tuple[Any, ...], values: Sequence[object], path: str) -> Iterator[object]:

@@ -8,6 +8,7 @@ from bigbatch.recipe.recipe import Recipe
 from bigbatch.recipe.sections.duration import Duration
 from bigbatch.recipe.sections.optimizer import BY_SQUARE_ROOT
 from bigbatch.rules.duration import EPOCHS, ITERATIONS
+from bigbatch.user_code import is_user_code
 
 PAPER: Final = "arXiv 1706.02677"
 MALLADI: Final = "Malladi 2022, arXiv 2205.10287"
@@ -21,7 +22,13 @@ def warnings_of(recipe: Recipe) -> list[str]:
     >>> warnings_of(digits()), warnings_of(with_settings(digits(), ["epochs=20"]))
     ([], ['milestones [25.0] are never reached in 20 epochs'])
     """
-    return [*_size_warnings(recipe), *_length_warnings(recipe), *_growth_warnings(recipe), *_optimizer_warnings(recipe)]
+    return [
+        *_size_warnings(recipe),
+        *_length_warnings(recipe),
+        *_growth_warnings(recipe),
+        *_optimizer_warnings(recipe),
+        *_model_warnings(recipe),
+    ]
 
 
 def _size_warnings(recipe: Recipe) -> Iterator[str]:
@@ -73,4 +80,13 @@ def _optimizer_warnings(recipe: Recipe) -> Iterator[str]:
         yield (
             "adam divides its weight decay by the gradient's size, so that decay depends on the loss's scale; "
             "use adamw, or optimizer.weight_decay=0 (arXiv 1711.05101)"
+        )
+
+
+def _model_warnings(recipe: Recipe) -> Iterator[str]:
+    model = recipe.model
+    if model.frozen_norms and not model.weights and not is_user_code(model.name):
+        yield (
+            "model.frozen_batch_norm without model.weights: the statistics that stay are those of no data (mean 0, "
+            "variance 1); set model.weights to those of a trained backbone"
         )

@@ -10,10 +10,9 @@ from bigbatch.recipe import Recipe
 from bigbatch.recipe.course import course_of
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.training.evaluation import Evaluation
-from bigbatch.training.freezing import Freezing
-from bigbatch.training.parts import build_minibatches, build_recipe_model, build_step
+from bigbatch.training.parts import build_minibatches, build_step
+from bigbatch.training.starting_model import starting_model
 from bigbatch.training.state import TrainingState
-from bigbatch.training.warm_start import warm_start
 
 
 def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, loader_workers: int) -> TrainingState:
@@ -23,11 +22,8 @@ def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, 
     course = course_of(recipe, data.samples_per_epoch)
     size = course.now.minibatch_size
     minibatches = build_minibatches(recipe, data, machine.device, minibatch_size=size, loader_workers=loader_workers)
-    model = build_recipe_model(recipe, num_classes=data.num_classes, in_channels=data.in_channels).to(machine.device)
-    started_from = warm_start(model, recipe.model)
-    freezing = Freezing.of(model, recipe.model)
-    if freezing and freezing.is_for_good:
-        freezing.freeze()
+    start = starting_model(recipe, data, machine.device)
+    model, freezing = start.model, start.freezing
     # The optimizer has what will be trained later from the beginning: without a gradient it is left as it is.
     optimizer = build_optimizer(recipe.scaled_optimizer, model, recipe.reference.learning_rate)
     if freezing:
@@ -48,6 +44,6 @@ def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, 
         loader_workers,
         evaluation,
         average,
-        started_from,
+        start.started_from,
         freezing,
     )

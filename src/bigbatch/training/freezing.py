@@ -8,10 +8,9 @@ from typing import Self
 from torch import nn
 
 from bigbatch.errors import InputError, nearest
+from bigbatch.models.frozen_batch_norm import BatchNorm, hold, is_held, release
 from bigbatch.models.plain_names import plain_name
 from bigbatch.recipe.sections import Model
-
-BatchNorm = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - no public base class
 
 
 class Freezing:
@@ -38,7 +37,8 @@ class Freezing:
                 msg = f"model.frozen: '{pattern}' matches no parameter that is trained; {stem}"
                 raise InputError(msg)
         self.parameters = [p for name, p in trained.items() if _matches(name, patterns)]
-        norms = ((name, module) for name, module in model.named_modules() if isinstance(module, BatchNorm))
+        modules = ((name, module) for name, module in model.named_modules() if not is_held(module))
+        norms = ((name, module) for name, module in modules if isinstance(module, BatchNorm))
         self.norms = [norm for name, norm in norms if _is_frozen(name, norm, patterns)]
 
     @classmethod
@@ -56,19 +56,18 @@ class Freezing:
         return not self.is_for_good and epoch >= self.epochs
 
     def freeze(self) -> None:
-        """Freeze the parameters; `keep_norms` does the rest."""
+        """Freeze the parameters, and keep the normalisations in evaluation mode."""
         for parameter in self.parameters:
             parameter.requires_grad = False
+        for norm in self.norms:
+            hold(norm)
 
     def thaw(self) -> None:
-        """Let all of it be trained."""
+        """Let all of it be trained, after the model's next `train()`."""
         for parameter in self.parameters:
             parameter.requires_grad = True
-
-    def keep_norms(self) -> None:
-        """Put the frozen normalisations of a model in training mode back into evaluation mode."""
         for norm in self.norms:
-            norm.eval()
+            release(norm)
 
     @contextmanager
     def lifted(self) -> Iterator[None]:
@@ -79,6 +78,18 @@ class Freezing:
             yield
         finally:
             self.freeze()
+
+
+def freeze_for_good(model: nn.Module, recipe: Model) -> Freezing | None:
+    """Freeze what a recipe never trains, so that an optimizer that is made then does not have it.
+
+    Returns:
+        What the recipe freezes; None if that is nothing. What it trains later is not frozen yet.
+    """
+    freezing = Freezing.of(model, recipe)
+    if freezing and freezing.is_for_good:
+        freezing.freeze()
+    return freezing
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

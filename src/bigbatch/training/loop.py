@@ -105,7 +105,7 @@ class Loop:
         If a request to stop comes with the epoch's last step, the next attempt evaluates.
         """
         self.started, self.samples_before = time.monotonic(), self.course.now.samples_consumed
-        self.training.train_mode()
+        self.training.model.train()
         for minibatch in self.training.rest_of_epoch():
             if self.course.is_epoch_over or self.is_ended:
                 break

@@ -7,6 +7,7 @@ from bigbatch.data.dataset import Splits
 from bigbatch.data.minibatches import Minibatches
 from bigbatch.errors import InputError
 from bigbatch.models import build_model
+from bigbatch.models.frozen_batch_norm import freeze_batch_norm
 from bigbatch.models.memory_format import set_memory_format
 from bigbatch.recipe import Recipe
 from bigbatch.reduction.options import AggregationOptions
@@ -57,7 +58,8 @@ def build_recipe_model(recipe: Recipe, *, num_classes: int, in_channels: int) ->
     """Build the recipe's model, initialised from its seed, in the memory format that is sound for it.
 
     Raises:
-        InputError: it is not initialised as a whole, or has a buffer that a checkpoint cannot hold.
+        InputError: it is not initialised as a whole, has a buffer that a checkpoint cannot hold, or has nothing to
+            freeze.
     """
     seed_generators(random_key("initialisation", recipe.seed_of("initialisation")))
     model = recipe.model
@@ -71,6 +73,8 @@ def build_recipe_model(recipe: Recipe, *, num_classes: int, in_channels: int) ->
         dropout=model.dropout,
         arguments=model.arguments,
     )
+    if model.frozen_norms:
+        freeze_batch_norm(built, model.frozen_norms)
     if torch.get_default_device().type != "meta":  # a plan asks for shapes alone
         _check_tensors(built)
     return set_memory_format(built)

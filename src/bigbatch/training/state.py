@@ -180,12 +180,6 @@ class TrainingState:
         if not self.is_finished:
             self.thaw_if_due()
 
-    def train_mode(self) -> None:
-        """Put the model into training mode, but for what is frozen."""
-        self.model.train()
-        if self.freezing:
-            self.freezing.keep_norms()
-
     def thaw_if_due(self) -> None:
         """Train what was frozen until here, by a step of its own: a step knows its parameters. All processes agree."""
         if self.freezing and self.freezing.is_over(self.course.now.epoch):

@@ -1,6 +1,6 @@
 """Start a model from the weights of a file, and say what was taken and what was left."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from bigbatch.errors import InputError
-from bigbatch.models.plain_names import plain_name, plain_state
+from bigbatch.models.plain_names import plain_state
+from bigbatch.models.weight_names import Tensors, named_as_in, nearest_prefix
 from bigbatch.models.weights_file import read_weights
 from bigbatch.recipe.sections import Model
 
-WRAPPED: Final = "module."  # what DataParallel and DistributedDataParallel put before the names
 SHOWN: Final = 4  # names of a list; run.json has all
+ALMOST_NOTHING: Final = 0.1  # of the tensors of the model or of the file, whichever has fewer
+COUNTER: Final = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
@@ -50,24 +52,25 @@ class WarmStart:
             "of another shape in the file, so initialised": self.reshaped,
             "left in the file": self.left,
         }
-        return [first, *(f"{what}: {_some(names)}" for what, names in parts.items() if names)]
+        shown = {what: without_counters(names) for what, names in parts.items()}
+        return [first, *(f"{what}: {_some(names)}" for what, names in shown.items() if names)]
 
 
 def warm_start(model: nn.Module, recipe: Model) -> WarmStart | None:
     """Give the model the tensors of `recipe.weights` that have its names and shapes; None if the recipe names no file.
 
+    Running statistics are taken too. The names of torchvision's ResNets stand for ours, and ours for theirs.
+
     Raises:
-        InputError: the file cannot be read, or has nothing that fits.
+        InputError: the file cannot be read, or has almost nothing that fits: it is of another model.
     """
     if not recipe.weights:
         return None
     own = {name: tensor for name, tensor in plain_state(model).items() if isinstance(tensor, Tensor)}
     file = read_weights(Path(recipe.weights))
-    found = dict(_named(file.tensors, own, recipe.weights_prefix))
+    found = named_as_in(own, file.tensors, recipe.weights_prefix)
     taken = [name for name in own if name in found and _fits(found[name], own[name])]
-    if not taken:
-        msg = f"model.weights: {recipe.weights} has nothing that fits the model; {_why(own, found)}"
-        raise InputError(msg)
+    _check_fit(recipe.weights, own, file.tensors, found, taken)
     with torch.no_grad():
         for name in taken:
             own[name].copy_(found[name])
@@ -81,37 +84,37 @@ def warm_start(model: nn.Module, recipe: Model) -> WarmStart | None:
     )
 
 
-def _named(
-    tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], prefixes: Mapping[str, object]
-) -> Iterator[tuple[str, Tensor]]:
-    """Yield the file's tensors by the names that the model gives them; one that is named so already comes last."""
-    renamed = [(_renamed(name, own, prefixes), name, tensor) for name, tensor in tensors.items()]
-    yield from ((new, tensor) for new, name, tensor in renamed if new != name)
-    yield from ((new, tensor) for new, name, tensor in renamed if new == name)
-
-
-def _renamed(name: str, own: Mapping[str, Tensor], prefixes: Mapping[str, object]) -> str:
-    """Return a name without what wrappers put before it, and with the first prefix that fits exchanged."""
-    name = plain_name(name)
-    while name not in own and name.startswith(WRAPPED):
-        name = name.removeprefix(WRAPPED)
-    for old in sorted(prefixes, key=len, reverse=True):
-        if name.startswith(old):
-            return f"{prefixes[old]}{name.removeprefix(old)}"
-    return name
-
-
 def _fits(found: Tensor, own: Tensor) -> bool:
     is_same_kind = (found.is_floating_point(), found.is_complex()) == (own.is_floating_point(), own.is_complex())
     return found.shape == own.shape and is_same_kind and found.layout == torch.strided
 
 
-def _why(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
-    """Return the first name of the model and what the file has instead."""
-    name = next(iter(own), "no tensor")
-    if name in found:
-        return f"'{name}' has the shape {list(found[name].shape)} there, and {list(own[name].shape)} here"
-    return f"the model has '{name}', the file '{next(iter(found))}'; model.weights_prefix gives them the same beginning"
+def _check_fit(file: str, own: Tensors, tensors: Tensors, found: Tensors, taken: Sequence[str]) -> None:
+    """Refuse weights of which almost nothing fits. A file of one layer, or of a larger model, may fit well."""
+    count, most = len(without_counters(taken)), min(len(without_counters(own)), len(without_counters(tensors)))
+    least = max(1, ALMOST_NOTHING * most)
+    if count >= least:
+        return
+    what = f"almost nothing that fits the model ({count} of its tensors)" if count else "nothing that fits the model"
+    msg = f"model.weights: {file} has {what}; {_why(own, tensors, found, least)}"
+    raise InputError(msg)
+
+
+def _why(own: Tensors, tensors: Tensors, found: Tensors, least: float) -> str:
+    """Return the beginning of names that would help; or a name of the model, and what the file has instead."""
+    if prefix := nearest_prefix(own, tensors, least=least):
+        old, new = prefix
+        return f'set model.weights_prefix = {{"{old}" = "{new}"}}'
+    for name in own:
+        if name in found:
+            return f"'{name}' has the shape {list(found[name].shape)} there, and {list(own[name].shape)} here"
+    name, theirs = next(iter(own), "no tensor"), next(iter(found))
+    return f"the model has '{name}', the file '{theirs}'; model.weights_prefix gives them the same beginning"
+
+
+def without_counters(names: Iterable[str]) -> list[str]:
+    """Return the names but those of batch normalisations' counters of steps, of which nothing depends."""
+    return [name for name in names if not name.endswith(COUNTER)]
 
 
 def _some(names: Sequence[str]) -> str:

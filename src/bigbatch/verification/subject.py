@@ -13,7 +13,8 @@ from bigbatch.recipe import Recipe
 from bigbatch.step.objective import Loss, LossFunction, Objective, as_objective
 from bigbatch.step.worker_pass import forward_precision, in_full_precision, seed_worker
 from bigbatch.tasks.losses import find_objective
-from bigbatch.training.parts import build_minibatches, build_recipe_model
+from bigbatch.training.parts import build_minibatches
+from bigbatch.training.starting_model import starting_model
 
 MIN_WORKERS: Final = 2  # with one worker, its mean and the minibatch's mean are the same
 MAX_WORKERS: Final = 4
@@ -109,6 +110,8 @@ def build_subject(recipe: Recipe, data: Splits, device: torch.device) -> Subject
 
 
 def build(recipe: Recipe, data: Splits, device: torch.device) -> nn.Module:
-    """Build the model anew."""
-    model = build_recipe_model(recipe, num_classes=data.num_classes, in_channels=data.in_channels)
-    return model.to(device).train()
+    """Build the model anew, as the first iteration has it: with its file's weights, and with what is frozen."""
+    start = starting_model(recipe, data, device)
+    if start.freezing:
+        start.freezing.freeze()
+    return start.model.train()

@@ -97,6 +97,7 @@ def list_parameters(recipe: Recipe) -> "list[ParameterGroup]":
     """Build the model and the optimizer, and list the parameter groups; a warning where that does not work here."""
     from bigbatch.benchmark.step import find_input
     from bigbatch.optim.listing import list_groups
+    from bigbatch.training.freezing import freeze_for_good
     from bigbatch.training.parts import build_recipe_model
 
     try:
@@ -105,6 +106,7 @@ def list_parameters(recipe: Recipe) -> "list[ParameterGroup]":
             given = find_input(recipe)
             shape = given.num_classes, given.in_channels
         model = build_recipe_model(recipe, num_classes=shape[0], in_channels=shape[1])
+        freeze_for_good(model, recipe.model)
         return list_groups(recipe.scaled_optimizer, model, recipe.reference.learning_rate)
     except Exception as error:  # noqa: BLE001 - the user's own code may raise anything, and the plan stands without it
         print(printable(f"warning: no list of what decays: {first_line(error)}"), file=sys.stderr)

@@ -29,6 +29,8 @@ class Model:
             torch saved; "" for none. What has the model's names and shapes is taken.
         frozen: patterns of names of parameters that are not trained, such as `stem.*`.
         frozen_epochs: how long they are not trained, in epochs; 0 for the whole training.
+        frozen_batch_norm: true, or patterns of names of modules: batch normalisations that are fixed linear layers.
+            They use their running statistics, which nothing changes, and their scale and shift are not trained.
         weights_prefix: beginnings of names in that file, each with what the model has instead: `{"encoder." = ""}`.
         buffers: what becomes of buffers in which the workers differ after a forward pass, by patterns of their names,
             as in `{"vq.uses" = "sum"}`. "mean" adds the mean of the workers' changes, and "sum" their sum. "start" puts
@@ -48,6 +50,7 @@ class Model:
     weights_prefix: Mapping[str, object] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
     frozen_epochs: int = 0
+    frozen_batch_norm: bool | tuple[str, ...] = False
     buffers: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -66,6 +69,12 @@ class Model:
             if role not in BUFFER_ROLES:
                 msg = f"model.buffers: '{pattern}' cannot be '{role}'; {nearest(str(role), list(BUFFER_ROLES))}"
                 raise InputError(msg)
+
+    @property
+    def frozen_norms(self) -> tuple[str, ...]:
+        """The patterns of names of the batch normalisations that are fixed linear layers."""
+        patterns = self.frozen_batch_norm
+        return (("*",) if patterns else ()) if isinstance(patterns, bool) else patterns
 
     @property
     def buffer_roles(self) -> dict[str, str]:
