@@ -21,8 +21,9 @@ from bigbatch.checkpoint.weights import weights_sha256
 from bigbatch.errors import InputError, NonFiniteError
 from bigbatch.processes.group import Processes
 from bigbatch.processes.join import Machine
-from bigbatch.recipe.metrics import MEAN_IOU, TOP_1_ERROR
+from bigbatch.recipe.metrics import AVERAGE_PRECISIONS, MEAN_IOU, TOP_1_ERROR
 from bigbatch.runs.folder import RunFolder
+from bigbatch.tasks.detection_metrics import AveragePrecision
 from bigbatch.tasks.metrics import find_metrics
 from bigbatch.training.evaluation import evaluate
 from bigbatch.training.run_evaluation import evaluate_run, export_run
@@ -350,3 +351,26 @@ def test_metrics_of_torchmetrics_have_the_value_that_it_gives_itself(name):
         outputs, targets = torch.randn(31, 3), torch.randint(0, 3, (31,))
     metric.update(outputs, targets)
     assert scores_of(outputs, targets, metric, part_size=7).value == pytest.approx(float(metric.compute()), rel=1e-5)
+
+
+BOXES = {"boxes": torch.zeros(2, 4), "scores": torch.zeros(2), "labels": torch.zeros(2)}
+
+
+@pytest.mark.parametrize("metric", ["top-1-error", "perplexity", "mean-iou"])
+def test_detections_are_refused_by_other_metrics_with_the_one_that_fits(metric):
+    (wanted,) = find_metrics([metric])
+    with pytest.raises(InputError, match=r'needs .*outputs of 2 dictionaries .*, such as metrics = \["coco-box-ap"\]'):
+        wanted.measure([BOXES, BOXES], [{}, {}])
+
+
+@pytest.mark.parametrize("reason", [ImportError("no module"), RuntimeError("operator does not exist")])
+def test_coco_metrics_without_their_library_are_refused_in_a_line(reason, monkeypatch):
+    def fail(*_):
+        raise reason
+
+    monkeypatch.setattr("builtins.__import__", fail)
+    for measure in AVERAGE_PRECISIONS:
+        with pytest.raises(InputError, match=r"need faster-coco-eval: pip install 'bigbatch\[detection\]'"):
+            AveragePrecision(measure.name)
+    assert [measure.title for measure in AVERAGE_PRECISIONS][:2] == ["box AP", "box AP50"]
+    assert {measure.better for measure in AVERAGE_PRECISIONS} == {"higher"}

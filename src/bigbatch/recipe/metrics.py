@@ -116,11 +116,22 @@ TOP_5_ERROR: Final = Measure("top-5-error", PER_CENT, LOWER)
 MEAN_LOSS: Final = Measure("mean-loss", "", LOWER)
 PERPLEXITY: Final = Measure("perplexity", "", LOWER)
 MEAN_IOU: Final = Measure("mean-iou", PER_CENT, HIGHER)
+AVERAGE_PRECISIONS: Final = tuple(
+    Measure(f"coco-{kind}-{threshold}", PER_CENT, HIGHER)
+    for kind in ("box", "mask")
+    for threshold in ("ap", "ap50", "ap75")
+)
 UNKNOWN: Final = Measure("unknown-metric", "", LOWER)  # of a damaged file
 MEASURES: Final[Mapping[str, Measure]] = {
-    measure.name: measure for measure in (TOP_1_ERROR, TOP_5_ERROR, MEAN_LOSS, PERPLEXITY, MEAN_IOU)
+    measure.name: measure
+    for measure in (TOP_1_ERROR, TOP_5_ERROR, MEAN_LOSS, PERPLEXITY, MEAN_IOU, *AVERAGE_PRECISIONS)
 }
-TITLES: Final[Mapping[str, str]] = {"top-1-error": "top-1 error", "top-5-error": "top-5 error", "mean-iou": "mean IoU"}
+TITLES: Final[Mapping[str, str]] = {
+    "top-1-error": "top-1 error",
+    "top-5-error": "top-5 error",
+    "mean-iou": "mean IoU",
+    **{ap.name: f"{ap.name.split('-')[1]} {ap.name.split('-')[2].upper()}" for ap in AVERAGE_PRECISIONS},
+}
 
 
 def find_measure(name: str) -> Measure | None:

@@ -67,8 +67,8 @@ class Recipe:
         objective: `package.module:callable` in the place of `loss`; "" for none. It is given (model, batch), and
             returns one loss a sample or a `Loss`.
         metrics: what the model is judged by on the validation data: "top-1-error", "top-5-error", "mean-loss",
-            "perplexity", "mean-iou" or `package.module:callable`. The first one is the run's result, and decides which
-            checkpoint is the best.
+            "perplexity", "mean-iou", "coco-box-ap", "coco-mask-ap" or `package.module:callable`. The first one is the
+            run's result, and decides which checkpoint is the best.
         launch, checkpoints: how the training is run and saved; its result does not depend on them.
 
     Raises:

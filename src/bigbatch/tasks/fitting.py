@@ -1,6 +1,7 @@
 """Which metric fits a model's outputs and targets; the refusal of one that does not."""
 
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeGuard
 
 import torch
 from torch import Tensor
@@ -8,6 +9,10 @@ from torch import Tensor
 from bigbatch.errors import InputError
 
 LABELS: Final = frozenset({torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
+
+
+class IncomputableError(InputError):
+    """A metric cannot be computed from these parts of the data; perhaps it can from more."""
 
 
 def require(name: str, outputs: Any, targets: Any, needs: str, *, is_met: bool) -> None:  # noqa: ANN401 - any model's
@@ -37,6 +42,8 @@ def fitting(outputs: Any, targets: Any) -> str:  # noqa: ANN401 - any model's
     >>> fitting(torch.zeros(4, 7, 9), torch.zeros(4, 7).long()), fitting(torch.zeros(4, 1), torch.zeros(4))
     ('perplexity', 'mean-loss')
     """
+    if are_dictionaries(outputs) and outputs and "boxes" in outputs[0]:
+        return "coco-box-ap"
     if not (are_labels(targets) and isinstance(outputs, Tensor) and outputs.ndim > 1):
         return "mean-loss"
     if outputs.shape[:-1] == targets.shape:
@@ -47,6 +54,26 @@ def fitting(outputs: Any, targets: Any) -> str:  # noqa: ANN401 - any model's
 def are_labels(targets: object) -> bool:
     """Tell whether targets are whole numbers, which can be classes."""
     return isinstance(targets, Tensor) and targets.dtype in LABELS
+
+
+def are_detections(outputs: object, targets: object, entries: Sequence[str]) -> bool:
+    """Tell whether outputs are a dictionary for each image of tensors with a row for each box, and targets as many."""
+    return (
+        are_dictionaries(outputs)
+        and are_dictionaries(targets)
+        and len(outputs) == len(targets)
+        and all(_has_a_row_for_each_box(found, entries) for found in outputs)
+    )
+
+
+def are_dictionaries(value: object) -> TypeGuard[Sequence[Mapping[str, Any]]]:
+    """Tell whether a value is a list of dictionaries."""
+    return isinstance(value, list | tuple) and all(isinstance(one, Mapping) for one in value)
+
+
+def _has_a_row_for_each_box(found: Mapping[str, Any], entries: Sequence[str]) -> bool:
+    tensors = [found[name] for name in entries if isinstance(found.get(name), Tensor) and found[name].ndim]
+    return len(tensors) == len(entries) and len(set(map(len, tensors))) == 1
 
 
 def has_classes_second(outputs: Tensor, targets: Tensor) -> bool:
@@ -78,11 +105,15 @@ def check_classes(name: str, targets: Tensor, num_classes: int, *, but: str = ""
 
 
 def describe(value: Any) -> str:  # noqa: ANN401 - whatever a model returns
-    """Return what a value is: a tensor's shape and dtype, or a type.
+    """Return what a value is: a tensor's shape and dtype, a list's dictionaries, or a type.
 
-    >>> describe(torch.zeros(2, 3)), describe({"a": 1})
-    ('[2, 3] (float32)', 'of type dict')
+    >>> describe(torch.zeros(2, 3)), describe({"a": 1}), describe([{"boxes": 1, "labels": 2}])
+    ('[2, 3] (float32)', 'of type dict', 'of 1 dictionary (boxes, labels)')
     """
+    if are_dictionaries(value) and value:
+        return (
+            f"of {len(value)} {'dictionary' if len(value) == 1 else 'dictionaries'} ({', '.join(map(str, value[0]))})"
+        )
     if isinstance(value, Tensor):
         return f"{list(value.shape)} ({str(value.dtype).removeprefix('torch.')})"
     return f"of type {type(value).__name__}"

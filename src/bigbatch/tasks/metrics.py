@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 from bigbatch.errors import InputError, nearest
-from bigbatch.recipe.metrics import DIRECTIONS, MEASURES, Measure
+from bigbatch.recipe.metrics import AVERAGE_PRECISIONS, DIRECTIONS, MEASURES, Measure
 from bigbatch.step.objective import LossFunction, Objective
+from bigbatch.tasks.detection_metrics import AveragePrecision
 from bigbatch.tasks.loss_metrics import MeanLoss, MeanObjective, ObjectivePerplexity
 from bigbatch.tasks.prediction_metrics import MeanIoU, Perplexity, TopError
 from bigbatch.tasks.torchmetrics import TorchMetric, is_torchmetric
@@ -56,6 +58,7 @@ BY_NAME: Final[dict[str, Callable[[], Metric]]] = {
     "top-5-error": lambda: TopError(5),
     "perplexity": Perplexity,
     "mean-iou": MeanIoU,
+    **{measure.name: partial(AveragePrecision, measure.name) for measure in AVERAGE_PRECISIONS},
 }
 
 

@@ -21,10 +21,11 @@ from bigbatch.recipe.metrics import TOP_1_ERROR, Measure
 from bigbatch.rules.randomness.generators import kept_generators
 from bigbatch.rules.sampling import BatchIndices
 from bigbatch.step.objective import LossFunction, Objective
+from bigbatch.tasks.fitting import IncomputableError
 from bigbatch.tasks.losses import find_objective
 from bigbatch.tasks.metrics import MetricLike, find_metrics, measure_of
 from bigbatch.training.contributions import gather
-from bigbatch.training.scoring import IncomputableError, KeptBuffers, Predict, Scorer, evaluation_mode, result_of
+from bigbatch.training.scoring import KeptBuffers, Predict, Scorer, evaluation_mode, result_of
 from bigbatch.user_code import load_callable
 
 PART_SIZE: Final = 250
@@ -192,8 +193,8 @@ def evaluate(  # noqa: PLR0913 - each is a part of the question
     Args:
         model: it runs in evaluation mode, which is then undone.
         dataset: anything with `len()` and `[index]`, or a `BatchDataset`.
-        metric: "top-1-error", "top-5-error", "mean-loss", "perplexity" or "mean-iou"; a `Metric` of your own; a metric
-            of torchmetrics; or a list of these, of which the first one judges.
+        metric: "top-1-error", "top-5-error", "mean-loss", "perplexity", "mean-iou", "coco-box-ap" or "coco-mask-ap"; a
+            `Metric` of your own; a metric of torchmetrics; or a list of these, of which the first one judges.
         machine: what `bigbatch.joined` has given; by default all processes that have joined, or this one alone.
         objective: the loss function, or the objective, that mean-loss measures.
         predict: a function of (model, batch) that returns (outputs, targets); by default model(batch[0]) and batch[1].

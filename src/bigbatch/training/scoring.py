@@ -15,7 +15,7 @@ from bigbatch.errors import InputError, first_line
 from bigbatch.rules.randomness.generators import seed_generators
 from bigbatch.rules.randomness.keyed import random_key
 from bigbatch.step.worker_pass import HALF, forward_precision
-from bigbatch.tasks.fitting import describe
+from bigbatch.tasks.fitting import IncomputableError, describe
 from bigbatch.tasks.metrics import Metric
 from bigbatch.training.contributions import plain
 
@@ -23,10 +23,6 @@ Predict = Callable[[nn.Module, Batch], tuple[Any, Any]]
 NEEDS_GRADIENTS: Final = "does not require grad"  # torch's words, if a forward pass differentiates under no_grad
 WRONG_USE: Final = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 PAIR: Final = 2
-
-
-class IncomputableError(InputError):
-    """A metric cannot be computed from these parts of the data; perhaps it can from more."""
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-from bigbatch.recipe.metrics import MEAN_IOU, PERPLEXITY, TOP_1_ERROR, TOP_5_ERROR, Measure
+from bigbatch.recipe.metrics import AVERAGE_PRECISIONS, MEAN_IOU, PERPLEXITY, TOP_1_ERROR, TOP_5_ERROR, Measure
 
 ANY: Final = (-math.inf, math.inf)
 SHARE: Final = (0.0, 100.0)  # %
 RANGES: Final[Mapping[Measure, tuple[float, float]]] = {
-    **dict.fromkeys((TOP_1_ERROR, TOP_5_ERROR, MEAN_IOU), SHARE),
+    **dict.fromkeys((TOP_1_ERROR, TOP_5_ERROR, MEAN_IOU, *AVERAGE_PRECISIONS), SHARE),
     PERPLEXITY: (0.0, math.inf),
 }
 
