@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
+from torchmetrics.classification import MulticlassJaccardIndex
 
 import bigbatch
 import user_tasks
@@ -157,6 +158,19 @@ def test_classes_that_never_occur_do_not_count_in_the_mean_iou():
     outputs = functional.one_hot(torch.tensor([[[0, 0, 1, 1]]]), 5).movedim(-1, 1).float()
     targets = torch.tensor([[[0, 1, 1, 255]]])
     assert scores_of(outputs, targets, "mean-iou").value == pytest.approx(100 * (1 / 2 + 1 / 2) / 2)
+
+
+@pytest.mark.parametrize("num_classes", [2, 5, 21])
+@pytest.mark.parametrize("part_size", [1, 3, 250])
+def test_the_mean_iou_is_that_of_torchmetrics_with_pixels_that_do_not_count(num_classes, part_size):
+    outputs, targets = torch.randn(7, num_classes, 6, 5), torch.randint(0, num_classes - 1, (7, 6, 5))  # one is absent
+    targets[torch.rand(targets.shape) < 0.3] = -100
+    targets[2] = -100
+    expected = MulticlassJaccardIndex(num_classes, ignore_index=-100)(outputs, targets)
+    found = scores_of(outputs, targets, "mean-iou", part_size=part_size).value
+    assert found == pytest.approx(100 * float(expected), rel=1e-6)
+    targets[targets == -100] = 255
+    assert scores_of(outputs, targets, "mean-iou").value == found
 
 
 def test_the_mean_loss_is_divided_as_its_loss_says():

@@ -1,5 +1,6 @@
 """COCO's average precision is that of pycocotools, for any cut of the data; what has none is refused in a line."""
 
+import json
 import math
 
 import numpy as np
@@ -9,10 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from annotated_data import write_coco
+from bigbatch.data.load import load_data
 from bigbatch.errors import InputError
+from bigbatch.recipe import Data
 from bigbatch.recipe.metrics import AVERAGE_PRECISIONS
 from bigbatch.tasks.detection_metrics import AveragePrecision
-from bigbatch.training.evaluation import evaluate
+from bigbatch.training.evaluation import Evaluation, evaluate
+from bigbatch.training.scoring import Scorer
 
 NAMES = [measure.name for measure in AVERAGE_PRECISIONS]
 CATEGORIES = (1, 2, 7, 90)
@@ -280,3 +285,17 @@ def test_it_judges_in_a_loop_of_ones_own():
     assert str(scores[0]).startswith(f"box AP {scores[0].value:.2f} %, box AP50 ")
     with pytest.raises(InputError, match=r"top-1-error needs logits.*outputs of 7 dictionaries.*coco-box-ap"):
         evaluate(detector, data, predict=predict, collate=collate)
+
+
+@pytest.mark.parametrize("crowds", [False, True])
+def test_data_without_an_object_is_refused_before_anything_is_scored(crowds, tmp_path):
+    root = write_coco(tmp_path)
+    file = root / "annotations" / "instances_val2017.json"
+    table = json.loads(file.read_text())
+    table["annotations"] = [one | {"iscrowd": 1} for one in table["annotations"] if crowds]
+    file.write_text(json.dumps(table))
+    data = load_data(Data("coco", str(root)))
+    evaluation = Evaluation(Scorer([AveragePrecision("coco-box-ap")], None), part_size=1)
+    with pytest.raises(InputError, match="the validation data has no object in its 4 images"):
+        evaluation.check(None, data.validation)
+    assert data.train.num_objects == 3  # of four, one is a crowd

@@ -60,6 +60,11 @@ class AnnotatedImages:
     def __len__(self) -> int:
         return len(self.split.images)
 
+    @property
+    def num_objects(self) -> int:
+        """How many objects there are, without crowds."""
+        return sum(not one.is_crowd for image in self.split.images for one in image.annotations)
+
     def read_batch(self, indices: NDArray[np.int64], key: int) -> tuple[list[Tensor], list[Target]]:
         """Return float images (3, height, width) from 0 to 1, each of its own size, and a target for each.
 

@@ -56,14 +56,26 @@ class AveragePrecision:
         """
         images = sorted((image for part in parts for image in part), key=lambda image: int(image["id"]))
         if all(one["iscrowd"] for image in images for one in image["truth"]):
-            msg = (
-                f"{self.name} is undefined: the validation data has no object in its {len(images)} images "
-                "(crowds do not count); annotate some, or name another metric"
-            )
-            raise IncomputableError(msg)
+            raise self._undefined(len(images))
         precision = precisions([image | {"found": list(_results(image))} for image in images], self.kind)
         counted = precision[self.thresholds]
         return float(100 * counted[counted > -1].mean())
+
+    def check_objects(self, dataset: Any) -> None:  # noqa: ANN401 - any data set
+        """Refuse a data set that says it has no object.
+
+        Raises:
+            InputError: `num_objects` is 0.
+        """
+        if getattr(dataset, "num_objects", None) == 0:
+            raise self._undefined(len(dataset))
+
+    def _undefined(self, num_images: int) -> IncomputableError:
+        msg = (
+            f"{self.name} is undefined: the validation data has no object in its {num_images} images "
+            "(crowds do not count); annotate some, or name another metric"
+        )
+        return IncomputableError(msg)
 
     def _image(self, found: Mapping[str, Tensor], target: Mapping[str, Any]) -> dict[str, Any]:
         annotations = target["annotations"] if "annotations" in target else self._annotations(target)

@@ -21,6 +21,7 @@ from bigbatch.recipe.metrics import TOP_1_ERROR, Measure
 from bigbatch.rules.randomness.generators import kept_generators
 from bigbatch.rules.sampling import BatchIndices
 from bigbatch.step.objective import LossFunction, Objective
+from bigbatch.tasks.detection_metrics import AveragePrecision
 from bigbatch.tasks.fitting import IncomputableError
 from bigbatch.tasks.losses import find_objective
 from bigbatch.tasks.metrics import MetricLike, find_metrics, measure_of
@@ -133,6 +134,9 @@ class Evaluation:
         Raises:
             InputError: a metric does not fit the model or the data.
         """
+        for metric in self.scorer.metrics:
+            if isinstance(metric, AveragePrecision):
+                metric.check_objects(dataset)
         first = self._parts(model, dataset, range(1), device_of(model), loader_workers=0)
         with suppress(IncomputableError):  # a part may hold a single class, or too few samples
             self._combine([contributions for _, contributions in first], min(self.part_size, len(dataset)))
