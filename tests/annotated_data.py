@@ -47,7 +47,7 @@ def coco_table(count: int = len(IMAGES)) -> Table:
             number = {"id": 100 + len(annotations), "image_id": 10 + i, "category_id": 7 if i else 3}
             shape = {"bbox": [x, y, w, h], "area": w * h, "iscrowd": int(j > 0), "segmentation": outline}
             annotations.append(number | shape)
-    return {"images": images, "annotations": annotations, "categories": list(CATEGORIES)}
+    return {"images": images, "annotations": annotations, "categories": [dict(category) for category in CATEGORIES]}
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:
@@ -95,4 +95,24 @@ def write_voc(root: Path) -> Path:
         (root / "Annotations" / f"{i}.xml").write_text(voc_xml(*one))
     (root / "ImageSets" / "Main" / "train.txt").write_text("0\n1\n2\n3\n")
     (root / "ImageSets" / "Main" / "val.txt").write_text("0\n1\n")
+    return root
+
+
+def mask(size: tuple[int, int], boxes: tuple[Box, ...]) -> Image.Image:
+    """Return a mask: the first box is of class 1, the second of class 2, its last column void."""
+    numbers = np.zeros((size[1], size[0]), np.uint8)
+    for label, (x, y, width, height) in enumerate(boxes, 1):
+        numbers[y : y + height, x : x + width] = label
+        numbers[y : y + height, x + width - 1] = 255
+    return Image.fromarray(numbers)
+
+
+def write_masks(root: Path) -> Path:
+    """Write a folder of images and masks."""
+    for split in ("train", "val"):
+        for part in ("images", "masks"):
+            (root / split / part).mkdir(parents=True)
+        for i, one in enumerate(IMAGES):
+            picture(*one).save(root / split / "images" / f"{i}.png")
+            mask(*one).save(root / split / "masks" / f"{i}.png")
     return root

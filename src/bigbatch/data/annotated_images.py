@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bigbatch.data.annotated_splits import list_both
-from bigbatch.data.annotations import AnnotatedImage, AnnotatedSplit, Annotation, fingerprint
+from bigbatch.data.annotations import AnnotatedImage, AnnotatedSplit, Annotation, check_size, fingerprint
 from bigbatch.data.dataset import Splits
 from bigbatch.data.image_folder import open_image
 from bigbatch.data.masks import decode_masks, run_length_code
-from bigbatch.data.resizing import resized
-from bigbatch.errors import InputError
+from bigbatch.data.resizing import nearest, resized
 from bigbatch.recipe import Data
 from bigbatch.recipe.sections.data import MASKS
 from bigbatch.rules.randomness.keyed import Words, below, distinct, random_words
@@ -129,20 +128,6 @@ class AnnotatedImages:
         }
 
 
-def check_size(size: tuple[int, int], annotated: AnnotatedImage) -> None:
-    """Refuse an image that is not what was annotated.
-
-    Raises:
-        InputError: names it, and both sizes.
-    """
-    if size != (annotated.width, annotated.height):
-        msg = (
-            f"the image {annotated.path} has {size[0]}x{size[1]} pixels, but its annotations are of "
-            f"{annotated.width}x{annotated.height}; mend the annotations, or replace the image"
-        )
-        raise InputError(msg)
-
-
 def _boxes(
     objects: list[Annotation], image: AnnotatedImage, scale: tuple[float, float], *, mirrored: bool
 ) -> NDArray[np.float64]:
@@ -160,8 +145,5 @@ def _boxes(
 def _masks(
     objects: list[Annotation], image: AnnotatedImage, width: int, height: int, *, mirrored: bool
 ) -> NDArray[np.uint8]:
-    """Return the masks (m, height, width) in the new image: each pixel is the one that its centre falls into."""
-    rows = ((np.arange(height) + 0.5) * (image.height / height)).astype(np.int64)
-    columns = ((np.arange(width) + 0.5) * (image.width / width)).astype(np.int64)
-    masks = decode_masks(objects, image)[:, rows[:, None], columns[None, :]]
+    masks = nearest(decode_masks(objects, image), (0, 0, image.width, image.height), width, height)
     return np.ascontiguousarray(masks[:, :, ::-1] if mirrored else masks)

@@ -109,6 +109,20 @@ def check_box(box: Box, width: int, height: int, place: str) -> Box:
     return box
 
 
+def check_size(size: tuple[int, int], annotated: AnnotatedImage) -> None:
+    """Refuse an image that is not what was annotated.
+
+    Raises:
+        InputError: names it, and both sizes.
+    """
+    if size != (annotated.width, annotated.height):
+        msg = (
+            f"the image {annotated.path} has {size[0]}x{size[1]} pixels, but its annotations are of "
+            f"{annotated.width}x{annotated.height}; mend the annotations, or replace the image"
+        )
+        raise InputError(msg)
+
+
 def check_splits(train: AnnotatedSplit, validation: AnnotatedSplit) -> None:
     """Refuse splits without an image, or that differ in their categories.
 

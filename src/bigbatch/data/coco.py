@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from bigbatch.data.annotations import AnnotatedImage, AnnotatedSplit, Annotation, check_box
+from bigbatch.data.annotations import AnnotatedImage, AnnotatedSplit, Annotation, Box, check_box
 from bigbatch.data.segmentation import read_segmentation
 from bigbatch.errors import InputError, first_line
 from bigbatch.paths import is_file, is_folder
@@ -170,20 +170,17 @@ class _Reader:
 
     def _annotation(self, entry: Mapping[str, Any], label: int, image: tuple[str, int, int], place: str) -> Annotation:
         _, width, height = image
-        numbers = entry.get("bbox")
-        if not (isinstance(numbers, list) and len(numbers) == BOX_NUMBERS and all(map(_is_number, numbers))):
-            msg = f"{place}: bbox must be [x, y, width, height], not {str(numbers)[:80]}"
+        box = check_box(_box(entry, place), width, height, place)
+        area = _number(entry.get("area", box[2] * box[3]))
+        if area is None or not (math.isfinite(area) and area >= 0):
+            msg = f"{place}: area must be a number of pixels, not {str(entry['area'])[:80]}"
             raise InputError(msg)
-        x, y, w, h = check_box((numbers[0], numbers[1], numbers[2], numbers[3]), width, height, place)
-        area, crowd = entry.get("area", w * h), entry.get("iscrowd", 0)
-        if not (_is_number(area) and math.isfinite(area) and area >= 0):
-            msg = f"{place}: area must be a number of pixels, not {str(area)[:80]}"
-            raise InputError(msg)
+        crowd = _number(entry.get("iscrowd", 0))
         if crowd not in {0, 1}:
-            msg = f"{place}: iscrowd must be 0 or 1, not {str(crowd)[:80]}"
+            msg = f"{place}: iscrowd must be 0 or 1, not {str(entry['iscrowd'])[:80]}"
             raise InputError(msg)
         shape = read_segmentation(entry.get("segmentation"), width, height, place) if self.with_masks else None
-        return Annotation(label, (float(x), float(y), float(w), float(h)), float(area), bool(crowd), shape)
+        return Annotation(label, box, area, bool(crowd), shape)
 
 
 def _add_once(table: dict[int, Any], number: int, value: object, place: str) -> None:
@@ -209,5 +206,21 @@ def _text(entry: Mapping[str, Any], key: str, place: str) -> str:
     return value
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _box(entry: Mapping[str, Any], place: str) -> Box:
+    given = entry.get("bbox")
+    numbers = [_number(number) for number in given] if isinstance(given, list) else []
+    found = [number for number in numbers if number is not None]
+    if not len(numbers) == len(found) == BOX_NUMBERS:
+        msg = f"{place}: bbox must be [x, y, width, height], not {str(given)[:80]}"
+        raise InputError(msg)
+    return found[0], found[1], found[2], found[3]
+
+
+def _number(value: object) -> float | None:
+    """Return a number of JSON, infinite if it is too large; None if it is no number."""
+    if not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf

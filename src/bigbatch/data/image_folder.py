@@ -1,11 +1,11 @@
 """Folders of JPEG and PNG images, one a class: `train/CLASS/*`, `val/CLASS/*` (the layout of ImageNet)."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from bigbatch.rules.randomness.keyed import below, distinct, random_words
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+Decoded = TypeVar("Decoded")
 
 # Means and standard deviations of the ImageNet training pixels, as every ImageNet recipe uses them.
 MEAN: Final = (0.485, 0.456, 0.406)
@@ -103,10 +105,8 @@ class ImageFolder:
         """
         words = random_words(key, distinct(indices), CROP_WORDS + 1)
         pixels = np.stack([self._decode(index, row) for index, row in zip(indices.tolist(), words, strict=True)])
-        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255)
-        mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
         labels = torch.tensor([self.listing.samples[index][1] for index in indices.tolist()])
-        return images.sub_(mean).div_(std).contiguous(), labels
+        return normalised(pixels), labels
 
     def _decode(self, index: int, words: NDArray[np.uint64]) -> NDArray[np.uint8]:
         image = open_image(self.listing.samples[index][0])
@@ -125,8 +125,24 @@ class ImageFolder:
         return image.resize((self.size, self.size), Resampling.BILINEAR, box=box)
 
 
+def normalised(pixels: NDArray[np.uint8]) -> Tensor:
+    """Return images (n, height, width, 3) as floats (n, 3, height, width), normalised as ImageNet's."""
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255)
+    mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
+    return images.sub_(mean).div_(std).contiguous()
+
+
 def open_image(path: Path) -> "Image":
     """Decode a JPEG or PNG to RGB: transparency is dropped, 16 bits become 8, and of several frames the first counts.
+
+    Raises:
+        InputError: not such a file, truncated, damaged as far as its checksums tell, or more than 50 million pixels.
+    """
+    return decode(path, _to_rgb)
+
+
+def decode(path: Path, convert: Callable[["Image"], Decoded]) -> Decoded:
+    """Decode a JPEG or PNG, and return what `convert` makes of it, which may raise a `ValueError`.
 
     Raises:
         InputError: not such a file, truncated, damaged as far as its checksums tell, or more than 50 million pixels.
@@ -142,7 +158,7 @@ def open_image(path: Path) -> "Image":
     try:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about metadata, which is not read
-            return _to_rgb(_checked(file))
+            return convert(_checked(file))
     except UnidentifiedImageError as error:
         msg = f"cannot decode the image {path} (it is no JPEG or PNG, or its header is damaged); replace or remove it"
         raise InputError(msg) from error

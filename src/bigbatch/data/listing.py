@@ -55,7 +55,7 @@ def list_split(folder: Path) -> Listing:
         raise InputError(msg)
     samples: list[tuple[Path, int]] = []
     for label, name in enumerate(classes):
-        files = sorted(_images(folder / name))
+        files = sorted(image_names(folder / name))
         if not files:
             msg = f"{folder / name} holds no image ({', '.join(SUFFIXES)}): fill or remove the class"
             raise InputError(msg)
@@ -63,7 +63,7 @@ def list_split(folder: Path) -> Listing:
     return Listing(folder, tuple(classes), tuple(samples))
 
 
-def _images(folder: Path) -> Iterator[str]:
+def image_names(folder: Path) -> Iterator[str]:
     """Yield the names of a class's images; a folder, a pipe or a broken link with such a name is refused.
 
     The kind of an entry comes with its name, so that this costs a look only for links.

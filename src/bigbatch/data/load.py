@@ -47,6 +47,10 @@ def count_train_samples(recipe: Data) -> int:
         from bigbatch.data.annotated_splits import list_train
 
         return len(list_train(recipe).images)
+    if recipe.name == "mask-folder" and not recipe.order:
+        from bigbatch.data.mask_listing import list_masks
+
+        return len(list_masks(recipe.path, is_training=True).samples)
     return load_data(recipe).samples_per_epoch
 
 
@@ -62,7 +66,7 @@ def known_train_samples(recipe: Data) -> int | None:
 
 def _load_own_data(recipe: Data, collate: "Collate | None") -> "Splits":
     """Load one of bigbatch's data sets. A collate of the user's gets the samples of each batch, as (input, target)."""
-    splits = _loader(recipe.name)(recipe)
+    splits = _loader(recipe)(recipe)
     if collate is None:
         return splits
     from bigbatch.data.dataset import CollatedDataset
@@ -71,21 +75,24 @@ def _load_own_data(recipe: Data, collate: "Collate | None") -> "Splits":
     return replace(splits, train=train, validation=validation)
 
 
-def _loader(name: str) -> Callable[[Data], "Splits"]:
+def _loader(recipe: Data) -> Callable[[Data], "Splits"]:
     from bigbatch.data.annotated_images import load_annotated_images
     from bigbatch.data.cifar10 import load_cifar10
+    from bigbatch.data.coco_pixels import load_coco_pixels
     from bigbatch.data.digits import load_digits
     from bigbatch.data.fashion_mnist import load_fashion_mnist
     from bigbatch.data.image_folder import load_image_folder
+    from bigbatch.data.mask_folder import load_mask_folder
 
     return {
         "digits": load_digits,
         "fashion-mnist": load_fashion_mnist,
         "cifar10": load_cifar10,
         "image-folder": load_image_folder,
-        "coco": load_annotated_images,
+        "coco": load_coco_pixels if recipe.has_pixels else load_annotated_images,
         "voc": load_annotated_images,
-    }[name]
+        "mask-folder": load_mask_folder,
+    }[recipe.name]
 
 
 def _load_user_data(recipe: Data, collate: "Collate | None") -> "Splits":

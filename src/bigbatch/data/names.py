@@ -13,6 +13,7 @@ NUM_TRAIN_SAMPLES: Final = {
     "image-folder": 0,
     "coco": 0,
     "voc": 0,
+    "mask-folder": 0,
 }
 
 

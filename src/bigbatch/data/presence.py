@@ -5,6 +5,7 @@ from typing import Final
 
 from bigbatch.data.annotated_splits import check_both_are_there
 from bigbatch.data.listing import find_split
+from bigbatch.data.mask_listing import find_masks
 from bigbatch.errors import InputError
 from bigbatch.paths import is_file, is_folder
 from bigbatch.recipe import Data
@@ -29,6 +30,9 @@ def check_presence(recipe: Data) -> None:
         _check_cifar10(recipe.path)
     elif recipe.name in {"coco", "voc"}:
         check_both_are_there(recipe)
+    elif recipe.name == "mask-folder":
+        for is_training in (True, False):
+            find_masks(recipe.path, is_training=is_training)
 
 
 def _check_image_folder(path: str) -> None:

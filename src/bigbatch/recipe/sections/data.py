@@ -86,16 +86,24 @@ class Data:
             msg = f"data.labels '{self.labels}' is for {' and '.join(has)}, not for {self.name}"
             raise InputError(msg)
         if self.short_sides and not self.has_boxes:
-            msg = "data.short_sides is for the boxes and masks of coco and voc; set data.image_size here"
+            msg = "data.short_sides is for the boxes and masks of coco and voc; leave it out here"
             raise InputError(msg)
         if self.has_boxes and (unfit := set(self.augmentation) - {"flip"}):
             msg = f"augmentation '{min(unfit)}' would lose objects; data with boxes takes flip, and data.short_sides"
+            raise InputError(msg)
+        if self.has_pixels and "crop" in self.augmentation:
+            msg = "augmentation 'crop' is for small images; labelled pixels take random-resized-crop and flip"
             raise InputError(msg)
 
     @property
     def has_boxes(self) -> bool:
         """Whether it is read as lists of images with their boxes."""
         return self.name in {"coco", "voc"} and self.labels != PIXELS
+
+    @property
+    def has_pixels(self) -> bool:
+        """Whether it is read as squares with a class for each pixel."""
+        return self.name == "mask-folder" or self.labels == PIXELS
 
     @property
     def user_code(self) -> tuple[str, ...]:
