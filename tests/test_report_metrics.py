@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from bigbatch.cli import main
 from bigbatch.errors import InputError
-from bigbatch.recipe.metrics import MEAN_IOU, MEAN_LOSS, PERPLEXITY, TOP_1_ERROR, Measure
+from bigbatch.recipe.metrics import MEAN_IOU, MEAN_LOSS, MEASURES, PERPLEXITY, TOP_1_ERROR, Measure
 from bigbatch.runs.metrics import read_line
 from bigbatch.study.naming import mean_of
 from bigbatch.study.report.figures.curves import result_curve
@@ -24,14 +24,16 @@ from bigbatch.study.report.reading.runs_file import runs_to_json
 from bigbatch.study.report.reading.sources import read_runs
 from studies import recipe_of, write_run
 
+BOX_AP = MEASURES["coco-box-ap"]
 SCORE = Measure("f-score", "", "higher")  # of the user's own
 RESULTS = {
     PERPLEXITY: {16: 6.3, 64: 6.3, 256: 6.6, 1024: 700.0},
     MEAN_IOU: {16: 61.0, 64: 61.0, 256: 60.1, 1024: 3.0},
+    BOX_AP: {16: 35.9, 64: 35.9, 256: 35.1, 1024: 0.4},
     MEAN_LOSS: {16: 0.00123, 64: 0.00123, 256: 0.00131, 1024: 0.9},
     SCORE: {16: 0.81, 64: 0.81, 256: 0.79, 1024: 0.01},
 }
-NOUNS = {PERPLEXITY: "perplexity", MEAN_IOU: "mean IoU", MEAN_LOSS: "mean loss", SCORE: "f score"}
+NOUNS = {PERPLEXITY: "perplexity", MEAN_IOU: "mean IoU", BOX_AP: "box AP", MEAN_LOSS: "mean loss", SCORE: "f score"}
 
 
 def write_results(folder, measure, **changes):
@@ -49,7 +51,7 @@ def measure(request):
     return request.param
 
 
-@pytest.fixture(scope="module", params=(PERPLEXITY, MEAN_IOU), ids=NOUNS.get)
+@pytest.fixture(scope="module", params=(PERPLEXITY, MEAN_IOU, BOX_AP), ids=NOUNS.get)
 def page(request, tmp_path_factory):
     """Return a metric, the report of its runs, and the texts of the page and in its figures."""
     runs = read_runs([write_results(tmp_path_factory.mktemp("runs"), request.param)])
@@ -117,21 +119,21 @@ def test_numbers_have_the_digits_of_their_spread(tmp_path):
     shown = []
     for measure in RESULTS:
         row = next(point_rows(*judged(write_results(tmp_path / measure.name, measure))))
-        shown.append(row["mean IoU %" if measure == MEAN_IOU else NOUNS[measure]])
-    assert shown == ["6.300 ± 0.012", "61.00 ± 0.11", "0.0012300 ± 0.0000022", "0.8100 ± 0.0015"]
+        shown.append(row[f"{NOUNS[measure]} {measure.unit}".rstrip()])
+    assert shown == ["6.300 ± 0.012", "61.00 ± 0.11", "35.90 ± 0.07", "0.0012300 ± 0.0000022", "0.8100 ± 0.0015"]
 
 
 def test_the_axis_ends_on_the_worse_side_and_the_strip_lies_there(tmp_path):
-    for measure in (PERPLEXITY, MEAN_IOU):
+    for measure in (PERPLEXITY, MEAN_IOU, BOX_AP):
         study, found = judged(write_results(tmp_path / measure.name, measure))
         figure = Figure()
         draw_results_by_size(figure, study, found.margin, found.elbow)
         first, second = figure.axes if measure == PERPLEXITY else figure.axes[::-1]
         assert first.get_title(loc="left").endswith(f"the axis, not to scale: {mean_of(measure)}")
         low, high = second.get_ylim()
-        assert (low > 3.0) if measure == MEAN_IOU else (high < 700.0)
+        assert (high < 700.0) if measure == PERPLEXITY else (low > 3.0)
         assert low < RESULTS[measure][256] < high
-        assert second.get_ylabel() == ("validation perplexity" if measure == PERPLEXITY else "validation mean IoU (%)")
+        assert second.get_ylabel() == f"validation {NOUNS[measure]}" + (" (%)" if measure.unit else "")
         is_above = first.get_subplotspec().rowspan.start < second.get_subplotspec().rowspan.start
         assert is_above == (measure == PERPLEXITY)
 
@@ -142,6 +144,8 @@ def test_the_axis_ends_on_the_worse_side_and_the_strip_lies_there(tmp_path):
         (TOP_1_ERROR, 6.0, 0.3, 12.0),
         (TOP_1_ERROR, 0.2, None, 1.2),
         (MEAN_IOU, 70.0, 0.5, 40.0),
+        (BOX_AP, 36.0, 0.2, 18.0),
+        (BOX_AP, 0.0, 0.2, -1.0),
         (MEAN_IOU, 99.9, 0.5, 98.9),
         (SCORE, 0.8, 0.1, 0.4),
         (MEAN_LOSS, -3.0, None, 0.0),

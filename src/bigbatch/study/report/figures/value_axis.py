@@ -42,7 +42,9 @@ class Ending:
 
 
 def ending_of(measure: Measure, reference: float, margin: float | None) -> Ending:
-    """Return the end of an axis: twice the reference's error, or for a share of 100 % what misses it twice as widely.
+    """Return the end of an axis: twice the reference's value, or half of it where higher is better.
+
+    A share near 100 % ends where it misses that twice as widely as the reference.
 
     Args:
         measure: of the axis.
@@ -54,8 +56,7 @@ def ending_of(measure: Measure, reference: float, margin: float | None) -> Endin
     (12.0, 40.0)
     """
     is_lower = measure.better == LOWER
-    highest = possible_range(measure)[1]
-    missing = highest - reference if highest < math.inf else abs(reference) / 2
+    missing = min(possible_range(measure)[1] - reference, abs(reference) / 2)
     least = POINT if measure.unit == PER_CENT else 0.0
     distance = max(abs(reference) if is_lower else missing, BAND * (margin or 0), least) or 1.0
     return Ending(measure, reference + distance if is_lower else reference - distance)
