@@ -40,7 +40,7 @@ def test_the_first_signal_is_noticed_and_ends_nothing(name):
     with started() as process:
         process.send_signal(signal.Signals[name])
         assert process.stdout.readline() == f"{name}\n"
-        said = process.communicate("x", timeout=10)[1]
+        said = process.communicate("x", timeout=120)[1]
         again = "; interrupt again to end at once" if name == "SIGINT" else ""
         assert said == f"bigbatch: {name}: stops after this iteration, and saves{again}\n"
     assert process.returncode == 0
@@ -52,7 +52,7 @@ def test_a_second_interrupt_ends_at_once_whatever_the_main_thread_waits_for(seco
         process.send_signal(signal.SIGINT)
         process.stdout.readline()
         process.send_signal(signal.Signals[second])
-        assert "interrupted twice" in process.communicate(timeout=10)[1]
+        assert "interrupted twice" in process.communicate(timeout=120)[1]
     assert process.returncode == ExitCode.INTERRUPTED
 
 
@@ -62,7 +62,7 @@ def test_a_second_sigterm_does_not():
         process.send_signal(signal.SIGTERM)
         process.stdout.readline()
         process.send_signal(signal.SIGTERM)
-        process.communicate("x", timeout=10)
+        process.communicate("x", timeout=120)
     assert process.returncode == 0
 
 

@@ -424,7 +424,7 @@ def test_a_training_that_fails_beside_readers_of_data_ends(tmp_path):
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,  # a busy machine takes long to start; what hangs, hangs longer
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),

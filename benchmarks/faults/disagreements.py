@@ -94,7 +94,7 @@ def run_ranks(folder: Path, processes: int, mismatch: Mismatch) -> list[tuple[in
             continue
         path = _with_changed_source(folder, mismatch.changed_source)
         ranks.append(_run(folder, [*command, *mismatch.arguments], environment | mismatch.environment | path))
-    return [(process.returncode, text) for process in ranks for text in [process.communicate(timeout=60)[1]]]
+    return [(process.returncode, text) for process in ranks for text in [process.communicate(timeout=240)[1]]]
 
 
 def _run(folder: Path, command: list[object], environment: dict[str, str]) -> subprocess.Popen[str]:
