@@ -33,6 +33,7 @@ os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="bigbatch-tests-")  # mea
 collect_ignore = [
     "programs",
     "annotated_data.py",
+    "user_gpt.py",
     "user_models.py",
     "user_tasks.py",
     "broken_data.py",

@@ -44,6 +44,8 @@ class Splits:
         fingerprint: SHA-256 of the content; of names and sizes for a folder of images, of some samples for user data.
         order: of the training samples: maps an epoch to their numbers; None shuffles them.
         notes: lines that a user should read before the training, such as on what is left out.
+        extreme: of one sample, with the largest tokens that the data may have; a model is tried on it first.
+        about: a line on the data, for the run's log; "" for none.
     """
 
     train: BatchDataset
@@ -52,7 +54,9 @@ class Splits:
     in_channels: int
     fingerprint: str
     order: Order | None = None
+    extreme: BatchDataset | None = None
     notes: tuple[str, ...] = ()
+    about: str = ""
 
     @property
     def samples_per_epoch(self) -> int:

@@ -51,6 +51,10 @@ def count_train_samples(recipe: Data) -> int:
         from bigbatch.data.mask_listing import list_masks
 
         return len(list_masks(recipe.path, is_training=True).samples)
+    if recipe.name == "text" and not recipe.order:
+        from bigbatch.data.tokens import count_sequences
+
+        return count_sequences(recipe)
     return load_data(recipe).samples_per_epoch
 
 
@@ -72,7 +76,8 @@ def _load_own_data(recipe: Data, collate: "Collate | None") -> "Splits":
     from bigbatch.data.dataset import CollatedDataset
 
     train, validation = CollatedDataset(splits.train, collate), CollatedDataset(splits.validation, collate)
-    return replace(splits, train=train, validation=validation)
+    extreme = CollatedDataset(splits.extreme, collate) if splits.extreme else None
+    return replace(splits, train=train, validation=validation, extreme=extreme)
 
 
 def _loader(recipe: Data) -> Callable[[Data], "Splits"]:
@@ -83,6 +88,7 @@ def _loader(recipe: Data) -> Callable[[Data], "Splits"]:
     from bigbatch.data.fashion_mnist import load_fashion_mnist
     from bigbatch.data.image_folder import load_image_folder
     from bigbatch.data.mask_folder import load_mask_folder
+    from bigbatch.data.text import load_text
 
     return {
         "digits": load_digits,
@@ -92,6 +98,7 @@ def _loader(recipe: Data) -> Callable[[Data], "Splits"]:
         "coco": load_coco_pixels if recipe.has_pixels else load_annotated_images,
         "voc": load_annotated_images,
         "mask-folder": load_mask_folder,
+        "text": load_text,
     }[recipe.name]
 
 

@@ -5,7 +5,7 @@ from typing import Final
 from bigbatch.errors import InputError, nearest
 from bigbatch.user_code import is_user_code
 
-# 0: counted in the folder.
+# 0: counted in the folder or the file.
 NUM_TRAIN_SAMPLES: Final = {
     "digits": 1_280,
     "fashion-mnist": 60_000,
@@ -14,6 +14,7 @@ NUM_TRAIN_SAMPLES: Final = {
     "coco": 0,
     "voc": 0,
     "mask-folder": 0,
+    "text": 0,
 }
 
 

@@ -6,6 +6,7 @@ from typing import Final
 from bigbatch.data.annotated_splits import check_both_are_there
 from bigbatch.data.listing import find_split
 from bigbatch.data.mask_listing import find_masks
+from bigbatch.data.text_files import find_texts
 from bigbatch.errors import InputError
 from bigbatch.paths import is_file, is_folder
 from bigbatch.recipe import Data
@@ -33,6 +34,8 @@ def check_presence(recipe: Data) -> None:
     elif recipe.name == "mask-folder":
         for is_training in (True, False):
             find_masks(recipe.path, is_training=is_training)
+    elif recipe.name == "text":
+        find_texts(recipe.path)
 
 
 def _check_image_folder(path: str) -> None:

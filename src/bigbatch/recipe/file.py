@@ -210,7 +210,7 @@ def _forget_measured(table: dict[str, Any], key: str) -> None:
     """What a preset knows of its data and its model is not known of another's."""
     if key in {"data.name", "model.name"}:
         table["reference"]["largest_matching"] = 0
-    if key == "data.name":
+    if key in {"data.name", "data.sequence_length", "data.tokenizer", "data.validation_share"}:
         table["data"]["num_train_samples"] = 0
 
 

@@ -13,6 +13,7 @@ from bigbatch.training.evaluation import Evaluation
 from bigbatch.training.parts import build_minibatches, build_step
 from bigbatch.training.starting_model import starting_model
 from bigbatch.training.state import TrainingState
+from bigbatch.training.vocabulary import check_vocabulary
 
 
 def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, loader_workers: int) -> TrainingState:
@@ -24,6 +25,7 @@ def build(recipe: Recipe, machine: Machine, *, aggregation: AggregationOptions, 
     minibatches = build_minibatches(recipe, data, machine.device, minibatch_size=size, loader_workers=loader_workers)
     start = starting_model(recipe, data, machine.device)
     model, freezing = start.model, start.freezing
+    check_vocabulary(model, data, recipe)
     # The optimizer has what will be trained later from the beginning: without a gradient it is left as it is.
     optimizer = build_optimizer(recipe.scaled_optimizer, model, recipe.reference.learning_rate)
     if freezing:

@@ -172,4 +172,5 @@ def introduce(training: TrainingState) -> list[str]:
     left_out = [f"each epoch leaves out the last {dropped} of its {count} shuffled samples"] if dropped else []
     warnings = [f"warning: {warning}" for warning in (*warnings_of(recipe), *training.data.notes)]
     start = training.started_from.lines() if training.started_from and not training.iteration else []
-    return [f"{recipe.name}: {', '.join(facts)}", *start, *warnings, *left_out]
+    about = [training.data.about] if training.data.about else []
+    return [f"{recipe.name}: {', '.join(facts)}", *about, *start, *warnings, *left_out]

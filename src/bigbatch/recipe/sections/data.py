@@ -6,7 +6,14 @@ from typing import Final
 
 from bigbatch.errors import InputError
 from bigbatch.recipe.sections.arguments import check_arguments
-from bigbatch.recipe.sections.bounds import MAX_SAMPLES, check_at_least, check_at_most, check_choice, check_positive
+from bigbatch.recipe.sections.bounds import (
+    MAX_SAMPLES,
+    check_at_least,
+    check_at_most,
+    check_below_one,
+    check_choice,
+    check_positive,
+)
 from bigbatch.user_code import is_user_code
 
 AUGMENTATIONS: Final = ("flip", "crop", "random-resized-crop")
@@ -14,6 +21,7 @@ MAX_PIXELS: Final = 8_192
 BOXES, MASKS, PIXELS = "boxes", "masks", "pixels"
 # What the data sets of annotated images can be read for; no other data set has such labels.
 LABELS: Final = {"coco": (BOXES, MASKS, PIXELS), "voc": (BOXES,), "mask-folder": (BOXES, PIXELS)}
+MAX_TOKENS: Final = 2**24  # of a sequence
 
 
 @dataclass(frozen=True)
@@ -21,8 +29,8 @@ class Data:
     """What the model is trained on.
 
     Attributes:
-        name: "digits", "fashion-mnist", "cifar10", "image-folder", "coco", "voc", "mask-folder" or
-            `package.module:callable`. The callable is given `arguments`, and returns (training dataset, validation
+        name: "digits", "fashion-mnist", "cifar10", "image-folder", "coco", "voc", "mask-folder", "text"
+            or `package.module:callable`. The callable is given `arguments`, and returns (training dataset, validation
             dataset). Each has `len()`, and `[index]` or `read_batch(indices, key)`.
         path: the folder or archive; "" looks in the usual places.
         augmentation: any of "flip", "crop" (by padding) and "random-resized-crop" (to `image_size`), in this order.
@@ -42,6 +50,10 @@ class Data:
             torch.Generator), and returns the batch that is trained on, such as a mixup. "" for none.
         order: `package.module:callable`. It is given an epoch, counted from 0, and returns the numbers of its samples.
             "" shuffles all samples.
+        sequence_length: tokens of a sample (text only).
+        tokenizer: what the tokens of a text are: "bytes", "characters", a `tokenizer.json` of Hugging Face, or a folder
+            of transformers' AutoTokenizer.
+        validation_share: the last part of a text, which is validated on, if there is no `val.txt`.
 
     Raises:
         InputError: a field is out of its range.
@@ -59,6 +71,9 @@ class Data:
     collate: str = ""
     transform: str = ""
     order: str = ""
+    sequence_length: int = 256
+    tokenizer: str = "bytes"
+    validation_share: float = 0.1
 
     def __post_init__(self) -> None:
         pixels = {"data.image_size": self.image_size, "data.long_side": self.long_side}
@@ -71,6 +86,7 @@ class Data:
         for augmentation in self.augmentation:
             check_choice("data.augmentation", augmentation, AUGMENTATIONS)
         self._check_annotated()
+        self._check_text()
         check_arguments("data", self.name, self.arguments)
         for name, value in {"collate": self.collate, "transform": self.transform, "order": self.order}.items():
             if value and not is_user_code(value):
@@ -99,6 +115,12 @@ class Data:
     def has_boxes(self) -> bool:
         """Whether it is read as lists of images with their boxes."""
         return self.name in {"coco", "voc"} and self.labels != PIXELS
+
+    def _check_text(self) -> None:
+        length, share = {"data.sequence_length": self.sequence_length}, {"data.validation_share": self.validation_share}
+        check_positive(length | share)
+        check_at_most(MAX_TOKENS, length)
+        check_below_one(share)
 
     @property
     def has_pixels(self) -> bool:
