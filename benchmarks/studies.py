@@ -1,8 +1,8 @@
 """The studies: each is one `bigbatch sweep`, whose runs go into a card, a figure and runs that `bigbatch report` reads.
 
 Run from the repository's root: python benchmarks/studies.py NAME [--seeds N] [--show]. It resumes where it was
-interrupted; --show writes what there is. CIFAR-10 is read from data/cifar10. From benchmarks/results/NAME.json
-`bigbatch report` draws the study's page.
+interrupted; --show writes what there is. CIFAR-10 is read from data/cifar10, and tinyshakespeare from
+data/tinyshakespeare.txt. From benchmarks/results/NAME.json `bigbatch report` draws the study's page.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from typing import Any
 
 from scipy.stats import kendalltau
 
+from bigbatch.runs.summary import Summary
 from card import RESULTS, describe, write_text
 
 SIZES_OF_FASHION = "32,64,128,256,512,1024,2048,4096,8192"
@@ -91,6 +92,10 @@ STUDIES = {
             "recipe,30-epochs:epochs=30,45-epochs:epochs=45,74-epochs:epochs=74",
         ),
     ),
+    "tinyshakespeare_figure1": Study(
+        "Tinyshakespeare: up to which minibatch size does AdamW with the square-root rule keep the perplexity?",
+        ("benchmarks/tinyshakespeare.toml", "--minibatch-sizes", "16,32,64,128,256,512"),
+    ),
     "digits_past_the_elbow": Study(
         "Digits at 16 times the reference, about the elbow of linear scaling: AdaScale, growing minibatches, LARS",
         (
@@ -110,38 +115,42 @@ def bigbatch(*arguments: str) -> str:
     return found.stdout
 
 
-def last_errors(results: Path, rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], list[float]]:
-    """Return the errors after the last epoch of the runs that the rows count, by configuration."""
-    counted = {(row["variant"], row["minibatch_size"]): row["errors"] for row in rows}
+def last_results(results: Path, rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], list[float]]:
+    """Return the results after the last epoch of the runs that the rows count, by configuration."""
+    counted = {(row["variant"], row["minibatch_size"]): row["results"] for row in rows}
     found: dict[tuple[str, int], list[float]] = {}
     for run in (kept["summary"] for kept in json.loads(results.read_text())["runs"]):
         configuration = run.get("variant", ""), run["recipe"]["minibatch_size"]
         if str(run["recipe"]["seed"]) in counted.get(configuration, {}):
-            found.setdefault(configuration, []).append(run["final_validation_error"])
+            found.setdefault(configuration, []).append(Summary.read(run).final_result)
     return found
 
 
-def mean_and_std(errors: Sequence[float]) -> str:
-    """Return errors as a table shows them."""
-    return "-" if not errors else f"{mean(errors):.2f}" + (f" ± {stdev(errors):.2f}" if len(errors) > 1 else "")
+def mean_and_std(results: Sequence[float]) -> str:
+    """Return results as a table shows them."""
+    return "-" if not results else f"{mean(results):.2f}" + (f" ± {stdev(results):.2f}" if len(results) > 1 else "")
 
 
-def table_of(rows: list[dict[str, Any]], last: Mapping[tuple[str, int], Sequence[float]]) -> str:
-    """Return the rows of a sweep as a table in Markdown, with the errors after the last epoch besides."""
+def table_of(
+    rows: list[dict[str, Any]], last: Mapping[tuple[str, int], Sequence[float]], metric: Mapping[str, str]
+) -> str:
+    """Return the rows of a sweep as a table in Markdown, with the results after the last epoch besides."""
+    name, unit = metric["name"].replace("top-1-", ""), f", {metric['unit']}" if metric["unit"] else ""
+    columns = ("variant", "minibatch", "rate", "iterations", f"{name}{unit}", "verdict", "each seed")
     lines = [
-        "| variant | minibatch | rate | iterations | error, % | verdict | each seed | after the last epoch, % |",
+        f"| {' | '.join(columns)} | after the last epoch{unit} |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         diverged = f"{row['seeds_diverged']} of {row['seeds_asked']} diverged" if row["seeds_diverged"] else ""
-        verdict = row["verdict"]["text"] if row["verdict"] else diverged or ("the reference" if row["errors"] else "-")
-        seeds = ", ".join(f"{value:.2f}" for value in row["errors"].values())
+        verdict = row["verdict"]["text"] if row["verdict"] else diverged or ("the reference" if row["results"] else "-")
+        seeds = ", ".join(f"{value:.2f}" for value in row["results"].values())
         cells = (
             row["variant"],
             row["minibatch_size"],
             f"{row['learning_rate']:.4g}",
             row["iterations"],
-            mean_and_std(list(row["errors"].values())),
+            mean_and_std(list(row["results"].values())),
             verdict,
             seeds,
             mean_and_std(last.get((row["variant"], row["minibatch_size"]), [])),
@@ -169,16 +178,17 @@ def write_results(name: str, study: Study, found: dict[str, Any], runs: Path) ->
     """Write the card, the runs, and the curve if there are several minibatch sizes."""
     with tempfile.TemporaryDirectory() as folder:
         bigbatch("report", str(runs), "--output", folder)
-        curve = Path(folder) / "error-by-size.png"
-        figure = f"![Error against minibatch size]({name}.png)\n\n" if curve.exists() else ""
+        curves = list(Path(folder).glob("*-by-size.png"))  # one, of the metric, if there are several sizes
+        what = found["metric"]["name"].replace("top-1-", "").capitalize()
+        figure = f"![{what} against minibatch size]({name}.png)\n\n" if curves else ""
         shutil.copy(Path(folder) / "runs.json", RESULTS / f"{name}.json")
-        if figure:
+        for curve in curves:
             shutil.copy(curve, RESULTS / f"{name}.png")
     elbow = f"\n\nElbow: {found['elbow']['text']}." if found["elbow"] else ""
     unfinished = unfinished_of(found["unfinished"])
     draw = f"`bigbatch report benchmarks/results/{name}.json` draws its page."
     paper = beside_the_paper(found["rows"], found["reference_minibatch_size"])
-    table = table_of(found["rows"], last_errors(RESULTS / f"{name}.json", found["rows"]))
+    table = table_of(found["rows"], last_results(RESULTS / f"{name}.json", found["rows"]), found["metric"])
     body = f"{table}{paper}{elbow}\n\n{figure}{draw}{unfinished}"
     write_text(name, study.question, body, describe())
 
