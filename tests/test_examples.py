@@ -139,6 +139,16 @@ def test_fine_tuning_starts_from_the_exported_backbone(tmp_path):
     assert runs[0]["final_result"] < 40  # of 80 by chance
 
 
+def test_segmentation_learns_from_the_masks_that_it_has_drawn(tmp_path):
+    folder = shutil.copytree(EXAMPLES / "segmentation", tmp_path / "segmentation")
+    subprocess.run([sys.executable, "shapes.py", "data", "48", "10"], cwd=folder, check=True, capture_output=True)
+    runs = [trained(folder, "recipe.toml", ["epochs=2"], p, f"runs/{p}") for p in (1, 2)]
+    assert len({run["weights_sha256"] for run in runs}) == 1
+    assert len({run["final_result"] for run in runs}) == 1
+    assert runs[0]["metric"]["name"] == "mean-iou"
+    assert runs[0]["final_result"] > 50  # of 20 for a mask that is all background
+
+
 def test_a_loop_of_ones_own_goes_on_with_other_processes(group, tmp_path, monkeypatch):
     program = EXAMPLES / "own_loop.py"
     whole, parts = tmp_path / "whole", tmp_path / "parts"
