@@ -34,6 +34,7 @@ collect_ignore = [
     "programs",
     "annotated_data.py",
     "user_gpt.py",
+    "user_detectors.py",
     "user_models.py",
     "user_tasks.py",
     "broken_data.py",

@@ -1,5 +1,10 @@
 """Images with boxes: what is read, that boxes stay on what they box, and that processes and readers change no bit."""
 
+import json
+import os
+import sys
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +15,18 @@ from bigbatch.data.load import count_train_samples, known_train_samples, load_da
 from bigbatch.data.loading import load_batches
 from bigbatch.data.repeatable import repeated_digest
 from bigbatch.data.resizing import resized
+from bigbatch.processes.group import Processes
+from bigbatch.processes.join import Machine
 from bigbatch.recipe import Data
+from bigbatch.recipe.file import to_toml, with_settings
+from bigbatch.recipe.presets import digits
+from bigbatch.recipe.sections import Schedule
 from bigbatch.rules.sampling import Sampling, process_workers
+from bigbatch.runs.folder import RunFolder
+from bigbatch.training.trainer import train
+from bigbatch.verification.samples import take
+from bigbatch.verification.subject import build_subject
+from bigbatch.verification.verify import check_computation
 
 CPU = torch.device("cpu")
 ALL = np.arange(len(IMAGES))
@@ -112,6 +127,36 @@ def test_processes_and_readers_change_no_bit(data, loader_workers):
     assert all(len(digests) == 1 for digests in found.values())
 
 
+def recipe_of(data):
+    detector = with_settings(
+        digits(),
+        [
+            *(f'data.{name}="{getattr(data, name)}"' for name in ("name", "path")),
+            *('data.augmentation=["flip"]', "data.short_sides=[20, 30]", "model.name=user_detectors:one_box"),
+            *("objective=user_detectors:mean_distance", 'metrics=["mean-loss"]', "name=boxes"),
+            *("reference.minibatch_size=4", "minibatch_size=4", "worker_minibatch_size=1", "epochs=2"),
+        ],
+    )
+    return replace(detector, schedule=Schedule("constant"))
+
+
+def test_a_detector_has_one_hash_for_any_number_of_processes_and_readers(bigbatch, tmp_path):
+    """One sample has no object, and one objects that are left out."""
+    recipe = recipe_of(Data("coco", str(write_coco(tmp_path / "coco"))))
+    alone = train(recipe, RunFolder(tmp_path / "1"), Machine(Processes(), CPU, 1))
+    (tmp_path / "recipe.toml").write_text(to_toml(recipe))
+    options = ("--processes", 3, "--loader-workers", 1, "--output", "3")
+    done = bigbatch("train", "recipe.toml", *options, PYTHONPATH=os.pathsep.join(sys.path))
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "3" / "run.json").read_text())["weights_sha256"] == alone.weights_sha256
+
+
+def test_a_detector_is_verified(tmp_path):
+    recipe = replace(recipe_of(Data("coco", str(write_coco(tmp_path / "coco")))), worker_minibatch_size=2)
+    checks = check_computation(build_subject(recipe, load_data(recipe.data), CPU))
+    assert [check.text for check in checks if not check.is_passed] == []
+
+
 def test_a_batch_moves_with_all_its_types_and_is_read_again_alike(data):
     splits = load_data(data)
     for dataset in (splits.train, splits.validation):
@@ -136,6 +181,18 @@ def test_a_fingerprint_follows_the_annotations_and_the_images(tmp_path):
     assert load_data(Data("coco", str(write_coco(tmp_path / "c", moved)))).fingerprint != first
     (tmp_path / "b" / "val2017" / "0.png").write_bytes(b"1")
     assert load_data(Data("coco", str(tmp_path / "b"))).fingerprint != first
+
+
+def test_some_samples_are_taken_of_lists_and_of_columns():
+    images, targets = [torch.zeros(3, 4, 5)] * 3, [{"boxes": torch.zeros(3, 4)}] * 3
+    found = take((images, targets), slice(1, 2), 3)
+    assert [len(part) for part in found] == [1, 1]
+    assert found[0][0].shape == (3, 4, 5)
+    assert take([images], slice(0, 1), 1) == [images]
+    columns = [torch.arange(3), torch.zeros(3, 2)]
+    assert [len(part) for part in take(columns, slice(1, 2), 3)] == [1, 1]
+    columns = [torch.arange(2), torch.zeros(2, 2)]
+    assert [len(part) for part in take((columns, columns), slice(1, 2), 2)] == [2, 2]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (640, 480), (3, 4000), (4000, 3), (801, 800)])

@@ -70,8 +70,9 @@ def _content(value: Any) -> bytes:  # noqa: ANN401 - anything in a batch
 
 def _tensor_bytes(tensor: Tensor) -> bytes:
     dense = tensor.detach().cpu()
-    dense = dense if dense.layout == torch.strided else dense.to_dense()
-    return dense.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()  # numpy knows no bfloat16
+    dense = (dense if dense.layout == torch.strided else dense.to_dense()).contiguous()
+    # A single element may have any stride, and a view as bytes needs 1. numpy knows no bfloat16.
+    return dense.as_strided((dense.numel(),), (1,)).view(torch.uint8).numpy().tobytes()
 
 
 def _object_bytes(value: object) -> bytes:

@@ -115,7 +115,8 @@ def dense_parts(tensor: Tensor) -> list[Tensor]:
 
 def as_bytes(tensor: Tensor) -> Tensor:
     """Return a dense tensor's bytes, uint8, in one dimension; a view where its elements lie in order."""
-    return tensor.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
+    dense = tensor.resolve_conj().resolve_neg().contiguous()
+    return dense.as_strided((dense.numel(),), (1,)).view(torch.uint8)  # a single element may have any stride
 
 
 def set_on_any(flags: list[bool], processes: Processes, device: torch.device) -> list[bool]:

@@ -103,7 +103,8 @@ def _rows(tensor: Tensor, num_samples: int) -> Rows:
         parts = num_samples if tensor.ndim and tensor.shape[0] and tensor.shape[0] % num_samples == 0 else 1
     if not tensor.numel():
         return ()
-    content = tensor.detach().cpu().contiguous().reshape(parts, -1).view(torch.uint8).numpy()
+    dense = tensor.detach().cpu().contiguous()
+    content = dense.as_strided((dense.numel(),), (1,)).view(torch.uint8).reshape(parts, -1).numpy()
     return tuple(hash(row.tobytes()) for row in content)
 
 

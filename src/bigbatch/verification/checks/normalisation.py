@@ -161,7 +161,7 @@ def _whole_and_parts(subject: Subject) -> tuple[Loss | None, list[Loss]]:
 
 def _each(subject: Subject, loss_of: Callable[[Batch], Loss], batch: Batch) -> tuple[Loss, list[Loss]]:
     n = subject.recipe.worker_minibatch_size
-    return loss_of(batch), [loss_of(take(batch, slice(sample, sample + 1))) for sample in range(n)]
+    return loss_of(batch), [loss_of(take(batch, slice(sample, sample + 1), n)) for sample in range(n)]
 
 
 def _as_loss(found: Tensor | Loss) -> Loss:
