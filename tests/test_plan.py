@@ -170,3 +170,16 @@ def test_what_a_preset_knows_of_its_data_is_not_said_of_anothers():
     said = with_settings(imagenet_resnet50(), ["data.name=user_models:blobs", "data.num_train_samples=99"])
     assert said.data.num_train_samples == 99
     assert with_settings(imagenet_resnet50(), ["model.name=resnet18"]).reference.largest_matching == 0
+
+
+def test_what_is_kept_of_model_and_data_has_its_source_where_there_is_some():
+    recipe = with_settings(digits(), ["minibatch_size=64", "model.frozen_batch_norm=true", "model.weights=w.pt"])
+    rows = {row.name: row for row in Plan(recipe, 1280).rows()}
+    assert (rows["frozen_batch_norm"].before, rows["frozen_batch_norm"].after) == ("all", "all")
+    assert "arXiv 1703.06870" in rows["frozen_batch_norm"].rule
+    assert rows["initial_weights"].after == "w.pt"
+    assert "divides by worker" in rows["worker_minibatch_size"].rule
+    some = with_settings(recipe, ['model.frozen_batch_norm=["stem.*", "stages.0.*"]'])
+    assert {row.name: row for row in Plan(some, 1280).rows()}["frozen_batch_norm"].after == "stem.*, stages.0.*"
+    kept = {"frozen_batch_norm", "initial_weights", "image_sides"}
+    assert not kept & {row.name for row in Plan(digits(), 1280).rows()}

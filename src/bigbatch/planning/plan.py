@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from bigbatch.planning.forecast import forecast, rate_at
+from bigbatch.planning.kept import kept_rules, kept_values
 from bigbatch.planning.optimizer import optimizer_rules, optimizer_values, rate_source
 from bigbatch.recipe import Growth, Recipe
 from bigbatch.recipe.course import course_of
@@ -100,6 +101,7 @@ class Plan:
             "iterations_per_epoch": sampling.iterations_per_epoch,
             **forecast(recipe, self.num_samples).to_json(),
             **optimizer_values(recipe),
+            **kept_values(recipe),
             "seed": recipe.seed,
             "learning_rate_at": {str(iteration): rate_at(recipe, self.num_samples, iteration) for iteration in at},
             "warnings": warnings_of(recipe),
@@ -138,8 +140,9 @@ class Plan:
             "samples_dropped_per_epoch": "of the last incomplete minibatch; different samples in every epoch",
             "total_iterations": "epochs x iterations per epoch" if unit == EPOCHS else "the length's samples / kn",
             "schedule": SOURCES.get(recipe.schedule.kind, "your function of the share of the training that is over"),
-            "milestone_iterations": f"in {unit} ({PAPER}, section 5.1)",
+            "milestone_iterations": _of_milestones(unit),
             **optimizer_rules(recipe),
+            **kept_rules(),
             **forecast(recipe, self.num_samples).rules,
         }
         idle = {"length"} if unit == EPOCHS else {"epochs"}
@@ -148,7 +151,15 @@ class Plan:
         return {name: rule for name, rule in rules.items() if name not in idle}
 
 
+def _of_milestones(unit: str) -> str:
+    if unit == EPOCHS:
+        return f"in {unit} ({PAPER}, section 5.1)"
+    return f"in {unit}, so after as many samples at every size ({PAPER}, section 5.4)"
+
+
 def _of_a_worker(recipe: Recipe) -> str:
+    if recipe.model.frozen_norms:
+        return "with frozen batch normalisation, a loss depends on it only where it divides by worker"
     of_the_loss = f"part of the loss ({PAPER}, section 2.3)"
     if is_user_code(recipe.model.name):
         return f"with batch normalisation it is {of_the_loss}"

@@ -7,9 +7,9 @@ from bigbatch.cli.options.argument_types import number, whole_number
 from bigbatch.cli.options.parser import Parser
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.file import with_settings
-from bigbatch.recipe.presets import find_recipe
+from bigbatch.recipe.presets import PRESETS, find_recipe
 
-RECIPES: Final = "a preset (digits, fashion-mnist, cifar10, imagenet-resnet50) or a TOML file"
+RECIPES: Final = f"a preset ({', '.join(PRESETS)}) or a TOML file"
 FIELD_OF: Final = {
     "minibatch_size": "minibatch_size",
     "epochs": "epochs",

@@ -1,0 +1,27 @@
+"""What a training keeps at every minibatch size, of its model and its data: the values, and why."""
+
+from typing import Final
+
+from bigbatch.recipe import Recipe
+
+HE_2017: Final = "arXiv 1703.06870"  # Mask R-CNN
+EVERY: Final = "*"
+
+
+def kept_values(recipe: Recipe) -> dict[str, str]:
+    """Return what starts the model, what is frozen in it, and the sides of its images; "" where there is none."""
+    norms, sides = recipe.model.frozen_norms, recipe.data.short_sides
+    return {
+        "initial_weights": recipe.model.weights,
+        "frozen_batch_norm": ("all" if EVERY in norms else ", ".join(norms)) if norms else "",
+        "image_sides": f"{', '.join(map(str, sides))}; at most {recipe.data.long_side}" if sides else "",
+    }
+
+
+def kept_rules() -> dict[str, str]:
+    """Return the reason and the source of each of these values."""
+    return {
+        "initial_weights": "kept: model.weights; the rest is initialised from the seed",
+        "frozen_batch_norm": f"kept: linear layers, whose statistics no worker changes ({HE_2017}, as in detection)",
+        "image_sides": f"kept: the shorter side in pixels, and the most of the longer one ({HE_2017}, section 3.1)",
+    }
