@@ -4,18 +4,19 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from bigbatch.errors import InputError
-from bigbatch.models.names import CIFAR, IMAGENET, check_model_name
+from bigbatch.models.names import CIFAR, DETECTOR, IMAGENET, check_model_name, is_of_library
 from bigbatch.user_code import call_user_code, is_user_code
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def build_model(
+def build_model(  # noqa: PLR0913 - each is a part of the recipe
     name: str,
     *,
     num_classes: int,
     in_channels: int,
+    task: str = "cross-entropy",
     width: int = 0,
     stem_pool: bool = False,
     zero_gamma: bool = True,
@@ -25,21 +26,40 @@ def build_model(
     """Build the model that a recipe names; its parameters are drawn from torch's global generator.
 
     Args:
-        name: one of ours, or `package.module:callable`, which is called with `arguments` alone.
-        num_classes: width of the logits.
+        name: one of ours, one of a library, or `package.module:callable`, which is called with `arguments` alone.
+        num_classes: width of the logits; of a detector with the background.
         in_channels: channels of the images.
+        task: the recipe's objective, or its loss, which decides what kind of model a library builds.
         width: channels of the first stage; 0 is the family's own.
         stem_pool: halve a small image after the stem.
         zero_gamma: start each residual block as the identity.
         dropout: probability of dropping a feature before the classifier.
-        arguments: keyword arguments of the user's callable.
+        arguments: keyword arguments of the user's callable, of the library's model, or of torchvision's detector.
 
     Raises:
-        InputError: an unknown name, or arguments that the user's callable does not take.
+        InputError: an unknown name, a library that is missing, or arguments that the model does not take.
     """
     if is_user_code(name):
         return _build_user_model(name, arguments or {})
     check_model_name(name)
+    if is_of_library(name):
+        from bigbatch.models.libraries import build_library_model
+
+        return build_library_model(
+            name, task=task, num_classes=num_classes, in_channels=in_channels, arguments=arguments or {}
+        )
+    if detector := DETECTOR.fullmatch(name):
+        from bigbatch.models.detectors import build_detector
+
+        return build_detector(
+            detector[1],
+            int(detector[2]),
+            num_classes=num_classes,
+            in_channels=in_channels,
+            width=width,
+            zero_gamma=zero_gamma,
+            arguments=arguments or {},
+        )
     if not (num_classes and in_channels):
         msg = (
             f"'{name}' must know its data: give the training dataset `classes`, and images of (channels, height, width)"

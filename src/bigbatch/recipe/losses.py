@@ -3,9 +3,13 @@
 from typing import Final
 
 from bigbatch.errors import InputError, nearest
+from bigbatch.models.names import DETECTION
 from bigbatch.user_code import is_user_code
 
 CROSS_ENTROPY: Final = "cross-entropy"
+OBJECTIVES: Final = {
+    DETECTION: "a detector's own losses, summed; by samples or by worker, as the detector divides them"
+}
 LOSSES: Final = {
     CROSS_ENTROPY: "logits (n, classes) and a class for each sample; one loss a sample",
     "token-cross-entropy": "logits (n, length, classes) and a class for each token; by count, -100 is ignored",
@@ -27,15 +31,16 @@ def check_loss_name(name: str) -> None:
 
 
 def check_objective(objective: str, loss: str) -> None:
-    """Refuse an objective that is no user code, or one beside a loss.
+    """Refuse an objective that is neither ours nor user code, or one beside a loss.
 
     Raises:
         InputError: says which of the two to set.
     """
     if not objective:
         return
-    if not is_user_code(objective):
-        msg = f"objective '{objective}' must be package.module:callable, called with (model, batch)"
+    if objective not in OBJECTIVES and not is_user_code(objective):
+        hint = nearest(objective, list(OBJECTIVES))
+        msg = f"unknown objective '{objective}'; {hint} (or package.module:callable, called with (model, batch))"
         raise InputError(msg)
     if loss != CROSS_ENTROPY:
         msg = f"loss '{loss}' would do nothing beside objective '{objective}'; remove one of them"

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from bigbatch.errors import InputError
+from bigbatch.models.names import check_task
 from bigbatch.recipe.losses import CROSS_ENTROPY, check_loss_name, check_objective
 from bigbatch.recipe.metrics import TOP_1_ERROR, check_metric_names
 from bigbatch.recipe.scaled_optimizer import scale_optimizer
@@ -64,8 +65,9 @@ class Recipe:
         loss: what is minimised: "cross-entropy", "token-cross-entropy", "pixel-cross-entropy", "binary-cross-entropy",
             "mean-squared-error" or `package.module:callable`. The callable is given (outputs, targets), and returns one
             loss a sample or a `Loss`.
-        objective: `package.module:callable` in the place of `loss`; "" for none. It is given (model, batch), and
-            returns one loss a sample or a `Loss`.
+        objective: in the place of `loss`: "detection" for the losses that a detector has itself, or
+            `package.module:callable`; "" for none. The callable is given (model, batch), and returns one loss a sample
+            or a `Loss`.
         metrics: what the model is judged by on the validation data: "top-1-error", "top-5-error", "mean-loss",
             "perplexity", "mean-iou", "coco-box-ap", "coco-mask-ap" or `package.module:callable`. The first one is the
             run's result, and decides which checkpoint is the best.
@@ -115,6 +117,7 @@ class Recipe:
         check_choice("precision", self.precision, PRECISIONS)
         check_loss_name(self.loss)
         check_objective(self.objective, self.loss)
+        check_task(self.model.name, self.task)
         check_metric_names(self.metrics)
         if not 0 <= self.seed <= MAX_SEED:
             msg = f"seed must be between 0 and {MAX_SEED}, not {self.seed}"
@@ -140,6 +143,11 @@ class Recipe:
     def length(self) -> Duration:
         """How long the training is."""
         return one_duration({unit: getattr(self, unit) for unit in UNITS})
+
+    @property
+    def task(self) -> str:
+        """The name of what is minimised: its objective, or else its loss."""
+        return self.objective or self.loss
 
     @property
     def worker_count(self) -> int:

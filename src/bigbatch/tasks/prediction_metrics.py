@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from bigbatch.recipe.metrics import MEAN_IOU, MEASURES, PERPLEXITY
 from bigbatch.tasks.fitting import are_labels, check_classes, has_classes_second, require
+from bigbatch.tasks.outputs import main_output, scored_output
 
 IGNORED: Final = -100  # as in torch's cross-entropy
 VOID: Final = 255  # as in the masks of Pascal VOC and Cityscapes
@@ -30,6 +31,7 @@ class TopError:
 
     def measure(self, outputs: Any, targets: Any) -> list[int]:  # noqa: ANN401 - refused below
         """Return how many labels are among the k largest logits, and how many there are."""
+        outputs = main_output(outputs)
         fits = isinstance(outputs, Tensor) and are_labels(targets) and outputs.ndim == 2 and targets.ndim == 1  # noqa: PLR2004 - (n, classes)
         fits = fits and len(outputs) == len(targets) and outputs.shape[1] > self.k
         needs = f"logits (n, classes) of more than {self.k} class{'es' if self.k > 1 else ''} and a label a sample (n,)"
@@ -55,6 +57,7 @@ class Perplexity:
 
     def measure(self, outputs: Any, targets: Any) -> list[float]:  # noqa: ANN401 - refused below
         """Return the summed cross-entropy, and the number of labels that count."""
+        outputs = main_output(outputs)
         fits = isinstance(outputs, Tensor) and are_labels(targets) and outputs.ndim > 1
         is_last = fits and outputs.shape[:-1] == targets.shape
         needs = "logits (n, ..., classes) or (n, classes, ...) and a label for each place (n, ...)"
@@ -81,6 +84,7 @@ class MeanIoU:
 
     def measure(self, outputs: Any, targets: Any) -> list[Tensor]:  # noqa: ANN401 - refused below
         """Return each class's number of places that are predicted rightly, predicted, and labelled."""
+        outputs = scored_output(outputs, targets)
         fits = isinstance(outputs, Tensor) and are_labels(targets) and outputs.ndim > 2  # noqa: PLR2004 - places, too
         fits = fits and has_classes_second(outputs, targets) and outputs.shape[1] > 1
         needs = "logits (n, classes, ...) of at least 2 classes and a label for each place (n, ...)"

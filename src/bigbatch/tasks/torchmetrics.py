@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bigbatch.errors import InputError, first_line
 from bigbatch.recipe.metrics import HIGHER, LOWER
+from bigbatch.tasks.outputs import scored_output
 
 PARTS_OF_ITS_FACE: Final = ("update", "compute", "reset", "_defaults", "_reductions")
 WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -47,6 +48,7 @@ class TorchMetric:
 
     def measure(self, outputs: Any, targets: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever the metric takes
         """Return the metric's states after this part alone."""
+        outputs = scored_output(outputs, targets)
         device = outputs.device if isinstance(outputs, Tensor) else self.metric.device
         metric = self.metric.to(device)
         metric.reset()

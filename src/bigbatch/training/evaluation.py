@@ -23,11 +23,10 @@ from bigbatch.rules.sampling import BatchIndices
 from bigbatch.step.objective import LossFunction, Objective
 from bigbatch.tasks.detection_metrics import AveragePrecision
 from bigbatch.tasks.fitting import IncomputableError
-from bigbatch.tasks.losses import find_objective
+from bigbatch.tasks.losses import find_objective, find_predict
 from bigbatch.tasks.metrics import MetricLike, find_metrics, measure_of
 from bigbatch.training.contributions import gather
 from bigbatch.training.scoring import KeptBuffers, Predict, Scorer, evaluation_mode, result_of
-from bigbatch.user_code import load_callable
 
 PART_SIZE: Final = 250
 
@@ -99,9 +98,9 @@ class Evaluation:
         Raises:
             InputError: it names a metric or a function that cannot be found.
         """
-        named = recipe.evaluation.predict
-        metrics = find_metrics(recipe.metrics, objective=find_objective(recipe), has_predict=bool(named))
-        scorer = Scorer(metrics, load_callable(named) if named else None, recipe.precision)
+        predict = find_predict(recipe)
+        metrics = find_metrics(recipe.metrics, objective=find_objective(recipe), has_predict=predict is not None)
+        scorer = Scorer(metrics, predict, recipe.precision)
         return cls(scorer, recipe.evaluation.part_size, loader_workers)
 
     @property

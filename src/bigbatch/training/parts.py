@@ -65,6 +65,7 @@ def build_recipe_model(recipe: Recipe, *, num_classes: int, in_channels: int) ->
     model = recipe.model
     built = build_model(
         model.name,
+        task=recipe.task,
         num_classes=num_classes,
         in_channels=in_channels,
         width=model.width,

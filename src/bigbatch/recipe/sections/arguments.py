@@ -6,18 +6,19 @@ from bigbatch.errors import InputError
 from bigbatch.user_code import is_user_code
 
 
-def check_arguments(section: str, name: str, arguments: Mapping[str, object]) -> None:
+def check_arguments(section: str, name: str, arguments: Mapping[str, object], *, takes_arguments: bool = False) -> None:
     """Refuse arguments that nothing would read, and arguments that TOML cannot hold.
 
     Args:
         section: of the recipe, for the error.
         name: what the section names: a word of bigbatch or `package.module:callable`.
         arguments: of the callable.
+        takes_arguments: whether a word of bigbatch means something that takes arguments, too.
 
     Raises:
         InputError: `name` is no callable of the user's, or a value is not plain.
     """
-    if arguments and not is_user_code(name):
+    if arguments and not (takes_arguments or is_user_code(name)):
         msg = f"{section}.arguments is for package.module:callable; '{name}' takes none"
         raise InputError(msg)
     if not _is_plain(arguments):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bigbatch.errors import InputError, nearest
-from bigbatch.models.names import check_model_name
+from bigbatch.models.names import check_model_name, is_detector, is_of_library, takes_arguments
 from bigbatch.recipe.sections.arguments import check_arguments
 from bigbatch.recipe.sections.bounds import check_at_least, check_at_most, check_below_one
 
@@ -19,12 +19,16 @@ class Model:
 
     Attributes:
         name: "resnet18", "resnet34", "resnet50" or "resnet101"; "cifar-resnet8", "cifar-resnet14" and so on, in steps
-            of 6; or `package.module:callable`, which is given `arguments` and returns a torch.nn.Module.
-        width: channels of the first stage; 0 is the family's own width (64, or 16 for cifar-resnet).
+            of 6. "mask-rcnn-resnet50" is a detector over one of the first four, and so are "faster-rcnn", "retinanet"
+            and "fcos". "torchvision/NAME", "timm/NAME" and "transformers/TYPE" are models of these libraries, without
+            their weights. `package.module:callable` is given `arguments` and returns a torch.nn.Module.
+        width: channels of the first stage; 0 is the family's own width (64, or 16 for cifar-resnet). The other
+            channels of a detector scale along.
         stem_pool: whether a small image is halved after the stem (cifar-resnet only).
         zero_gamma: whether each residual block starts as the identity (arXiv 1706.02677, section 5.1).
         dropout: probability of dropping a feature before the classifier.
-        arguments: keyword arguments of your own callable.
+        arguments: keyword arguments of your own callable, of the library's model, or of torchvision's detector (and
+            `anchor_sizes`, in pixels). Those of transformers' models are the fields of their configuration.
         weights: a file that the training starts from: safetensors (also of `bigbatch export`), or a state dict that
             torch saved; "" for none. What has the model's names and shapes is taken.
         frozen: patterns of names of parameters that are not trained, such as `stem.*`.
@@ -59,7 +63,8 @@ class Model:
         check_below_one(dropout)
         check_at_most(MAX_WIDTH, width)
         check_model_name(self.name)
-        check_arguments("model", self.name, self.arguments)
+        check_arguments("model", self.name, self.arguments, takes_arguments=takes_arguments(self.name))
+        self._check_idle_fields()
         self._check_weights()
         check_at_least(0, {"model.frozen_epochs": self.frozen_epochs})
         if self.frozen_epochs and not self.frozen:
@@ -80,6 +85,18 @@ class Model:
     def buffer_roles(self) -> dict[str, str]:
         """What becomes of buffers, as a step takes it."""
         return {pattern: str(role) for pattern, role in self.buffers.items()}
+
+    def _check_idle_fields(self) -> None:
+        """Refuse fields of our residual networks beside a model that does not have them."""
+        fields: dict[str, object] = {"model.stem_pool": self.stem_pool, "model.dropout": self.dropout}
+        if is_of_library(self.name):
+            fields["model.width"] = self.width
+        elif not is_detector(self.name):
+            return
+        for field_name, value in fields.items():
+            if value:
+                msg = f"'{self.name}' has no {field_name}; set what it takes in model.arguments"
+                raise InputError(msg)
 
     def _check_weights(self) -> None:
         if self.weights_prefix and not self.weights:
