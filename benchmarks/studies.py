@@ -208,10 +208,12 @@ def main() -> None:
     parser.add_argument("name", choices=STUDIES)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--runs", type=Path, help="where the runs are (default: runs/NAME)")
+    parser.add_argument("--jobs", type=int, help="runs at once (default: the sweep's)")
     parser.add_argument("--show", action="store_true", help="write what there is, and start no run")
     options = parser.parse_args()
     study, runs = STUDIES[options.name], options.runs or Path("runs") / options.name
-    sweep = ("sweep", *study.arguments, "--seeds", str(options.seeds), "--output", str(runs))
+    sweep = ["sweep", *study.arguments, "--seeds", str(options.seeds), "--output", str(runs)]
+    sweep += ["--jobs", str(options.jobs)] if options.jobs else []
     found = json.loads(bigbatch(*sweep, "--json", *(["--show"] if options.show else [])))
     write_results(options.name, study, found, runs)
 
