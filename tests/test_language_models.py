@@ -166,3 +166,15 @@ def test_the_length_may_be_in_samples_and_a_plan_counts_the_sequences(bigbatch, 
     plan = json.loads(done.stdout)
     assert plan["num_train_samples"] == (int(len(TEXT) * 0.9) - 1) // 16
     assert plan["total_iterations"] == 8
+
+
+def test_the_preset_is_nanogpts_and_is_explained_without_its_data(bigbatch):
+    done = bigbatch("plan", "text-gpt", "--minibatch-size", 48, "--json")
+    plan = json.loads(done.stdout)
+    assert (plan["num_train_samples"], plan["total_iterations"], plan["own_warmup_iterations"]) == (15_685, 500, 25)
+    assert (plan["base_learning_rate"], plan["betas"]) == (0.002, [0.6, 0.96])
+    assert plan["sequence"] == "64 tokens (characters)"
+    assert "64 tokens (characters)" in bigbatch("plan", "text-gpt").stdout
+    refused = bigbatch("plan", "text-gpt", *settings("data.sequence_length=128"))  # another number of samples
+    assert refused.returncode == 2
+    assert "--set data.path=FILE" in refused.stderr

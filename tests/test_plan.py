@@ -181,5 +181,5 @@ def test_what_is_kept_of_model_and_data_has_its_source_where_there_is_some():
     assert "divides by worker" in rows["worker_minibatch_size"].rule
     some = with_settings(recipe, ['model.frozen_batch_norm=["stem.*", "stages.0.*"]'])
     assert {row.name: row for row in Plan(some, 1280).rows()}["frozen_batch_norm"].after == "stem.*, stages.0.*"
-    kept = {"frozen_batch_norm", "initial_weights", "image_sides"}
+    kept = {"frozen_batch_norm", "initial_weights", "image_sides", "sequence"}
     assert not kept & {row.name for row in Plan(digits(), 1280).rows()}

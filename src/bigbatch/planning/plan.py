@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from bigbatch.models.names import is_of_library
 from bigbatch.planning.forecast import forecast, rate_at
 from bigbatch.planning.kept import kept_rules, kept_values
 from bigbatch.planning.optimizer import optimizer_rules, optimizer_values, rate_source
@@ -161,7 +162,7 @@ def _of_a_worker(recipe: Recipe) -> str:
     if recipe.model.frozen_norms:
         return "with frozen batch normalisation, a loss depends on it only where it divides by worker"
     of_the_loss = f"part of the loss ({PAPER}, section 2.3)"
-    if is_user_code(recipe.model.name):
+    if is_user_code(recipe.model.name) or is_of_library(recipe.model.name):
         return f"with batch normalisation it is {of_the_loss}"
     return f"batch normalisation makes it {of_the_loss}"
 

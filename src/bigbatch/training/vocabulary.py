@@ -19,6 +19,7 @@ from bigbatch.recipe import Recipe
 from bigbatch.rules.randomness.generators import kept_generators
 from bigbatch.step.objective import Objective
 from bigbatch.tasks.losses import find_objective
+from bigbatch.tasks.outputs import main_output
 from bigbatch.training.scoring import KeptBuffers, evaluation_mode
 
 POSITIONS: Final = "max_position_embeddings"  # of a configuration of transformers', whatever the model calls it
@@ -46,7 +47,7 @@ def check_vocabulary(model: nn.Module, data: Splits, recipe: Recipe) -> None:
     kept = KeptBuffers(model)
     try:
         with kept_generators(device), evaluation_mode(model), torch.no_grad(), _watched(model, batch, recipe):
-            outputs = _run(model, batch, recipe)
+            outputs = main_output(_run(model, batch, recipe))
     except (IndexError, RuntimeError) as error:
         if isinstance(error, torch.OutOfMemoryError) or not any(word in str(error) for word in TOO_LARGE):
             raise
