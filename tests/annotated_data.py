@@ -1,7 +1,9 @@
 """Tiny data sets of annotated images: each object is a white box on black, so that the pixels say where it is."""
 
+import copy
 import json
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +118,29 @@ def write_masks(root: Path) -> Path:
             picture(*one).save(root / split / "images" / f"{i}.png")
             mask(*one).save(root / split / "masks" / f"{i}.png")
     return root
+
+
+ODD_VALUES: tuple[Any, ...] = (
+    *(None, True, -1, 0, 0.5, 1, 2, 3, 7, 10, 30, 40, 1e-9, 1e300, float("nan"), float("inf"), 2**31, 2**63, 10**400),
+    *("", "0", "a", "0.png", "\0", "\ud800", "4", "oo", [], {}, [[]], [1], [1, 2, 3, 4], [[1, 2, 3, 4, 5, 6]]),
+    *([[0, 0, 1e7, 0, 0, 1e7]], {"size": [30, 40], "counts": "4"}, {"size": [30, 40], "counts": [1200]}),
+)
+
+
+def mutated_tables(count: int, seed: int, *, outlines: bool = False) -> Iterator[Table]:
+    """Yield tables in each of which one or two places hold something else, in all or in the outlines alone."""
+    random_numbers = random.Random(seed)
+    for _ in range(count):
+        table = coco_table()
+        for _ in range(random_numbers.randint(1, 2)):
+            holder: Any = [one["segmentation"] for one in table["annotations"]] if outlines else table
+            while True:
+                keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
+                if not keys:
+                    break
+                key = random_numbers.choice(keys)
+                if not isinstance(holder[key], dict | list) or random_numbers.random() < 0.15:
+                    holder[key] = copy.deepcopy(random_numbers.choice(ODD_VALUES))
+                    break
+                holder = holder[key]
+        yield table

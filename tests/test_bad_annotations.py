@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from annotated_data import coco_table, write_coco, write_voc
+from annotated_data import coco_table, mutated_tables, write_coco, write_voc
 from bigbatch.cli import main
+from bigbatch.data.annotated_images import AnnotatedImages
+from bigbatch.data.annotated_splits import list_train
 from bigbatch.data.load import count_train_samples, load_data
 from bigbatch.data.presence import check_presence
 from bigbatch.errors import InputError
+from bigbatch.printable import printable
 from bigbatch.recipe import Data
 
 NAN = float("nan")
@@ -56,7 +59,8 @@ WRONG_TABLES = {
     "a folder in an image's place": (set_in("images", 1, file_name="."), "lacks 1 of the images"),
     "an image without a name": (set_in("images", 1, file_name=...), "images[1]: file_name must be a name, not None"),
     "an image without a size": (set_in("images", 1, width=...), "images[1]: width must be a whole number"),
-    "an image of no size": (set_in("images", 1, height=0), "images[1]: 24x0 pixels"),
+    "an image of no size": (set_in("images", 1, height=0), "images[1]: an image of 24x0 pixels"),
+    "an image of any size": (set_in("images", 2, width=2**31), "images[2]: an image of 2147483648x32 pixels"),
     "an id that is text": (set_in("images", 0, id="10"), "images[0]: id must be a whole number, not 10"),
     "an id beyond 64 bits": (set_in("images", 0, id=2**63), "images[0]: id must be a whole number"),
     "an annotation of no image": (set_in("annotations", 2, image_id=99), "annotations[2] is of image 99"),
@@ -206,7 +210,7 @@ WRONG_XML = {
         "is no XML",
     ),
     "no size": (of(1, 2, 3, 4, size=""), "size/width must be the image's size in pixels, not ''"),
-    "a size of 0": (of(1, 2, 3, 4, size="<size><width>0</width><height>30</height></size>"), "size/width"),
+    "a size of 0": (of(1, 2, 3, 4, size="<size><width>0</width><height>30</height></size>"), "an image of 0x30 pixels"),
     "a size in words": (of(1, 2, 3, 4, size="<size><width>40</width><height>x</height></size>"), "size/height"),
     "an object without a name": (of(1, 2, 3, 4).replace("ant<", "<"), "object 1 has no name"),
     "an object without a box": (f"<annotation>{SIZE}<object><name>a</name></object></annotation>", "bndbox/xmin"),
@@ -304,6 +308,27 @@ def test_fields_that_do_not_go_together_are_refused(fields, words):
     with pytest.raises(InputError) as error:
         Data(**({"name": "coco"} | fields))
     assert words in str(error.value)
+
+
+def test_mutated_instances_are_read_or_refused_by_one_line(tmp_path):
+    root = write_coco(tmp_path)
+    lines = []
+    for table in mutated_tables(600, seed=1):
+        (root / "annotations" / TRAIN).write_text(json.dumps(table))
+        lines += [line_of(Data("coco", str(root), labels=labels)) for labels in ("boxes", "masks")]
+    assert 40 < lines.count("") < len(lines) / 2
+    assert all("\n" not in line and len(line) < 500 for line in lines)
+
+
+def line_of(data):
+    """Return the line that refuses a training split; nothing if all of it can be read with its boxes."""
+    try:
+        split = list_train(data)
+        reading = AnnotatedImages(split, Data("coco", data.path), is_training=False)
+        reading.read_batch(np.arange(len(split.images)), key=1)
+    except InputError as error:
+        return printable(str(error))
+    return ""
 
 
 @pytest.mark.parametrize("name", ["coco", "voc"])

@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from bigbatch.data.listing import MAX_PIXELS
 from bigbatch.errors import InputError
 
 OUTSIDE: Final = 1.0  # pixels that a box may reach out of its image, by rounding; it is cut there
@@ -82,6 +83,17 @@ class AnnotatedSplit:
             return []
         count = "one box" if len(thin) == 1 else f"{len(thin)} boxes"
         return [f"{self.source}: {count} without area left out of the training, such as in {thin[0].path.name}"]
+
+
+def check_image_size(width: int, height: int, place: str) -> None:
+    """Refuse the size of an image that no image can have.
+
+    Raises:
+        InputError: names the place, and the size.
+    """
+    if min(width, height) < 1 or width * height > MAX_PIXELS:
+        msg = f"{place}: an image of {width}x{height} pixels is none; it has 1 to {MAX_PIXELS:,} pixels"
+        raise InputError(msg)
 
 
 def check_box(box: Box, width: int, height: int, place: str) -> Box:

@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from bigbatch.data.annotations import AnnotatedImage, AnnotatedSplit, Annotation, Box, check_box
+from bigbatch.data.annotations import AnnotatedImage, AnnotatedSplit, Annotation, Box, check_box, check_image_size
 from bigbatch.data.segmentation import read_segmentation
 from bigbatch.errors import InputError, first_line
 from bigbatch.paths import is_file, is_folder
@@ -140,9 +140,7 @@ class _Reader:
         images: dict[int, tuple[str, int, int]] = {}
         for place, entry in self._entries(table, "images"):
             name, (width, height) = _text(entry, "file_name", place), (_whole(entry, k, place) for k in SIZE)
-            if min(width, height) < 1:
-                msg = f"{place}: {width}x{height} pixels is no size of an image"
-                raise InputError(msg)
+            check_image_size(width, height, place)
             _add_once(images, _whole(entry, "id", place), (name, width, height), place)
         missing = [name for name, *_ in images.values() if not is_file(self.folder / name)]
         if missing:

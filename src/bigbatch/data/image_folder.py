@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bigbatch.data.augmentation import CROP_WORDS, random_resized_crop
 from bigbatch.data.dataset import Splits
-from bigbatch.data.listing import Listing, find_split, list_split
+from bigbatch.data.listing import MAX_PIXELS, Listing, find_split, list_split
 from bigbatch.data.presence import IMAGE_FOLDER, VALIDATION_NAMES
 from bigbatch.errors import InputError
 from bigbatch.paths import is_file
@@ -29,7 +29,6 @@ Decoded = TypeVar("Decoded")
 # Means and standard deviations of the ImageNet training pixels, as every ImageNet recipe uses them.
 MEAN: Final = (0.485, 0.456, 0.406)
 STD: Final = (0.229, 0.224, 0.225)
-MAX_PIXELS: Final = 50_000_000
 FORMATS: Final = ("JPEG", "PNG")
 EVALUATION_RESIZE: Final = 256 / 224
 

@@ -10,6 +10,7 @@ from bigbatch.errors import InputError
 from bigbatch.paths import is_file, is_folder
 
 SUFFIXES: Final = (".jpg", ".jpeg", ".png")
+MAX_PIXELS: Final = 50_000_000  # of an image
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from bigbatch.data.annotations import AnnotatedImage, AnnotatedSplit, Annotation, Box, check_box
+from bigbatch.data.annotations import AnnotatedImage, AnnotatedSplit, Annotation, Box, check_box, check_image_size
 from bigbatch.data.listing import SUFFIXES
 from bigbatch.errors import InputError, first_line
 from bigbatch.paths import is_file, is_folder
@@ -108,13 +108,14 @@ def _read_image(root: Path, stem: str, number: int, listed: Path) -> _Read:
         msg = f"{file} is no XML ({first_line(error)}); mend or replace it"
         raise InputError(msg) from error
     width, height = (_pixels(tree, f"size/{side}", file) for side in ("width", "height"))
+    check_image_size(width, height, str(file))
     objects = [_object(one, width, height, f"{file}: object {i}") for i, one in enumerate(tree.iterfind("object"), 1)]
     return _Read(AnnotatedImage(path, number, width, height, ()), objects, content)
 
 
 def _pixels(tree: ET.Element, key: str, file: Path) -> int:
     text = tree.findtext(key, "").strip()
-    if not (text.isascii() and text.isdigit() and int(text[:10])):
+    if not (text.isascii() and text.isdigit()):
         msg = f"{file}: {key} must be the image's size in pixels, not '{text[:40]}'"
         raise InputError(msg)
     return int(text[:10])
