@@ -29,8 +29,8 @@ class Data:
     """What the model is trained on.
 
     Attributes:
-        name: "digits", "fashion-mnist", "cifar10", "image-folder", "coco", "voc", "mask-folder", "text"
-            or `package.module:callable`. The callable is given `arguments`, and returns (training dataset, validation
+        name: "digits", "fashion-mnist", "cifar10", "image-folder", "coco", "voc", "mask-folder", "text" or
+            `package.module:callable`. The callable is given `arguments`, and returns (training dataset, validation
             dataset). Each has `len()`, and `[index]` or `read_batch(indices, key)`.
         path: the folder or archive; "" looks in the usual places.
         augmentation: any of "flip", "crop" (by padding) and "random-resized-crop" (to `image_size`), in this order.
