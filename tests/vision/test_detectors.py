@@ -12,6 +12,7 @@ from bigbatch.errors import InputError
 from bigbatch.models import build_model
 from bigbatch.step.step import Step
 from bigbatch.step.worker_pass import seed_worker
+from bigbatch.tasks.detection import detected_objects
 from bigbatch.tasks.losses import OBJECTIVES
 
 HERE = str(Path(__file__).parent)
@@ -25,7 +26,7 @@ DETECTORS = {
     "mask-rcnn-resnet18": {"fields": "width = 8", "arguments": FEW},
     "faster-rcnn-resnet50": {"fields": "width = 8", "arguments": FEW},
     "retinanet-resnet18": {"fields": "width = 8", "arguments": "score_thresh = 0.01"},
-    "fcos-resnet18": {"fields": "width = 8", "arguments": "score_thresh = 0.001"},
+    "fcos-resnet18": {"fields": "width = 16", "arguments": "score_thresh = 0.001"},
     "torchvision/ssdlite320_mobilenet_v3_large": {"iterations": 1},
 }
 DETECTION = OBJECTIVES["detection"]
@@ -57,7 +58,14 @@ def test_a_detector_trains_by_the_command(bigbatch, tmp_path):
 def small(name, **arguments):
     """Build a small detector of ours."""
     torch.manual_seed(0)
-    return build_model(name, num_classes=3, in_channels=3, task="detection", width=8, arguments=arguments)
+    return build_model(
+        name,
+        num_classes=3,
+        in_channels=3,
+        task="detection",
+        width=16 if name == "fcos-resnet18" else 8,
+        arguments=arguments,
+    )
 
 
 def batches(k=K, n=N):
@@ -124,6 +132,20 @@ def test_an_exported_classifier_has_the_names_of_a_detectors_body():
     assert {name: tensor.shape for name, tensor in body.items()} == mine
 
 
+def test_what_is_found_in_an_image_does_not_depend_on_the_others_of_its_batch():
+    images, targets = batches(1, 5)[0]
+    model = small("faster-rcnn-resnet18").eval()
+    with torch.no_grad():
+        together, _ = detected_objects(model, (images, targets))
+        alone = [
+            detected_objects(model, ([image], [target]))[0][0] for image, target in zip(images, targets, strict=True)
+        ]
+    assert len({image.shape for image in images}) > 1
+    assert sum(len(found["boxes"]) for found in alone) > 5
+    for first, second in zip(together, alone, strict=True):
+        assert all(torch.equal(first[name], second[name]) for name in ("boxes", "scores", "labels"))
+
+
 def test_what_a_pass_finds_does_not_depend_on_the_images_before_it():
     """The pooling layers of torchvision keep the scales of the first images that they see."""
     model, minibatch = small("faster-rcnn-resnet18"), batches()
@@ -168,7 +190,7 @@ def test_images_and_classes_that_do_not_fit_are_refused():
             build_model(name, num_classes=3, in_channels=1, task=task)
         with pytest.raises(InputError, match="`classes`"):
             build_model(name, num_classes=0, in_channels=0, task=task)
-    with pytest.raises(InputError, match=r"model\.width of a multiple of 8"):
+    with pytest.raises(InputError, match=r"model\.width of a multiple of 16"):
         build_model("fcos-resnet18", num_classes=3, in_channels=3, task="detection", width=12)
 
 

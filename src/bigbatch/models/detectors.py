@@ -58,8 +58,8 @@ def build_detector(
         msg = f"'{name}' needs images of 3 channels, and a training dataset with `classes`, the background first"
         raise InputError(msg)
     width = width or WIDTH
-    if head == "fcos" and _scaled(PYRAMID, width) % FCOS_GROUPS:
-        msg = f"'{name}' needs a model.width of a multiple of 8: its normalisation has {FCOS_GROUPS} groups"
+    if head == "fcos" and _scaled(PYRAMID, width) % (2 * FCOS_GROUPS):  # a group of one channel has no variance
+        msg = f"'{name}' needs a model.width of a multiple of 16: its normalisation has {FCOS_GROUPS} groups"
         raise InputError(msg)
     own = {"anchor_sizes": ANCHOR_SIZES.get(head, ANCHORS)} | dict(arguments)
     sizes = _checked_sizes(own.pop("anchor_sizes"))

@@ -41,18 +41,26 @@ def summed_losses(model: nn.Module, images: list[Tensor], targets: list[Any]) ->
 def objects(model: nn.Module, images: list[Tensor]) -> list[dict[str, Tensor]]:
     """Return the objects that a detector in evaluation mode finds in each image.
 
+    It is given each image alone, as torchvision's references do. In a batch, smaller images are padded, so that what is
+    found in them would depend on the others.
+
     Raises:
         InputError: it gives something else.
     """
+    return [_objects_in(model, image) for image in images]
+
+
+def _objects_in(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
     _forget_scales(model)
-    found = model(images)
-    if not (isinstance(found, list) and len(found) == len(images) and all(isinstance(part, dict) for part in found)):
+    found = model([image])
+    if not (isinstance(found, list) and len(found) == 1 and isinstance(found[0], dict)):
         msg = (
             "objective 'detection' needs a model that returns a list of dictionaries for model(images) in evaluation "
             f"mode, not outputs {describe(found)}; name a detector, or set evaluation.predict"
         )
         raise InputError(msg)
-    return found
+    objects_found: dict[str, Tensor] = found[0]
+    return objects_found
 
 
 def _is_number(loss: object) -> bool:
