@@ -11,13 +11,15 @@ import argparse
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
+from typing import Self
 
 from PIL import Image
 
-from bigbatch.figures import figure_style
+from bigbatch.figures import COLOURS, DPI, SOFT, figure_style
+from bigbatch.recipe.metrics import Measure
 from bigbatch.runs.folder import RunFolder
 from bigbatch.runs.record import FINISHED
 from bigbatch.runs.summary import Summary
@@ -27,7 +29,7 @@ from card import RESULTS, describe, write_text
 from studies import Study, bigbatch, mean_and_std, write_results
 
 DATA = Path("data")
-SMALL_IMAGENETTE, SMALL_CIFAR10, BCCD = DATA / "imagenette73", DATA / "cifar10-2000", DATA / "bccd"
+SMALL_IMAGENETTE, SMALL_CIFAR10, BCCD = DATA / "imagenette73", DATA / "cifar10-2000", DATA / "bccd" / "BCCD"
 PIXELS = 73  # 64 * 256 / 224: what the evaluation's centre of 64 pixels is cut from
 SIZES = (32, 128, 256, 1024)  # the reference, 4 and 8 times it, and past the elbow
 RULE_SIZES = (2, 4, 8, 16)
@@ -43,7 +45,10 @@ CLASSIFYING = (
     *("reference.minibatch_size=32", "reference.learning_rate=0.02", "reference.largest_matching=0"),
     *("minibatch_size=32", "optimizer.weight_decay=5e-4", 'model.weights_prefix={"fc." = "old-head."}'),
 )
-DETECTING = (f"data.path={BCCD}", 'model.weights_prefix={"" = "backbone.body."}')
+DETECTING = (
+    *(f"data.path={BCCD}", 'model.weights_prefix={"" = "backbone.body."}'),
+    "model.frozen_batch_norm=true",
+)
 FROM_SCRATCH = "no backbone"
 PAPER_BACKBONES = {32: "256: 35.9 / 33.9", 256: "8k: 35.8 / 33.9", 1024: "16k: 35.1 / 33.2"}
 PAPER_RULE = {2: "35.7", 4: "35.7", 8: "35.7", 16: "35.6"}
@@ -51,17 +56,19 @@ PAPER_RULE = {2: "35.7", 4: "35.7", 8: "35.7", 16: "35.6"}
 
 @dataclass(frozen=True)
 class Run:
-    """A run of a study: the row that it belongs to, and how it is trained."""
+    """A run of a study: its folder, the row that it belongs to, and how it is trained."""
 
+    folder: RunFolder
     row: Configuration
     seed: int
     recipe: str
     settings: tuple[str, ...]
 
-    def folder(self, runs: Path) -> RunFolder:
-        """Return its folder."""
-        name = f"{self.row.variant.replace(' ', '-')}-{self.row.minibatch_size}-seed{self.seed}"
-        return RunFolder(runs / name)
+    @classmethod
+    def of(cls, runs: Path, row: Configuration, seed: int, recipe: str, settings: tuple[str, ...]) -> Self:
+        """Return the run that is named after its row and its seed, in a study's folder."""
+        name = f"{row.variant.replace(' ', '-')}-{row.minibatch_size}-seed{seed}"
+        return cls(RunFolder(runs / name), row, seed, recipe, settings)
 
 
 def prepare() -> None:
@@ -132,115 +139,126 @@ def is_finished(folder: RunFolder) -> bool:
 
 def classifiers(runs: Path, seeds: int) -> Iterator[Run]:
     """Yield the fine-tuned classifiers, seed by seed; each seed has the backbone of that seed."""
+    without = tuple(setting for setting in CLASSIFYING if "weights_prefix" not in setting)
     for seed in range(seeds):
         for size in SIZES:
-            weights = f"model.weights={weights_of(runs, size, seed)}"
-            yield Run(Configuration("backbone", size), seed, "imagenet-resnet50", (*CLASSIFYING, weights))
-        without = tuple(setting for setting in CLASSIFYING if "weights_prefix" not in setting)
-        yield Run(Configuration(FROM_SCRATCH, 0), seed, "imagenet-resnet50", without)
+            settings = (*CLASSIFYING, f"model.weights={weights_of(runs, size, seed)}")
+            yield Run.of(runs / "transfer", Configuration("backbone", size), seed, "imagenet-resnet50", settings)
+        yield Run.of(runs / "transfer", Configuration(FROM_SCRATCH, 0), seed, "imagenet-resnet50", without)
 
 
 def detectors(runs: Path, seeds: int) -> Iterator[Run]:
     """Yield the detectors on each backbone, at the reference's minibatch size, seed by seed."""
     for seed in range(seeds):
         for size in SIZES:
-            weights = f"model.weights={weights_of(runs, size, seed)}"
-            yield Run(Configuration("backbone", size), seed, "bccd-retinanet", (*DETECTING, weights))
-        without = (DETECTING[0], "model.frozen_batch_norm=false")
-        yield Run(Configuration(FROM_SCRATCH, 0), seed, "bccd-retinanet", without)
+            settings = (*DETECTING, f"model.weights={weights_of(runs, size, seed)}")
+            yield Run.of(runs / "detection", Configuration("backbone", size), seed, "bccd-retinanet", settings)
+        yield Run.of(runs / "detection", Configuration(FROM_SCRATCH, 0), seed, "bccd-retinanet", DETECTING[:1])
 
 
 def detectors_by_size(runs: Path, seeds: int) -> Iterator[Run]:
-    """Yield the detectors on the reference's backbones at each minibatch size, for as many samples, seed by seed."""
+    """Yield the detectors on the reference's backbones at each minibatch size, for as many samples, seed by seed.
+
+    Those at the reference's size are runs of `detectors`.
+    """
     for seed in range(seeds):
-        for size in RULE_SIZES:
-            weights = f"model.weights={weights_of(runs, SIZES[0], seed)}"
-            settings = (*DETECTING, weights, f"minibatch_size={size}")
-            yield Run(Configuration("minibatch", size), seed, "bccd-retinanet", settings)
+        settings = (*DETECTING, f"model.weights={weights_of(runs, SIZES[0], seed)}")
+        reference = Run.of(runs / "detection", Configuration("backbone", SIZES[0]), seed, "bccd-retinanet", settings)
+        yield replace(reference, row=Configuration("minibatch", RULE_SIZES[0]))
+        for size in RULE_SIZES[1:]:
+            sized = (*settings, f"minibatch_size={size}")
+            yield Run.of(runs / "rule", Configuration("minibatch", size), seed, "bccd-retinanet", sized)
 
 
-def train_all(todo: Sequence[Run], runs: Path) -> None:
+def train_all(todo: Sequence[Run]) -> None:
     """Train the runs that are not finished, one after the other; a run goes on from its last checkpoint."""
     for run in todo:
-        folder = run.folder(runs)
-        if is_finished(folder):
+        if is_finished(run.folder):
             continue
         sets = [part for setting in (*run.settings, f"seed={run.seed}") for part in ("--set", setting)]
-        resume = ["--resume"] if folder.exists() else []
-        bigbatch("train", run.recipe, *sets, "--output", str(folder.path), *resume)
+        resume = ["--resume"] if run.folder.exists() else []
+        bigbatch("train", run.recipe, *sets, "--processes", "1", "--output", str(run.folder.path), *resume)
 
 
-def results_of(todo: Sequence[Run], runs: Path) -> tuple[dict[Configuration, dict[int, float]], Summary]:
-    """Return each row's results by seed, and run.json of one run.
+def summaries_of(todo: Sequence[Run]) -> dict[Configuration, dict[int, Summary]]:
+    """Return run.json of each row's finished runs, by seed.
 
     Raises:
         SystemExit: nothing is finished.
     """
-    finished = [(run, run.folder(runs).read_summary()) for run in todo if is_finished(run.folder(runs))]
-    if not finished:
-        sys.exit(f"no run in {runs} is finished")
-    rows: dict[Configuration, dict[int, float]] = {}
-    for run, summary in finished:
-        rows.setdefault(run.row, {})[run.seed] = summary.final_result  # after the last epoch: the cosine ends there
-    return rows, finished[0][1]
+    rows: dict[Configuration, dict[int, Summary]] = {}
+    for run in todo:
+        if is_finished(run.folder):
+            rows.setdefault(run.row, {})[run.seed] = run.folder.read_summary()
+    if todo[0].row not in rows:
+        sys.exit("no run of the reference is finished")
+    return rows
 
 
-def write_study(name: str, question: str, todo: Sequence[Run], runs: Path, paper: Mapping[int, str]) -> None:
+def write_study(name: str, question: str, todo: Sequence[Run], paper: Mapping[int, str]) -> None:
     """Judge the rows by the equivalence test, and write the card and the figure of a study."""
-    results, summary = results_of(todo, runs)
-    rows = {row: list(by_seed.values()) for row, by_seed in results.items()}
-    judgement = judge({row: Outcomes(values) for row, values in rows.items()}, todo[0].row, measure=summary.metric)
-    seconds = {run.row: run.folder(runs).read_summary().seconds for run in todo if is_finished(run.folder(runs))}
-    table = table_of(rows, judgement, seconds, paper)
-    draw(name, rows, summary.metric.heading, reference=todo[0].row)
-    missing = len(todo) - sum(map(len, rows.values()))
-    note = f"\n\n{missing} of {len(todo)} runs are not finished." if missing else ""
-    margin = (
-        f"margin: {judgement.margin:.2f} (two standard deviations of the reference's runs)" if judgement.margin else ""
+    rows, reference = summaries_of(todo), todo[0].row
+    judgement = judge(
+        {row: Outcomes(results_of(runs)) for row, runs in rows.items()}, reference, measure=measure_of(rows)
     )
-    write_text(name, question, f"{table}\n\n{margin}{note}\n\n![{question}]({name}.png)", describe())
+    missing = len(todo) - sum(map(len, rows.values()))
+    parts = [
+        table_of(rows, judgement, paper),
+        f"margin: {judgement.margin:.2f}, two standard deviations of the reference's runs" if judgement.margin else "",
+        f"{missing} of {len(todo)} runs are not finished" if missing else "",
+        f"![{question}]({name}.png)",
+    ]
+    draw(name, rows, reference)
+    write_text(name, question, "\n\n".join(filter(None, parts)), describe())
+
+
+def results_of(runs: Mapping[int, Summary]) -> list[float]:
+    """Return a row's results after the last epoch, where the cosine ends."""
+    return [run.final_result for run in runs.values() if run.final_result is not None]
+
+
+def measure_of(rows: Mapping[Configuration, Mapping[int, Summary]]) -> Measure:
+    """Return what all runs are judged by."""
+    return next(run.metric for runs in rows.values() for run in runs.values())
 
 
 def table_of(
-    rows: Mapping[Configuration, Sequence[float]],
-    judgement: Judgement,
-    seconds: Mapping[Configuration, float | None],
-    paper: Mapping[int, str],
+    rows: Mapping[Configuration, Mapping[int, Summary]], judgement: Judgement, paper: Mapping[int, str]
 ) -> str:
     """Return the rows as a table in Markdown, the paper's numbers beside ours."""
     measure = judgement.measure
     result = f"{measure.title}, {measure.unit}" if measure.unit else measure.title
-    lines = [
-        f"| | {result} | each seed | verdict | in the paper | s a run |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row, values in rows.items():
-        label = row.variant if row.minibatch_size == 0 else f"{row.variant} at {row.minibatch_size}"
-        verdict = judgement.verdicts.get(row, "the reference" if row == next(iter(rows)) else judgement.remark or "-")
-        each = ", ".join(measure.number(value) for value in values)
-        cells = label, mean_and_std(values), each, verdict, paper.get(row.minibatch_size, "-"), round(seconds[row] or 0)
+    lines = [f"| | {result} | each seed | verdict | in the paper | s a run |", "|---|---|---|---|---|---|"]
+    for number, (row, runs) in enumerate(rows.items()):
+        values = results_of(runs)
+        cells = (
+            row.variant if row.minibatch_size == 0 else f"{row.variant} at {row.minibatch_size}",
+            mean_and_std(values),
+            ", ".join(map(measure.number, values)),
+            judgement.verdicts.get(row, judgement.remark or "-") if number else "the reference",
+            paper.get(row.minibatch_size, "-"),
+            round(mean(run.seconds or 0.0 for run in runs.values())),
+        )
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 
-def draw(name: str, rows: Mapping[Configuration, Sequence[float]], label: str, *, reference: Configuration) -> None:
+def draw(name: str, rows: Mapping[Configuration, Mapping[int, Summary]], reference: Configuration) -> None:
     """Draw every seed as a point, and the mean as a line, over the minibatch sizes."""
     with figure_style():
         import matplotlib.pyplot as plt
 
         figure, axes = plt.subplots(figsize=(5.0, 3.0), layout="constrained")
-        sized = {row.minibatch_size: values for row, values in rows.items() if row.minibatch_size}
+        sized = {row.minibatch_size: results_of(runs) for row, runs in rows.items() if row.minibatch_size}
         for size, values in sized.items():
-            axes.plot([size] * len(values), values, "o", color="#0072B2", markersize=4)
-        axes.plot(list(sized), [mean(values) for values in sized.values()], color="#0072B2")
-        axes.axhline(mean(rows[reference]), color="#57606a", linestyle="--", linewidth=1)
+            axes.plot([size] * len(values), values, "o", color=COLOURS[0], markersize=4)
+        axes.plot(list(sized), [mean(values) for values in sized.values()], color=COLOURS[0])
+        axes.axhline(mean(results_of(rows[reference])), color=SOFT, linestyle="--", linewidth=1)
         axes.set_xscale("log", base=2)
         axes.set_xticks(list(sized), [str(size) for size in sized])
-        axes.set_xlabel(
-            f"minibatch size of the {reference.variant}" if reference.variant != "minibatch" else "minibatch size"
-        )
-        axes.set_ylabel(label)
-        figure.savefig(RESULTS / f"{name}.png", dpi=150)
+        axes.set_xlabel("minibatch size" if reference.variant == "minibatch" else "minibatch size of the backbone")
+        axes.set_ylabel(measure_of(rows).heading)
+        figure.savefig(RESULTS / f"{name}.png", dpi=DPI)
 
 
 QUESTIONS = {
@@ -257,7 +275,6 @@ QUESTIONS = {
         "BCCD, RetinaNet: does the linear rule keep the average precision from 2 to 16 images?",
     ),
 }
-FOLDERS = {"classify": "transfer", "detect": "detection", "rule": "rule"}
 
 
 def main() -> None:
@@ -274,10 +291,10 @@ def main() -> None:
         pretrain(options.runs, options.seeds, is_shown=options.show)
     else:
         name, runs_of, paper, question = QUESTIONS[options.stage]
-        todo, folder = list(runs_of(options.runs, options.seeds)), options.runs / FOLDERS[options.stage]
+        todo = list(runs_of(options.runs, options.seeds))
         if not options.show:
-            train_all(todo, folder)
-        write_study(name, question, todo, folder, paper)
+            train_all(todo)
+        write_study(name, question, todo, paper)
 
 
 if __name__ == "__main__":
