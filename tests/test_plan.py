@@ -10,7 +10,7 @@ import pytest
 from bigbatch.errors import InputError
 from bigbatch.planning.plan import Plan, at_reference, process_blocks
 from bigbatch.recipe.file import with_settings
-from bigbatch.recipe.presets import digits, imagenet_resnet50
+from bigbatch.recipe.presets import bccd_retinanet, coco_mask_rcnn, digits, imagenet_resnet50
 
 PROMISED = [
     "minibatch_size",
@@ -183,3 +183,25 @@ def test_what_is_kept_of_model_and_data_has_its_source_where_there_is_some():
     assert {row.name: row for row in Plan(some, 1280).rows()}["frozen_batch_norm"].after == "stem.*, stages.0.*"
     kept = {"frozen_batch_norm", "initial_weights", "image_sides", "sequence"}
     assert not kept & {row.name for row in Plan(digits(), 1280).rows()}
+
+
+@pytest.mark.parametrize(
+    ("size", "rate", "iterations"),
+    [(2, 0.0025, 1_280_000), (4, 0.005, 640_000), (8, 0.01, 320_000), (16, 0.02, 160_000)],
+)
+def test_the_paper_s_detectors(size, rate, iterations):
+    """Section 5.4: the rate and the number of iterations of each minibatch size; the rest from He et al. 2017."""
+    table = Plan(replace(coco_mask_rcnn(), minibatch_size=size), 118_287).to_json()
+    assert table["base_learning_rate"] == pytest.approx(rate)
+    assert table["total_iterations"] == iterations
+    assert table["milestone_iterations"] == [iterations * 3 // 4]
+    assert (table["worker_minibatch_size"], table["worker_count"]) == (2, size // 2)
+    assert (table["momentum"], table["nesterov"], table["weight_decay"]) == (0.9, False, 1e-4)
+    assert (table["frozen_batch_norm"], table["image_sides"]) == ("all", "800; at most 1333")
+
+
+@pytest.mark.parametrize("preset", [coco_mask_rcnn, bccd_retinanet])
+def test_detectors_are_planned_without_their_data_and_without_torch(preset, bigbatch):
+    done = bigbatch("plan", preset().name, "--minibatch-size", 4)
+    assert done.returncode == 0, done.stderr
+    assert "linear scaling rule" in done.stdout

@@ -8,6 +8,8 @@ from bigbatch.recipe.file import with_settings
 from bigbatch.recipe.presets import PRESETS, digits, imagenet_resnet50
 from bigbatch.recipe.warnings import warnings_of
 
+NO_WEIGHTS = ["model.frozen_batch_norm without model.weights"]
+
 
 def warnings(*settings):
     return warnings_of(with_settings(digits(), settings))
@@ -15,7 +17,11 @@ def warnings(*settings):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_no_preset_warns(name):
-    assert warnings_of(PRESETS[name]()) == []
+    """But that which waits for the weights of a backbone, whose path nobody knows."""
+    recipe = PRESETS[name]()
+    frozen = bool(recipe.model.frozen_norms)
+    assert [line.partition(":")[0] for line in warnings_of(recipe)] == NO_WEIGHTS[:frozen]
+    assert warnings_of(with_settings(recipe, ["model.weights=resnet50.pth"])) == []
 
 
 def test_past_what_is_known_to_keep_the_accuracy():

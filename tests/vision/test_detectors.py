@@ -204,3 +204,17 @@ def test_a_mask_head_without_masks_and_an_empty_box_are_refused():
         DETECTION(model, (images, targets))
     with pytest.raises(InputError, match="in training mode only"):
         DETECTION(model.eval(), (images, targets))
+
+
+@pytest.mark.parametrize("name", ["retinanet-resnet18", "faster-rcnn-resnet18"])
+def test_a_narrow_detector_s_heads_pass_on_as_much_of_a_signal_as_a_wide_one_s(name):
+    """Their first weights are drawn for 256 channels: with 32, a tower of four layers would return almost nothing."""
+    gains = []
+    for width in (8, 64):
+        torch.manual_seed(0)
+        arguments = {"num_classes": 3, "in_channels": 3, "task": "detection", "width": width, "arguments": {}}
+        detector = build_model(name, **arguments)
+        tower = detector.rpn.head.conv if hasattr(detector, "rpn") else detector.head.classification_head.conv
+        features = torch.randn(1, 4 * width, 32, 32)
+        gains.append(float(tower(features).detach().std()))
+    assert 0.5 < gains[0] / gains[1] < 2

@@ -5,6 +5,7 @@ import copy
 import pytest
 import timm
 import torch
+from tiny_objects import write_recipe
 from torch import nn
 from torchvision import models
 from torchvision.ops import FrozenBatchNorm2d
@@ -12,8 +13,17 @@ from torchvision.ops import FrozenBatchNorm2d
 from bigbatch.errors import InputError
 from bigbatch.models.frozen_batch_norm import freeze_batch_norm
 from bigbatch.models.resnet import imagenet_resnet
+from bigbatch.models.weights_file import read_weights
+from bigbatch.processes.group import Processes
+from bigbatch.processes.join import Machine
+from bigbatch.recipe.file import read_recipe, with_settings
+from bigbatch.recipe.presets import bccd_retinanet, coco_mask_rcnn
 from bigbatch.recipe.sections import Model
+from bigbatch.runs.folder import RunFolder
 from bigbatch.step.step import Step
+from bigbatch.training.parts import build_recipe_model
+from bigbatch.training.run_evaluation import export_run
+from bigbatch.training.trainer import train
 from bigbatch.training.warm_start import warm_start
 
 INTO_A_BODY = {"": "backbone.body."}
@@ -108,3 +118,55 @@ def test_patterns_reach_timm_s_normalisations_with_activations():
     model.train()
     model.head.eval()
     torch.testing.assert_close(model(image), expected)
+
+
+DETECTORS = {"retinanet-resnet18": "width = 8", "torchvision/fasterrcnn_mobilenet_v3_large_320_fpn": ""}
+
+
+def backbone(name):
+    """Return a trained classifier whose layers are those of a detector's body, as weights."""
+    if name.startswith("torchvision/"):
+        body = models.get_model("mobilenet_v3_large", num_classes=3).features
+        return {f"features.{name}": tensor for name, tensor in moved(body).state_dict().items()}, {
+            "features.": "backbone.body."
+        }
+    return moved(imagenet_resnet(18, width=8, num_classes=3)).state_dict(), INTO_A_BODY
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_recipe_trains_a_detector_on_a_backbone_whose_statistics_stay(tmp_path, name):
+    weights, prefix = backbone(name)
+    torch.save(weights, tmp_path / "w.pt")
+    recipe = read_recipe(write_recipe(tmp_path, name, fields=DETECTORS[name], iterations=2))
+    (old, new), *_ = prefix.items()
+    settings = [f"model.weights={tmp_path / 'w.pt'}", f'model.weights_prefix={{"{old}" = "{new}"}}']
+    recipe = with_settings(recipe, [*settings, "model.frozen_batch_norm=true"])
+    summary = train(recipe, RunFolder(tmp_path / "run"), Machine(Processes(), torch.device("cpu"), threads=1))
+    taken = summary.initial_weights
+    assert all(name.startswith(("backbone.fpn", "head.", "rpn.", "roi_heads.")) for name in taken["missing"])
+    export_run(RunFolder(tmp_path / "run"), tmp_path / "after.safetensors")
+    after = read_weights(tmp_path / "after.safetensors").tensors
+    same = {n for n, t in weights.items() if (m := n.replace(old, new, 1)) in after and torch.equal(t, after[m])}
+    statistics = {n for n in weights if "running_" in n}
+    assert len(statistics) > 30
+    assert statistics <= same
+    assert len(same) < taken["taken"]  # convolutions have been trained
+
+
+def test_the_paper_s_recipe_takes_torchvision_s_backbone_and_keeps_its_statistics(tmp_path):
+    torch.save(models.get_model("resnet50").state_dict(), tmp_path / "w.pt")
+    recipe = with_settings(
+        coco_mask_rcnn(), [f"model.weights={tmp_path / 'w.pt'}", 'model.weights_prefix={"" = "backbone.body."}']
+    )
+    model = build_recipe_model(recipe, num_classes=81, in_channels=3)
+    told = warm_start(model, recipe.model)
+    assert told.left == ["backbone.body.fc.weight", "backbone.body.fc.bias"]
+    assert all(name.startswith(("backbone.fpn.", "rpn.", "roi_heads.")) for name in told.missing)
+    norms = [module for module in model.train().modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(norms) == 53
+    assert not any(norm.training or norm.weight.requires_grad for norm in norms)
+
+
+def test_the_small_detector_s_recipe_builds():
+    model = build_recipe_model(bccd_retinanet(), num_classes=4, in_channels=3)
+    assert sum(parameter.numel() for parameter in model.parameters()) < 400_000

@@ -6,6 +6,7 @@ the same depth and width has learned fits under the names `backbone.body.`.
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ ANCHOR_SIZES: Final = {"fcos": (8, 16, 32, 64, 128)}  # of FCOS its strides
 ANCHORS: Final = (32, 64, 128, 256, 512)
 CLASSES: Final = {"mask-rcnn": "MaskRCNN", "faster-rcnn": "FasterRCNN", "retinanet": "RetinaNet", "fcos": "FCOS"}
 FCOS_GROUPS: Final = 32  # of its group normalisation
+GROUP: Final = 8  # channels that RetinaNet's heads normalise together
 RGB: Final = 3
 
 
@@ -67,7 +69,9 @@ def build_detector(
     check_arguments_of(name, own, parameters_of(*kind.__mro__), also=("anchor_sizes",))
     network = imagenet_resnet(depth, num_classes=1, width=width, zero_gamma=zero_gamma)
     backbone = Pyramid(network, _scaled(PYRAMID, width), is_dense=head in {"retinanet", "fcos"})
-    return keep_image_sizes(kind(backbone, **_heads(head, sizes, width, num_classes), **own), arguments)
+    detector = kind(backbone, **_heads(head, sizes, width, num_classes), **own)
+    _keep_signal(detector.rpn.head if hasattr(detector, "rpn") else detector.head, width)
+    return keep_image_sizes(detector, arguments)
 
 
 class Body(nn.Module):
@@ -118,10 +122,21 @@ def _heads(head: str, sizes: Sequence[float], width: int, num_classes: int) -> d
     if head in {"retinanet", "fcos"}:
         thirds, ratios = ((0, 1, 2), ASPECT_RATIOS) if head == "retinanet" else ((0,), (1.0,))
         per_level = tuple(tuple(int(size * 2 ** (third / 3)) for third in thirds) for size in sizes)
-        return {"num_classes": num_classes, "anchor_generator": AnchorGenerator(per_level, (ratios,) * NUM_LEVELS)}
+        dense = {"num_classes": num_classes, "anchor_generator": AnchorGenerator(per_level, (ratios,) * NUM_LEVELS)}
+        return dense | (_retinanet_heads(width, num_classes) if head == "retinanet" else {})
     anchors = AnchorGenerator(tuple((size,) for size in sizes), (ASPECT_RATIOS,) * NUM_LEVELS)
     heads = {"rpn_anchor_generator": anchors, **_box_heads(width, num_classes)}
     return heads | (_mask_heads(width, num_classes) if head == "mask-rcnn" else {})
+
+
+def _retinanet_heads(width: int, num_classes: int) -> dict[str, Any]:
+    """Return the heads of torchvision's second RetinaNet: with group normalisation, and the loss of generalised IoU."""
+    retinanet = load_library("torchvision.models.detection.retinanet")
+    channels, num_anchors = _scaled(PYRAMID, width), 3 * len(ASPECT_RATIOS)
+    norm = partial(nn.GroupNorm, max(1, channels // GROUP))
+    head = retinanet.RetinaNetHead(channels, num_anchors, num_classes, norm_layer=norm)
+    head.regression_head._loss_type = "giou"  # noqa: SLF001 - as torchvision sets it
+    return {"head": head}
 
 
 def _box_heads(width: int, num_classes: int) -> dict[str, Any]:
@@ -141,6 +156,13 @@ def _mask_heads(width: int, num_classes: int) -> dict[str, Any]:
         "mask_head": mask_rcnn.MaskRCNNHeads(channels, (channels,) * 4, 1),
         "mask_predictor": mask_rcnn.MaskRCNNPredictor(channels, channels, num_classes),
     }
+
+
+def _keep_signal(head: nn.Module, width: int) -> None:
+    """Scale first weights of N(0, 0.01), which suit 256 channels, so that fewer pass on as much of a signal."""
+    for module in head.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.data.mul_((WIDTH / width) ** 0.5)
 
 
 def _scaled(channels: int, width: int) -> int:
