@@ -282,6 +282,27 @@ def test_the_file_is_part_of_what_a_run_is(tmp_path, exported):
     assert "initial_weights" in [difference.name for difference in comparison.outside]
 
 
+def test_a_run_is_reproduced_from_the_same_bytes_alone(tmp_path, exported, bigbatch):
+    here, run = tmp_path / "here.safetensors", tmp_path / "run"
+    here.write_bytes(exported.read_bytes())
+    recipe = with_settings(SMALL, [f"model.weights={here}", "model.frozen_batch_norm=true"])
+    train(recipe, RunFolder(run), MACHINE, stop_after_iteration=2)
+    done = bigbatch("reproduce", run, "--output", tmp_path / "again")
+    assert done.returncode == 0, done.stderr
+    assert "starts from" in done.stdout
+    save_file({name: tensor + 1 for name, tensor in plain_state_of(here).items()}, here)
+    done = bigbatch("reproduce", run)
+    assert done.returncode == 2
+    assert "started from weights with the SHA-256" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    done = bigbatch("reproduce", run, "--set", f"model.weights={exported}", "--output", tmp_path / "from-the-copy")
+    assert done.returncode == 0, done.stderr
+    here.unlink()
+    done = bigbatch("reproduce", run)
+    assert done.returncode == 2
+    assert f"there is no file {here}" in done.stderr
+
+
 # Models that are compiled
 
 

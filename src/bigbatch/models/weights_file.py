@@ -44,8 +44,7 @@ def read_weights(path: Path) -> WeightsFile:
         msg = f"model.weights: there is no file {path}"
         raise InputError(msg)
     try:
-        with path.open("rb") as file:
-            sha256 = file_digest(file, "sha256").hexdigest()
+        sha256 = sha256_of_file(path)
         table = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     except pickle.UnpicklingError as error:
         msg = (
@@ -61,6 +60,12 @@ def read_weights(path: Path) -> WeightsFile:
         msg = f"model.weights: {path} holds no state dict: no tensors by name"
         raise InputError(msg)
     return WeightsFile(tensors, sha256)
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def _read_safetensors(path: Path) -> object:

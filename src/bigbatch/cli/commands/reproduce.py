@@ -16,10 +16,13 @@ from bigbatch.cli.options.recipe import add_set
 from bigbatch.cli.options.run_folder import add_run
 from bigbatch.cli.output.comparison import comparison_lines
 from bigbatch.errors import InputError
+from bigbatch.models.weights_file import sha256_of_file
+from bigbatch.paths import is_file
 from bigbatch.printable import printable
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.file import to_toml, with_settings
 from bigbatch.runs.comparison import compare
+from bigbatch.runs.contract import in_words
 from bigbatch.runs.record import FINISHED, RunRecord, read_record
 
 DIFFERENT: Final = 1  # the exit code
@@ -64,6 +67,7 @@ def reproduce_command(options: argparse.Namespace, *, train: Train) -> int:
     check_outside_group("reproduce")
     run = read_record(options.folder)
     recipe = with_settings(run.recipe, options.set)
+    check_weights(run, recipe)
     target = options.output or free_folder(run.path)
     length = run.num_iterations  # of a run that goes on, what it has recorded by now
     with tempfile.TemporaryDirectory(prefix="bigbatch-") as folder:
@@ -79,6 +83,23 @@ def reproduce_command(options: argparse.Namespace, *, train: Train) -> int:
     for line in comparison_lines(comparison):
         print(printable(line))
     return 0 if comparison.is_identical else DIFFERENT
+
+
+def check_weights(run: RunRecord, recipe: Recipe) -> None:
+    """Refuse to repeat a run from weights that are not those that it started from, unless others are asked for.
+
+    Raises:
+        InputError: names both hashes.
+    """
+    path, recorded = recipe.model.weights, (run.summary.initial_weights or {}).get("sha256")
+    if not recorded or path != run.recipe.model.weights or not is_file(Path(path)):  # training names a missing file
+        return
+    if (found := sha256_of_file(Path(path))) != recorded:
+        msg = (
+            f"{run.path} started from weights with the SHA-256 {in_words(recorded)}, but {path} has {in_words(found)}; "
+            "put the old file back, or name it with --set model.weights=FILE"
+        )
+        raise InputError(msg)
 
 
 def training_arguments(
