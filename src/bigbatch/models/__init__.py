@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from bigbatch.errors import InputError
-from bigbatch.models.names import CIFAR, DETECTOR, IMAGENET, check_model_name, is_of_library
+from bigbatch.models.names import CIFAR, DETECTOR, IMAGENET, LIBRARY, check_model_name
 from bigbatch.user_code import call_user_code, is_user_code
 
 if TYPE_CHECKING:
@@ -42,12 +42,15 @@ def build_model(  # noqa: PLR0913 - each is a part of the recipe
     if is_user_code(name):
         return _build_user_model(name, arguments or {})
     check_model_name(name)
-    if is_of_library(name):
+    if of_library := LIBRARY.fullmatch(name):
+        given = {"num_classes": num_classes, "in_channels": in_channels}
+        if of_library[1] == "transformers":
+            from bigbatch.models.transformers_models import build_transformers_model
+
+            return build_transformers_model(of_library[2], task=task, arguments=arguments or {}, **given)
         from bigbatch.models.libraries import build_library_model
 
-        return build_library_model(
-            name, task=task, num_classes=num_classes, in_channels=in_channels, arguments=arguments or {}
-        )
+        return build_library_model(name, task=task, arguments=arguments or {}, **given)
     if detector := DETECTOR.fullmatch(name):
         from bigbatch.models.detectors import build_detector
 

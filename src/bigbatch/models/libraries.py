@@ -1,4 +1,4 @@
-"""Models of torchvision, timm and transformers, by the names that the libraries give them; without their weights.
+"""Models of torchvision and timm, by the names that the libraries give them; without their weights.
 
 A library is imported when one of its models is built, and never before.
 """
@@ -31,20 +31,17 @@ def build_library_model(
     """Build a model of a library; its parameters are drawn from torch's global generator.
 
     Args:
-        name: "torchvision/NAME", "timm/NAME" or "transformers/TYPE".
-        task: the recipe's objective, or its loss; it decides what a type of transformers predicts.
+        name: "torchvision/NAME" or "timm/NAME".
+        task: the recipe's objective, or its loss.
         num_classes: of the data; 0 if it does not say.
         in_channels: channels of the images; 0 if the data does not say, or has none.
-        arguments: of the library's own function, or fields of the configuration of transformers.
+        arguments: of the library's own function.
 
     Raises:
         InputError: the library is missing, it has no such model, or the arguments or the data do not fit it.
     """
     library, _, own_name = name.partition("/")
-    build = {"torchvision": _build_torchvision, "timm": _build_timm}.get(library)
-    if build is None:
-        msg = f"'{name}' cannot be built yet; name package.module:callable"
-        raise InputError(msg)
+    build = {"torchvision": _build_torchvision, "timm": _build_timm}[library]
     given = {"num_classes": num_classes, "in_channels": in_channels}
     return build(name, own_name, task, given, arguments)
 

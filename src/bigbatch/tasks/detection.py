@@ -8,13 +8,14 @@
 Of the detectors that are known, the first holds for RetinaNet alone. docs/detection.md has the list.
 """
 
+from types import ModuleType
 from typing import Any, Final
 
 from torch import Tensor, nn
 
 from bigbatch.errors import InputError
 from bigbatch.step.objective import Loss
-from bigbatch.tasks import torchvision_detection
+from bigbatch.tasks import torchvision_detection, transformers_detection
 from bigbatch.tasks.fitting import describe
 
 BY_SAMPLES: Final = "torchvision.models.detection.retinanet"
@@ -26,7 +27,8 @@ def detection_loss(model: nn.Module, batch: Any) -> Loss:  # noqa: ANN401 - refu
     """Return the sum of a detector's losses, as what it has divided them by says.
 
     Args:
-        model: it is called as torchvision's detectors are: model(images, targets) gives a dictionary of losses.
+        model: a detector of transformers, or one that is called as torchvision's are: model(images, targets) gives a
+            dictionary of losses.
         batch: (images, targets): a list of images (3, h, w), and a dictionary for each of them, with its `boxes`
             (m, 4) as (x1, y1, x2, y2) in pixels and its `labels` (m,), numbered from 1.
 
@@ -34,7 +36,7 @@ def detection_loss(model: nn.Module, batch: Any) -> Loss:  # noqa: ANN401 - refu
         InputError: the batch is something else, or the model is no detector.
     """
     images, targets = _detection_batch(batch)
-    total = torchvision_detection.summed_losses(model, images, targets)
+    total = _library_of(model).summed_losses(model, images, targets)
     if divides_by_image(model):
         return Loss(total * len(images), len(images))
     return Loss(total, 1)
@@ -50,7 +52,11 @@ def detected_objects(model: nn.Module, batch: Any) -> tuple[Found, list[Any]]:  
         InputError: the batch is none of detection, or the model is no detector.
     """
     images, targets = _detection_batch(batch)
-    return torchvision_detection.objects(model, images), targets
+    return _library_of(model).objects(model, images), targets
+
+
+def _library_of(model: nn.Module) -> ModuleType:
+    return transformers_detection if transformers_detection.is_of_transformers(model) else torchvision_detection
 
 
 def divides_by_image(model: nn.Module) -> bool:
