@@ -50,12 +50,15 @@ def objects(model: nn.Module, images: list[Tensor]) -> list[dict[str, Tensor]]:
     """Return the boxes, scores and labels that a detector finds in each image, as many as it has queries."""
     config: Any = model.config
     conventions = check_type(config.model_type)
-    outputs = model(**_inputs(config, conventions, images))
     find = _best_class if conventions.has_no_object else _best_pairs
-    return [
-        find(logits.float(), _corners(boxes.float()) * _frame(image).tile(2))
-        for logits, boxes, image in zip(outputs.logits, outputs.pred_boxes, images, strict=True)
-    ]
+    # An image alone has no padding, so what is found does not depend on the images beside it.
+    groups = [[image] for image in images] if conventions.pads else [images]
+    found = []
+    for group in groups:
+        outputs = model(**_inputs(config, conventions, group))
+        for logits, boxes, image in zip(outputs.logits, outputs.pred_boxes, group, strict=True):
+            found.append(find(logits.float(), _corners(boxes.float()) * _frame(image).tile(2)))
+    return found
 
 
 def _inputs(config: Any, conventions: Conventions, images: list[Tensor]) -> dict[str, Tensor]:  # noqa: ANN401 - of transformers
