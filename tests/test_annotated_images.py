@@ -167,6 +167,11 @@ def test_a_batch_moves_with_all_its_types_and_is_read_again_alike(data):
         assert type(moved[1][0]) is dict
 
 
+def test_a_collate_of_one_s_own_gets_images_with_their_targets(data):
+    dataset = load_data(changed(data, collate="user_detectors:only_sizes")).train
+    assert dataset.read_batch(ALL, key=0) == [(size[1], size[0]) for size, _ in IMAGES]
+
+
 def test_training_samples_are_counted_without_decoding_an_image(data):
     assert known_train_samples(data) is None
     assert count_train_samples(data) == len(IMAGES)

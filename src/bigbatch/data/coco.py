@@ -7,7 +7,7 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -111,18 +111,18 @@ class _Reader:
             raise InputError(msg)
         return table
 
-    def _entries(self, table: Mapping[str, Any], name: str) -> list[tuple[str, dict[str, Any]]]:
-        """Return the entries of one list, each with its place in the file."""
+    def _entries(self, table: Mapping[str, Any], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the entries of one list, each with its place in the file."""
         entries = table.get(name)
         if not isinstance(entries, list):
             msg = f"{self.file} has no list '{name}', which COCO's instances have; {LAYOUT}"
             raise InputError(msg)
-        placed = [(f"{self.file}: {name}[{i}]", entry) for i, entry in enumerate(entries)]
-        for place, entry in placed:
+        for i, entry in enumerate(entries):
+            place = f"{self.file}: {name}[{i}]"
             if not isinstance(entry, dict):
                 msg = f"{place} is no table"
                 raise InputError(msg)
-        return placed
+            yield place, entry
 
     def _categories(self, table: Mapping[str, Any]) -> tuple[dict[int, int], tuple[str, ...]]:
         """Return the label of each category's id, from 1, and the names in that order."""
