@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from bigbatch import Loss, objective
+from bigbatch import InputError, Loss, objective
 
 NUM_PIXELS, NUM_CLASSES = 64, 10
 
@@ -43,6 +43,27 @@ def mean_over_count_loss(outputs, targets):
 def mean_over_count_objective(model, batch):
     """Do so as an objective."""
     return mean_over_count_loss(model(batch[0]), batch[1])
+
+
+def in_training_mode(model, losses):
+    """Return losses that a model has in training mode alone, as detectors do."""
+    if not model.training:
+        msg = "losses in training mode only"
+        raise InputError(msg)
+    return losses
+
+
+@objective
+def detector_objective(model, batch):
+    """Return one loss a sample, in training mode: this is right."""
+    return in_training_mode(model, each_loss(model(batch[0]), batch[1]))
+
+
+@objective
+def mean_detector_objective(model, batch):
+    """Return the mean over the samples, by the number of samples."""
+    losses = each_loss(model(batch[0]), batch[1])
+    return in_training_mode(model, Loss(losses.mean(), len(losses)))
 
 
 def sum_by_worker_loss(outputs, targets):

@@ -95,6 +95,7 @@ def test_what_is_right_passes_every_check(settings):
         ("loss=broken_losses:counted_loss", "by count"),
         ("loss=broken_losses:worker_loss", "by worker"),
         ("objective=broken_losses:counting_objective", "by count"),
+        ("objective=broken_losses:detector_objective", "by samples"),
     ],
 )
 def test_each_normalisation_passes_every_check_and_is_named(name, kind):
@@ -217,8 +218,10 @@ def test_a_loss_that_is_no_sum_fails_normalisation(name, words):
     is_named(by_name(check_computation(loss(name)))["normalisation"], words)
 
 
-def test_an_objective_that_counts_wrongly_fails_normalisation():
-    checks = check_computation(subject(*SIZES, "objective=broken_losses:mean_over_count_objective"))
+@pytest.mark.parametrize("name", ["mean_over_count_objective", "mean_detector_objective"])
+def test_an_objective_that_counts_wrongly_fails_normalisation(name):
+    """A detector's has losses in training mode alone."""
+    checks = check_computation(subject(*SIZES, f"objective=broken_losses:{name}"))
     is_named(by_name(checks)["normalisation"], "the loss takes the mean over a worker's samples")
 
 

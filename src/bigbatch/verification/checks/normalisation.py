@@ -10,6 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from bigbatch.errors import InputError
 from bigbatch.step.objective import Loss, Objective
 from bigbatch.step.step import Step
 from bigbatch.verification.check import Check, failed, passed
@@ -20,6 +21,7 @@ from bigbatch.verification.subject import Batch, Minibatch, Subject
 NAME: Final = "normalisation"
 SUM_TOLERANCE: Final = 1e-5  # of a sum of float32 losses
 GRADIENT_TOLERANCE: Final = 1e-5  # of a sum of float32 gradients
+OF_TWO_MODES: Final = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)  # noqa: SLF001 - no public names
 
 
 def check_normalisation(subject: Subject) -> Check:
@@ -139,11 +141,11 @@ def _numbers(whole: Loss, parts: list[Loss]) -> str:
 def _whole_and_parts(subject: Subject) -> tuple[Loss | None, list[Loss]]:
     """Return the loss of the first batch, and that of each of its samples; None where that cannot be told.
 
-    A loss function is given parts of the model's outputs for the whole batch. An objective runs the model itself, here
-    in evaluation mode, where batch normalisation does not couple the samples. A model that draws there cannot be told.
+    A loss function is given parts of the model's outputs for the whole batch. An objective runs the model itself. A
+    model that draws cannot be told.
     """
     if isinstance(subject.objective, Objective):
-        model, batch = subject.copy().eval(), subject.batch
+        model, batch = _uncoupled_model(subject), subject.batch
 
         def loss_of(batch: Batch, worker: int = 0) -> Loss:
             subject.seed(worker)
@@ -157,6 +159,22 @@ def _whole_and_parts(subject: Subject) -> tuple[Loss | None, list[Loss]]:
         return None, []
     loss_function = subject.objective
     return _each(subject, lambda batch: _as_loss(loss_function(*batch)), (outputs, targets))
+
+
+def _uncoupled_model(subject: Subject) -> nn.Module:
+    """Return a model in evaluation mode, where batch normalisation does not couple the samples, and nothing is drawn.
+
+    A detector has losses in training mode alone, so there the normalisations and dropouts only are in evaluation mode.
+    """
+    model = subject.copy().eval()
+    try:
+        subject.loss(model, subject.batch)
+    except InputError:
+        model.train()
+        for module in model.modules():
+            if isinstance(module, OF_TWO_MODES):
+                module.eval()
+    return model
 
 
 def _each(subject: Subject, loss_of: Callable[[Batch], Loss], batch: Batch) -> tuple[Loss, list[Loss]]:
