@@ -49,3 +49,10 @@ def test_linear_scaling_and_decay_in_adam():
     assert of("optimizer.name=adam", "scaling.rule=square-root") == []
     assert "use adamw" in of("optimizer.name=adam", "scaling.rule=none", "optimizer.weight_decay=0.1")[0]
     assert warnings("optimizer.name=adamw") == []
+
+
+def test_a_part_of_many_images_of_their_own_sizes_is_large():
+    (found,) = warnings("data.name=coco", "data.path=coco", "data.augmentation=[]")
+    assert found.startswith("evaluation.part_size 250: so many images")
+    assert warnings("data.name=coco", "data.path=coco", "data.augmentation=[]", "evaluation.part_size=8") == []
+    assert warnings("data.name=mask-folder", "data.path=masks", "data.augmentation=[]") == []

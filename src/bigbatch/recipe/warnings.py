@@ -11,6 +11,7 @@ from bigbatch.rules.duration import EPOCHS, ITERATIONS
 from bigbatch.user_code import is_user_code
 
 PAPER: Final = "arXiv 1706.02677"
+MANY_IMAGES: Final = 100  # of their own sizes, with what is found in them
 MALLADI: Final = "Malladi 2022, arXiv 2205.10287"
 
 
@@ -28,6 +29,7 @@ def warnings_of(recipe: Recipe) -> list[str]:
         *_growth_warnings(recipe),
         *_optimizer_warnings(recipe),
         *_model_warnings(recipe),
+        *_evaluation_warnings(recipe),
     ]
 
 
@@ -89,4 +91,13 @@ def _model_warnings(recipe: Recipe) -> Iterator[str]:
         yield (
             "model.frozen_batch_norm without model.weights: the statistics that stay are those of no data (mean 0, "
             "variance 1); set model.weights to those of a trained backbone"
+        )
+
+
+def _evaluation_warnings(recipe: Recipe) -> Iterator[str]:
+    size = recipe.evaluation.part_size
+    if recipe.data.has_boxes and size > MANY_IMAGES:
+        yield (
+            f"evaluation.part_size {size}: so many images, and all that is found in them, are in memory at once; "
+            "set it to 8 or so"
         )
