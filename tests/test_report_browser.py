@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bigbatch.study.report.page.files import write_report
+from bigbatch.recipe.metrics import MEASURES
+from bigbatch.study.report.page.files import make_report, write_report
+from bigbatch.study.report.reading.sources import read_runs
+from studies import recipe_of, write_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 TIMEOUT_SECONDS = 120
@@ -75,6 +78,21 @@ def test_its_text_is_text_also_in_the_figures(page, browse):
     for text in ("Does the accuracy survive", "minibatch size", "validation error (%)", "no warmup", "the loss is NaN"):
         assert text in dom
     assert dom.count("<svg") == 6
+
+
+@pytest.mark.parametrize("name", ["coco-box-ap", "perplexity"])
+def test_a_page_of_another_metric_says_in_its_figures_what_it_measures(name, browse, tmp_path):
+    measure = MEASURES[name]
+    for size, result in {16: 36.0, 64: 35.9, 256: 0.4 if measure.better == "higher" else 900.0}.items():
+        for seed in range(3):
+            recipe = recipe_of(size, seed, metrics=(name,))
+            write_run(tmp_path / "runs" / f"{size}-{seed}", recipe, result + 0.1 * seed, measure=measure)
+    write_report(make_report(read_runs([tmp_path / "runs"]), command="bigbatch report runs"), tmp_path / "report")
+    dom = browse(tmp_path / "report" / "index.html", "--dump-dom")
+    side = "below" if measure.better == "higher" else "above"
+    for text in (measure.heading, f"{side} the axis, not to scale: mean {measure.title}", f"{measure.title} survive"):
+        assert text in dom
+    assert "error" not in re.sub("<style>.*?</style>", "", dom, flags=re.DOTALL)
 
 
 @pytest.mark.parametrize("options", [(), (DARK,)], ids=["light", "dark"])
