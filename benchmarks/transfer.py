@@ -51,6 +51,7 @@ DETECTING = (
 )
 FROM_SCRATCH = "no backbone"
 PAPER_BACKBONES = {32: "256: 35.9 / 33.9", 256: "8k: 35.8 / 33.9", 1024: "16k: 35.1 / 33.2"}
+IN_THE_PAPER = "In the paper: Mask R-CNN on COCO, box AP / mask AP (arXiv 1706.02677, section 5.4)."
 PAPER_RULE = {2: "35.7", 4: "35.7", 8: "35.7", 16: "35.6"}
 
 
@@ -204,12 +205,19 @@ def write_study(name: str, question: str, todo: Sequence[Run], paper: Mapping[in
     missing = len(todo) - sum(map(len, rows.values()))
     parts = [
         table_of(rows, judgement, paper),
+        IN_THE_PAPER if paper else "",
         f"margin: {judgement.margin:.2f}, two standard deviations of the reference's runs" if judgement.margin else "",
         f"{missing} of {len(todo)} runs are not finished" if missing else "",
-        f"![{question}]({name}.png)",
+        f"![Every seed, and the mean]({name}.png)",
     ]
     draw(name, rows, reference)
-    write_text(name, question, "\n\n".join(filter(None, parts)), describe())
+    write_text(name, question, "\n\n".join(filter(None, parts)), describe() | {"commit": commits_of(rows)})
+
+
+def commits_of(rows: Mapping[Configuration, Mapping[int, Summary]]) -> str:
+    """Return the commits that the runs were trained at."""
+    states = (run.attempt.git or {} for runs in rows.values() for run in runs.values())
+    return ", ".join(sorted({str(state.get("commit"))[:12] for state in states}))
 
 
 def results_of(runs: Mapping[int, Summary]) -> list[float]:
