@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -135,6 +136,12 @@ def test_wrong_outlines_are_refused_where_masks_are_wanted_and_nowhere_else(tmp_
         assert words in line
         assert f"{TRAIN}: annotations[0]" in line
     assert len(load_data(Data("coco", root)).train) == 4
+
+
+@pytest.mark.parametrize("labels", ["masks", "pixels"])
+def test_masks_without_the_library_that_draws_them_are_refused(tmp_path, monkeypatch, labels):
+    monkeypatch.setitem(sys.modules, "faster_coco_eval.core", None)
+    assert "pip install 'bigbatch[detection]'" in refusal(Data("coco", str(write_coco(tmp_path)), labels=labels))
 
 
 WRONG_JSON = {

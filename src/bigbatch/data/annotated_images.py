@@ -12,7 +12,7 @@ from bigbatch.data.annotated_splits import list_both
 from bigbatch.data.annotations import AnnotatedImage, AnnotatedSplit, Annotation, check_size, fingerprint
 from bigbatch.data.dataset import Splits
 from bigbatch.data.image_folder import open_image
-from bigbatch.data.masks import decode_masks, run_length_code
+from bigbatch.data.masks import coco_masks, decode_masks, run_length_code
 from bigbatch.data.resizing import nearest, resized
 from bigbatch.recipe import Data
 from bigbatch.recipe.sections.data import MASKS
@@ -32,6 +32,8 @@ def load_annotated_images(recipe: Data) -> Splits:
         InputError: files are missing or damaged, or the splits do not fit; the message names the file.
     """
     train, validation = list_both(recipe)
+    if recipe.labels == MASKS:
+        coco_masks()  # if it is missing, it is better said before the model is built
     return Splits(
         train=AnnotatedImages(train, recipe, is_training=True),
         validation=AnnotatedImages(validation, recipe, is_training=False),

@@ -11,7 +11,7 @@ from bigbatch.data.annotations import AnnotatedImage, AnnotatedSplit, check_size
 from bigbatch.data.dataset import Splits
 from bigbatch.data.image_folder import open_image
 from bigbatch.data.labelled_pixels import VOID, LabelledPixels
-from bigbatch.data.masks import decode_masks
+from bigbatch.data.masks import coco_masks, decode_masks
 from bigbatch.recipe import Data
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def load_coco_pixels(recipe: Data) -> Splits:
         InputError: files are missing or damaged, or the splits do not fit; the message names the file.
     """
     train, validation = list_both(recipe)
+    coco_masks()  # if it is missing, it is better said before the model is built
     return Splits(
         train=LabelledPixels(CocoPixels(train), recipe.image_size, recipe.augmentation),
         validation=LabelledPixels(CocoPixels(validation), recipe.image_size, ()),
