@@ -20,7 +20,7 @@ from bigbatch.study.statistics import Elbow
 from card import RESULTS, write_card
 
 NAME = "noise_and_elbow"
-STUDIES = ("digits_figure1", "fashion_mnist_figure1", "cifar10_figure1")
+STUDIES = ("digits_figure1", "fashion_mnist_figure1", "cifar10_figure1", "tinyshakespeare_figure1")
 PARTS = {"early": (0, 1 / 3), "middle": (1 / 3, 2 / 3), "late": (2 / 3, 1), "whole": (0, 1)}
 FEWEST_MEASURED = 9  # lines of a run with an estimate, three for each third
 
@@ -34,13 +34,15 @@ class Case:
         measured_at: the minibatch size of the runs that measured the noise: the reference, or the next of two workers.
         seeds: how many runs these were.
         scales: the gradient noise scale in samples, of each part of the training.
-        elbow: of linear scaling.
+        rule: of scaling, and the optimizer.
+        elbow: of that rule.
     """
 
     name: str
     measured_at: int
     seeds: int
     scales: dict[str, float]
+    rule: str
     elbow: Elbow
 
     @property
@@ -58,7 +60,9 @@ def case_of(name: str) -> Case:
         raise ValueError(msg)
     point = where_measured(study)
     scales = {part: noise_scale(point.counted, *bounds) for part, bounds in PARTS.items()}
-    return Case(name.removesuffix("_figure1"), point.minibatch_size, len(point.counted), scales, elbow)
+    recipe = point.counted[0].recipe
+    rule = f"{recipe.scaling.rule}, {recipe.optimizer.name}"
+    return Case(name.removesuffix("_figure1"), point.minibatch_size, len(point.counted), scales, rule, elbow)
 
 
 def where_measured(study: Study) -> Point:
@@ -103,7 +107,7 @@ def draw(axes: Any, cases: Sequence[Case]) -> None:  # noqa: ANN401 - matplotlib
             axes.annotate("↑", (place, high), ha="center", va="bottom", color=INK)
     axes.set(xscale="log", yscale="log", xlim=(lowest, highest), ylim=(lowest, highest))
     axes.set(xlabel="gradient noise scale at the reference (samples), bar: over its thirds")
-    axes.set(ylabel="elbow of linear scaling (minibatch size), bar: 95 %")
+    axes.set(ylabel="elbow (minibatch size), bar: 95 %")
     plain_numbers(axes.xaxis)
     plain_numbers(axes.yaxis)
     axes.grid(visible=True)
@@ -118,13 +122,21 @@ def span(case: Case) -> tuple[float, float]:
 def table_of(cases: Sequence[Case]) -> str:
     """Return noise and elbow side by side, in Markdown."""
     lines = [
-        "| data | measured at | noise scale early, middle, late | whole | elbow | elbow / noise scale |",
-        "|---|---|---|---|---|---|",
+        "| data | rule | measured at | noise scale early, middle, late | whole | elbow | elbow / noise scale |",
+        "|---|---|---|---|---|---|---|",
     ]
     for case in cases:
         thirds = ", ".join(f"{case.scales[part]:,.0f}" for part in ("early", "middle", "late"))
         where = f"{case.measured_at}, {case.seeds} seeds"
-        cells = (case.name, where, thirds, f"{case.scales['whole']:,.0f}", str(case.elbow), f"{case.factor:.2g}")
+        cells = (
+            case.name,
+            case.rule,
+            where,
+            thirds,
+            f"{case.scales['whole']:,.0f}",
+            str(case.elbow),
+            f"{case.factor:.2g}",
+        )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
