@@ -111,6 +111,7 @@ MISFITS = {
     "few outputs": ({"num_outputs": 100}, ["256 tokens", "outputs have 100"]),
     "few positions": ({"length": 15}, ["'wpe' has 15", "16 tokens"]),
     "few positions in a parameter": ({"length": 15, "positions": "own"}, ["16 tokens", "15"]),
+    "a model that looks ahead": ({"causal": False}, ["tokens that follow", "causal"]),
     "few tokens in a table": ({"name": "user_gpt:Bag", "num_tokens": 255}, ["0 to 255", "out of range"]),
 }
 

@@ -8,8 +8,9 @@ from torch.nn import functional
 class GPT(nn.Module):
     """One layer with dropout, whose head may share the embedding's weights."""
 
-    def __init__(self, num_tokens=256, length=16, num_outputs=0, *, tied=False, positions="embedding"):
+    def __init__(self, num_tokens=256, length=16, num_outputs=0, *, tied=False, positions="embedding", causal=True):
         super().__init__()
+        self.causal = causal
         self.wte = nn.Embedding(num_tokens, 16)
         self.wpe = nn.Embedding(length, 16) if positions == "embedding" else nn.Parameter(torch.zeros(length, 16))
         self.layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.1, batch_first=True, norm_first=True)
@@ -21,8 +22,8 @@ class GPT(nn.Module):
         """Map tokens (n, length) to logits (n, length, outputs)."""
         length = tokens.shape[1]
         places = self.wpe(torch.arange(length)) if isinstance(self.wpe, nn.Embedding) else self.wpe
-        mask = nn.Transformer.generate_square_subsequent_mask(length)
-        return self.head(self.layer(self.wte(tokens) + places, src_mask=mask, is_causal=True))
+        mask = nn.Transformer.generate_square_subsequent_mask(length) if self.causal else None
+        return self.head(self.layer(self.wte(tokens) + places, src_mask=mask, is_causal=self.causal))
 
 
 class Bag(nn.Module):

@@ -17,6 +17,7 @@ def build_model(  # noqa: PLR0913 - each is a part of the recipe
     num_classes: int,
     in_channels: int,
     task: str = "cross-entropy",
+    sequence_length: int = 0,
     width: int = 0,
     stem_pool: bool = False,
     zero_gamma: bool = True,
@@ -30,6 +31,7 @@ def build_model(  # noqa: PLR0913 - each is a part of the recipe
         num_classes: width of the logits; of a detector with the background.
         in_channels: channels of the images.
         task: the recipe's objective, or its loss, which decides what kind of model a library builds.
+        sequence_length: tokens of a sequence of the data; 0 if it is no text.
         width: channels of the first stage; 0 is the family's own.
         stem_pool: halve a small image after the stem.
         zero_gamma: start each residual block as the identity.
@@ -47,6 +49,7 @@ def build_model(  # noqa: PLR0913 - each is a part of the recipe
         if of_library[1] == "transformers":
             from bigbatch.models.transformers_models import build_transformers_model
 
+            given |= {"sequence_length": sequence_length}
             return build_transformers_model(of_library[2], task=task, arguments=arguments or {}, **given)
         from bigbatch.models.libraries import build_library_model
 

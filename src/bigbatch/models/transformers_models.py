@@ -21,10 +21,18 @@ CLASSES: Final = {
 }
 ARCHITECTURES: Final = "architectures"  # the field of a configuration that names a class
 NUM_LABELS: Final = "num_labels"
+POSITIONS: Final = "max_position_embeddings"
+OF_OTHER_VOCABULARIES: Final = ("pad_token_id", "bos_token_id", "eos_token_id")
 
 
 def build_transformers_model(
-    model_type: str, *, task: str, num_classes: int, in_channels: int, arguments: Mapping[str, object]
+    model_type: str,
+    *,
+    task: str,
+    num_classes: int,
+    in_channels: int,
+    sequence_length: int = 0,
+    arguments: Mapping[str, object],
 ) -> "nn.Module":
     """Build a model of transformers; its parameters are drawn from torch's global generator.
 
@@ -33,6 +41,7 @@ def build_transformers_model(
         task: the recipe's objective, or its loss, which decides what the model predicts.
         num_classes: of the data, or words of its vocabulary; of objects with the background. 0 if it does not say.
         in_channels: channels of the images; 0 if the data does not say, or has none.
+        sequence_length: tokens of a sequence; 0 if the data has none.
         arguments: fields of the configuration. `architectures` may name the class, where the loss is the user's own.
 
     Raises:
@@ -48,6 +57,8 @@ def build_transformers_model(
     default = transformers.AutoConfig.for_model(model_type)
     check_arguments_of(name, arguments, _fields(default))
     given = _from_data(default, task, num_classes, in_channels)
+    if sequence_length:
+        given |= _of_a_text(default, sequence_length, arguments)
     config = _configured(name, transformers, model_type, given | dict(arguments))
     _check_classes(name, config, given)
     return _built(name, _chosen_class(name, transformers, task, config, arguments), config)
@@ -55,7 +66,9 @@ def build_transformers_model(
 
 def _fields(config: Any) -> set[str]:  # noqa: ANN401 - a configuration of transformers
     known = {field.name for field in fields(config)} if hasattr(config, "__dataclass_fields__") else set(vars(config))
-    return {field for field in known if not field.startswith("_")} | {*config.attribute_map, NUM_LABELS, ARCHITECTURES}
+    return {field for field in known if not field.startswith("_")} | {
+        *(*config.attribute_map, NUM_LABELS, ARCHITECTURES, "attn_implementation")
+    }
 
 
 def _from_data(config: Any, task: str, num_classes: int, in_channels: int) -> dict[str, object]:  # noqa: ANN401 - as above
@@ -68,6 +81,18 @@ def _from_data(config: Any, task: str, num_classes: int, in_channels: int) -> di
     if in_channels and hasattr(config, "num_channels"):
         given["num_channels"] = in_channels
     return {key: value for key, value in given.items() if not isinstance(value, int) or value > 0}
+
+
+def _of_a_text(config: Any, sequence_length: int, arguments: Mapping[str, object]) -> dict[str, object]:  # noqa: ANN401 - as above
+    """Return the fields of a model of texts: as many positions as a sequence has, and no token that it leaves out.
+
+    The types' own tokens for padding are numbers of other vocabularies. Here they would be tokens without a gradient.
+    """
+    own = config.attribute_map.get(POSITIONS, POSITIONS)
+    given: dict[str, object] = dict.fromkeys(OF_OTHER_VOCABULARIES)
+    if hasattr(config, own) and not {own, POSITIONS} & arguments.keys():
+        given[own] = sequence_length
+    return given
 
 
 def _configured(name: str, transformers: Any, model_type: str, given: Mapping[str, object]) -> Any:  # noqa: ANN401 - as above

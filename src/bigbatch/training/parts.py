@@ -66,6 +66,7 @@ def build_recipe_model(recipe: Recipe, *, num_classes: int, in_channels: int) ->
     built = build_model(
         model.name,
         task=recipe.task,
+        sequence_length=recipe.data.sequence_length if recipe.data.name == "text" else 0,
         num_classes=num_classes,
         in_channels=in_channels,
         width=model.width,

@@ -1,6 +1,7 @@
-"""Whether a model takes every token that its text may have, and a whole sequence: tried before the first iteration.
+"""Whether a model takes every token of its text, a whole sequence, and looks at nothing that it shall foretell.
 
-The largest token may come late in the data. Then a training would fail in its middle, and on a GPU without a reason.
+It is tried before the first iteration. The largest token may come late in the data. Then a training would fail in its
+middle, and on a GPU without a reason. A model that looks ahead would reach a perplexity of 1, and be of no use.
 """
 
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from bigbatch.training.scoring import KeptBuffers, evaluation_mode
 POSITIONS: Final = "max_position_embeddings"  # of a configuration of transformers', whatever the model calls it
 TOO_LARGE: Final = ("index out of range", "must match", "shape", "size")  # torch's words
 TOKEN_LOSS: Final = "token-cross-entropy"  # noqa: S105 - no password
+LEAST_CHANGE: Final = 1e-4  # of the outputs, as a share of the largest; rounding is far below
+LOGITS: Final = 3  # dimensions: (n, length, tokens)
 
 
 def check_vocabulary(model: nn.Module, data: Splits, recipe: Recipe) -> None:
@@ -36,7 +39,7 @@ def check_vocabulary(model: nn.Module, data: Splits, recipe: Recipe) -> None:
         recipe: says what is called with a batch.
 
     Raises:
-        InputError: the model has fewer tokens or positions than the data; names both numbers.
+        InputError: the model has fewer tokens or positions than the data, which names both numbers; or it looks ahead.
     """
     if data.extreme is None:
         return
@@ -48,6 +51,8 @@ def check_vocabulary(model: nn.Module, data: Splits, recipe: Recipe) -> None:
     try:
         with kept_generators(device), evaluation_mode(model), torch.no_grad(), _watched(model, batch, recipe):
             outputs = main_output(_run(model, batch, recipe))
+            if is_by_token := recipe.loss == TOKEN_LOSS and isinstance(outputs, Tensor) and outputs.ndim == LOGITS:
+                _check_looks_back(model, batch[0], outputs)
     except (IndexError, RuntimeError) as error:
         if isinstance(error, torch.OutOfMemoryError) or not any(word in str(error) for word in TOO_LARGE):
             raise
@@ -58,7 +63,7 @@ def check_vocabulary(model: nn.Module, data: Splits, recipe: Recipe) -> None:
         raise InputError(msg) from error
     finally:
         kept.restore()
-    if recipe.loss == TOKEN_LOSS and isinstance(outputs, Tensor) and outputs.shape[-1] < data.num_classes:
+    if is_by_token and outputs.shape[-1] < data.num_classes:
         raise InputError(_too_few(recipe, f"model's outputs have {outputs.shape[-1]}", data.num_classes))
 
 
@@ -76,6 +81,22 @@ def _check_positions(model: nn.Module, length: int) -> None:
         msg = (
             f"the model has {most} positions, but a sequence {length} tokens: "
             f"lower data.sequence_length, or give the model {length} positions"
+        )
+        raise InputError(msg)
+
+
+def _check_looks_back(model: nn.Module, tokens: Tensor, outputs: Tensor) -> None:
+    """Change the last token: what the model says before it must stay as it is."""
+    changed = tokens.clone()
+    changed[:, -1] = tokens[:, 0]
+    others = main_output(model(changed))
+    if tokens.shape[1] < 2 or torch.equal(changed, tokens):  # noqa: PLR2004 - there is nothing before it
+        return
+    change = (others - outputs)[:, :-1].abs().max()
+    if change > LEAST_CHANGE * outputs.abs().max():
+        msg = (
+            "the model's outputs depend on the tokens that follow, which it shall foretell; "
+            "make it causal (of transformers: is_decoder = true in model.arguments, or another type)"
         )
         raise InputError(msg)
 
