@@ -43,17 +43,14 @@ kind = "none"
 name = "adamw"
 """
 OF_LLAMA = "hidden_size = 16, num_hidden_layers = 2, num_attention_heads = 2, intermediate_size = 32"
-# Learned positions and dropout; rotary positions with their buffers; tied weights or not; eager and fused attention.
+# Learned positions, tied weights, dropout and fused attention; rotary positions with buffers, tied or not, and eager.
 KINDS = {
     "gpt2": ("gpt2", "n_layer = 2, n_head = 2, n_embd = 16"),
-    "gpt2-eager": ("gpt2", 'n_layer = 1, n_head = 2, n_embd = 16, attn_implementation = "eager"'),
-    "llama": ("llama", f"{OF_LLAMA}, num_key_value_heads = 1, attention_dropout = 0.1"),
-    "llama-tied": ("llama", f'{OF_LLAMA}, tie_word_embeddings = true, attn_implementation = "eager"'),
-    "gpt-neox": ("gpt_neox", f"{OF_LLAMA}, hidden_dropout = 0.1"),
-    "opt": (
-        "opt",
-        "hidden_size = 16, word_embed_proj_dim = 16, num_hidden_layers = 1, num_attention_heads = 2, ffn_dim = 32",
+    "llama": (
+        "llama",
+        f'{OF_LLAMA}, num_key_value_heads = 1, tie_word_embeddings = true, attn_implementation = "eager"',
     ),
+    "gpt-neox": ("gpt_neox", f"{OF_LLAMA}, hidden_dropout = 0.1"),
 }
 
 
