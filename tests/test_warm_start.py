@@ -97,9 +97,28 @@ def test_a_beginning_is_renamed_and_what_is_left_or_missing_is_told(tmp_path):
 
 def test_the_counters_of_normalisations_are_never_the_reason_to_take_a_file(tmp_path):
     """They fit whatever the model is."""
-    torch.save({"1.num_batches_tracked": torch.tensor(3), "body.weight": torch.zeros(2)}, tmp_path / "w.pt")
-    with pytest.raises(InputError, match="has nothing that fits"):
+    counter = {"1.num_batches_tracked": torch.tensor(3)}
+    for more, theirs in (({}, "no tensor"), ({"body.weight": torch.zeros(2)}, "body.weight")):
+        torch.save(counter | more, tmp_path / "w.pt")
+        with pytest.raises(
+            InputError, match=f"nothing that fits the model; the model has '0.weight', the file '{theirs}'"
+        ):
+            start(net(), tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("wrapper", ["", "module.", "_orig_mod.", "module._orig_mod."])
+def test_the_prefix_that_helps_is_named_whatever_wrapped_the_model(tmp_path, wrapper):
+    state = net().state_dict()
+    torch.save({f"{wrapper}encoder.{name}": value for name, value in state.items()}, tmp_path / "w.pt")
+    with pytest.raises(InputError, match=re.escape('set model.weights_prefix = {"encoder." = ""}')):
         start(net(), tmp_path / "w.pt")
+    assert len(start(net(), tmp_path / "w.pt", weights_prefix={"encoder.": ""}).taken) == 9
+
+
+def test_a_prefix_that_spoils_the_names_is_to_be_left_out(tmp_path):
+    torch.save(net().state_dict(), tmp_path / "w.pt")
+    with pytest.raises(InputError, match=r"nothing that fits the model; leave model\.weights_prefix out"):
+        start(net(), tmp_path / "w.pt", weights_prefix={"": "backbone.body."})
 
 
 def test_a_file_of_one_layer_and_a_part_of_a_large_model_are_taken(tmp_path):
@@ -191,6 +210,7 @@ BAD = {
         "almost",
         r"almost nothing that fits the model \(1 of its tensors\); '0.weight' has the shape",
     ),
+    "of whole numbers": ("whole", r"'0.weight' has numbers of torch.int8 there, and of torch.float32 here"),
     "of its inside": ("inside", r'nothing that fits the model; set model.weights_prefix = {"encoder." = ""}'),
     "of another shape": ("shape", r"'0.weight' has the shape \[9, 4\] there, and \[5, 4\] here"),
 }
@@ -202,6 +222,7 @@ def test_what_is_no_file_of_weights_is_one_line(tmp_path, capsys, case, suffix):
     path, (content, message) = tmp_path / f"weights.{suffix}", BAD[case]
     save = save_file if suffix == "safetensors" else torch.save
     tables = {"other": {"encoder.weight": torch.zeros(2)}, "shape": {"0.weight": torch.zeros(9, 4)}}
+    tables["whole"] = {name: torch.zeros(value.shape, dtype=torch.int8) for name, value in net().state_dict().items()}
     tables["inside"] = {f"encoder.{name}": value.clone() for name, value in net().state_dict().items()}
     tables["almost"] = {name: value.clone() for name, value in deep(9).state_dict().items()}
     if content == "number":

@@ -42,18 +42,16 @@ def nearest_prefix(own: Tensors, tensors: Tensors, *, least: float) -> tuple[str
     >>> nearest_prefix({f"backbone.body.{name}": tensor for name, tensor in body.items()}, body, least=3)
     ('', 'backbone.body.')
     """
-    counts = Counter(pair for pair in _beginnings(own, tensors) if pair[0] != pair[1])
-    fits = {
-        pair: sum(same_shape(tensor, own.get(name)) for name, tensor in named_as_in(own, tensors, dict([pair])).items())
-        for pair, _ in counts.most_common(TRIED)
-    }
+    counts = Counter(pair for pair in _beginnings(own, named_as_in(own, tensors, {})) if pair[0] != pair[1])
+    fits = {pair: num_fitting(own, tensors, dict([pair])) for pair, _ in counts.most_common(TRIED)}
     best = max(fits, key=lambda pair: fits[pair], default=None)
     return best if best and fits[best] >= least else None
 
 
-def same_shape(tensor: "Tensor", other: "Tensor | None") -> bool:
-    """Tell whether there is another tensor of the same shape."""
-    return other is not None and tensor.shape == other.shape
+def num_fitting(own: Tensors, tensors: Tensors, prefixes: Mapping[str, object]) -> int:
+    """Return how many of a file's tensors have a name and a shape of the model's."""
+    found = named_as_in(own, tensors, prefixes)
+    return sum(name in own and tensor.shape == own[name].shape for name, tensor in found.items())
 
 
 def _renamed(name: str, own: Tensors, prefixes: Mapping[str, object]) -> str:

@@ -1,22 +1,24 @@
 """Start a model from the weights of a file, and say what was taken and what was left."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from bigbatch.errors import InputError
 from bigbatch.models.plain_names import plain_state
-from bigbatch.models.weight_names import Tensors, named_as_in, nearest_prefix
+from bigbatch.models.weight_names import Tensors, named_as_in, nearest_prefix, num_fitting
 from bigbatch.models.weights_file import read_weights
 from bigbatch.recipe.sections import Model
 
 SHOWN: Final = 4  # names of a list; run.json has all
 ALMOST_NOTHING: Final = 0.1  # of the tensors of the model or of the file, whichever has fewer
 COUNTER: Final = "num_batches_tracked"
+
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class WarmStart:
             "of another shape in the file, so initialised": self.reshaped,
             "left in the file": self.left,
         }
-        shown = {what: without_counters(names) for what, names in parts.items()}
+        shown = {what: list(without_counters(dict.fromkeys(names))) for what, names in parts.items()}
         return [first, *(f"{what}: {_some(names)}" for what, names in shown.items() if names)]
 
 
@@ -70,7 +72,7 @@ def warm_start(model: nn.Module, recipe: Model) -> WarmStart | None:
     file = read_weights(Path(recipe.weights))
     found = named_as_in(own, file.tensors, recipe.weights_prefix)
     taken = [name for name in own if name in found and _fits(found[name], own[name])]
-    _check_fit(recipe.weights, own, file.tensors, found, taken)
+    _check_fit(recipe, own, file.tensors, taken)
     with torch.no_grad():
         for name in taken:
             own[name].copy_(found[name])
@@ -89,32 +91,40 @@ def _fits(found: Tensor, own: Tensor) -> bool:
     return found.shape == own.shape and is_same_kind and found.layout == torch.strided
 
 
-def _check_fit(file: str, own: Tensors, tensors: Tensors, found: Tensors, taken: Sequence[str]) -> None:
+def _check_fit(recipe: Model, own: Tensors, tensors: Tensors, taken: Sequence[str]) -> None:
     """Refuse weights of which almost nothing fits. A file of one layer, or of a larger model, may fit well."""
-    count, most = len(without_counters(taken)), min(len(without_counters(own)), len(without_counters(tensors)))
-    least = max(1, ALMOST_NOTHING * most)
+    own, tensors, count = without_counters(own), without_counters(tensors), len(without_counters(dict.fromkeys(taken)))
+    least = max(1, ALMOST_NOTHING * min(len(own), len(tensors)))
     if count >= least:
         return
     what = f"almost nothing that fits the model ({count} of its tensors)" if count else "nothing that fits the model"
-    msg = f"model.weights: {file} has {what}; {_why(own, tensors, found, least)}"
+    msg = f"model.weights: {recipe.weights} has {what}; {_way_out(recipe.weights_prefix, own, tensors, least)}"
     raise InputError(msg)
 
 
-def _why(own: Tensors, tensors: Tensors, found: Tensors, least: float) -> str:
-    """Return the beginning of names that would help; or a name of the model, and what the file has instead."""
+def _way_out(prefixes: Mapping[str, object], own: Tensors, tensors: Tensors, least: float) -> str:
+    """Return what would help; or a name of the model, and what the file has instead."""
+    if prefixes and num_fitting(own, tensors, {}) >= least:
+        return "leave model.weights_prefix out"
     if prefix := nearest_prefix(own, tensors, least=least):
         old, new = prefix
         return f'set model.weights_prefix = {{"{old}" = "{new}"}}'
-    for name in own:
-        if name in found:
-            return f"'{name}' has the shape {list(found[name].shape)} there, and {list(own[name].shape)} here"
-    name, theirs = next(iter(own), "no tensor"), next(iter(found))
+    found = named_as_in(own, tensors, prefixes)
+    if both := [name for name in own if name in found]:
+        return _difference(both[0], found[both[0]], own[both[0]])
+    name, theirs = next(iter(own), "no tensor"), next(iter(found), "no tensor")
     return f"the model has '{name}', the file '{theirs}'; model.weights_prefix gives them the same beginning"
 
 
-def without_counters(names: Iterable[str]) -> list[str]:
-    """Return the names but those of batch normalisations' counters of steps, of which nothing depends."""
-    return [name for name in names if not name.endswith(COUNTER)]
+def _difference(name: str, theirs: Tensor, own: Tensor) -> str:
+    if theirs.shape == own.shape:
+        return f"'{name}' has numbers of {theirs.dtype} there, and of {own.dtype} here"
+    return f"'{name}' has the shape {list(theirs.shape)} there, and {list(own.shape)} here"
+
+
+def without_counters(tensors: Mapping[str, V]) -> dict[str, V]:
+    """Return all but batch normalisations' counters of steps, of which nothing depends."""
+    return {name: tensor for name, tensor in tensors.items() if not name.endswith(COUNTER)}
 
 
 def _some(names: Sequence[str]) -> str:
