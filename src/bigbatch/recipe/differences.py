@@ -23,8 +23,14 @@ def differences(old: Recipe, new: Recipe) -> list[str]:
     before, after = flat_fields(old.to_dict()), flat_fields(new.to_dict())
     keys = sorted(key for key in before.keys() | after.keys() if not key.startswith(NOT_OF_THE_RESULT))
     return [
-        f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if repr(before.get(key)) != repr(after.get(key))
+        f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if not _is_same(before.get(key), after.get(key))
     ]
+
+
+def _is_same(value: object, other: object) -> bool:
+    """Tell whether two values of a field are the same; a file reads 500 as 500.0 where a field takes any number."""
+    are_numbers = isinstance(value, int | float) and isinstance(other, int | float)
+    return value == other if are_numbers else repr(value) == repr(other)
 
 
 def is_longer(old: Recipe, new: Recipe) -> bool:

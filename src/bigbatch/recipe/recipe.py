@@ -69,8 +69,9 @@ class Recipe:
             `package.module:callable`; "" for none. The callable is given (model, batch), and returns one loss a sample
             or a `Loss`.
         metrics: what the model is judged by on the validation data: "top-1-error", "top-5-error", "mean-loss",
-            "perplexity", "mean-iou", "coco-box-ap", "coco-mask-ap" or `package.module:callable`. The first one is the
-            run's result, and decides which checkpoint is the best.
+            "perplexity", "mean-iou", "coco-box-ap", "coco-box-ap50", "coco-box-ap75", "coco-mask-ap", "coco-mask-ap50",
+            "coco-mask-ap75" or `package.module:callable`. The first one is the run's result, and decides which
+            checkpoint is the best.
         launch, checkpoints: how the training is run and saved; its result does not depend on them.
 
     Raises:
