@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,14 @@ def test_a_model_that_fits_is_left_as_it_was(project, monkeypatch):
     assert modes == [module.training for module in model.modules()]
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert not model.wte._forward_pre_hooks
+
+
+def test_a_model_may_look_at_both_sides_of_tokens_that_a_collate_hides(project, monkeypatch):
+    monkeypatch.chdir(project)
+    recipe = recipe_with(causal=False)
+    model = build_recipe_model(recipe, num_classes=256, in_channels=0)
+    hiding = replace(recipe, data=replace(recipe.data, collate="user_gpt:with_a_hidden_token"))
+    check_vocabulary(model, load_data(hiding.data), hiding)
 
 
 @pytest.mark.usefixtures("project")

@@ -38,6 +38,15 @@ class Bag(nn.Module):
         return functional.embedding(tokens, self.table)
 
 
+def with_a_hidden_token(samples):
+    """Return a batch in which the second token is hidden, and is the only one to be foretold."""
+    tokens = torch.stack([tokens for tokens, _ in samples])
+    targets = torch.full_like(tokens, -100)
+    targets[:, 1], hidden = tokens[:, 1], tokens.clone()
+    hidden[:, 1] = 0
+    return hidden, targets
+
+
 def as_table(samples):
     """Return a batch by names."""
     tokens, following = (torch.stack(parts) for parts in zip(*samples, strict=True))
