@@ -70,7 +70,8 @@ def build_detector(
     network = imagenet_resnet(depth, num_classes=1, width=width, zero_gamma=zero_gamma)
     backbone = Pyramid(network, _scaled(PYRAMID, width), is_dense=head in {"retinanet", "fcos"})
     detector = kind(backbone, **_heads(head, sizes, width, num_classes), **own)
-    _keep_signal(detector.rpn.head if hasattr(detector, "rpn") else detector.head, width)
+    if head != "fcos":  # whose boxes end in a ReLU, which larger weights may kill
+        _keep_signal(detector.rpn.head if hasattr(detector, "rpn") else detector.head, width)
     return keep_image_sizes(detector, arguments)
 
 
