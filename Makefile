@@ -33,15 +33,17 @@ test-avx2: setup
 	ONEDNN_MAX_CPU_ISA=AVX2 $(MALLOC_CHECKS) $(BIN)/python -m pytest -n 2 --dist worksteal $(NUMERIC:%=tests/test_%.py)
 
 # What needs torchvision, transformers and timm, in an environment of its own: torchvision does not load beside torch's
-# build for CPUs. The tests that compute run there too, on that torch.
+# build for CPUs. The tests that compute run there too, on that torch; of the longest, those that lean most on it.
 VISION := .venv-vision/bin
+EXACT := any_number_of_processes_gives_the_same_bits the_size_of_the_buckets_and_overlap_do_not_matter
+ON_ITS_TORCH := $(EXACT:%=tests/test_exactness.py::test_%) $(patsubst %,tests/test_%.py,$(filter-out exactness,$(NUMERIC)))
 .venv-vision/ready: pyproject.toml constraints-vision.txt
 	test -x $(VISION)/python || $(PYTHON) -m venv .venv-vision
 	$(VISION)/python -m pip install --quiet --disable-pip-version-check -c constraints-vision.txt -e '.[vision]'
 	touch $@
 
 test-vision: .venv-vision/ready
-	$(VISION)/python -m pytest -n 2 --dist worksteal tests/vision $(NUMERIC:%=tests/test_%.py)
+	$(VISION)/python -m pytest -n 2 --dist worksteal tests/vision $(ON_ITS_TORCH)
 
 check: setup
 	$(BIN)/ruff format --check .
