@@ -85,7 +85,7 @@ def test_only_what_differs_from_the_defaults_is_set(recipe):
     """Without a line that is set, it is another recipe, or none."""
     text = to_commented_toml(recipe)
     lines = [f"\n{line}\n" for line in text.splitlines() if " = " in line and not line.startswith("#")]
-    assert len(lines) < 32
+    assert len(lines) < (30 if recipe.name == "text-gpt" else 25)  # nanoGPT's numbers are seldom our defaults
     assert [line for line in lines if read(text.replace(line, "\n", 1)) == recipe] == []
 
 

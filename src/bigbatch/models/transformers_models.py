@@ -98,9 +98,9 @@ def _of_a_text(config: Any, sequence_length: int, arguments: Mapping[str, object
 def _configured(name: str, transformers: Any, model_type: str, given: Mapping[str, object]) -> Any:  # noqa: ANN401 - as above
     try:
         config = transformers.AutoConfig.for_model(model_type, **given)
+    except MemoryError:
+        raise
     except Exception as error:  # its checks raise errors of another library, which is no dependency of ours
-        if isinstance(error, KeyboardInterrupt | MemoryError):
-            raise
         text = " ".join(str(error).split())
         msg = f"'{name}' does not take these model.arguments: {text}"
         raise InputError(msg) from error
