@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from bigbatch.optim.norms import norms, sum_rows
+from bigbatch.reduction.worker_norms import norms, sum_rows
 from bigbatch.rules.adascale import gain
 from bigbatch.rules.gradient_noise import GradientNoise, RunningNoise, estimate_noise, smoothed_noise_scale
 from bigbatch.step.step import Step

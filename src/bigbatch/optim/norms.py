@@ -36,40 +36,6 @@ def squared_norms(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack(norms).square()
 
 
-@torch.no_grad()
-def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return the norm of each dense tensor, at a fifth of the cost of `squared_norms`: for statistics.
-
-    Sums are in the tensor's own precision; 16 bits are summed in 32. The same values in the same strides have the same
-    bits, whichever tensors come with them. On CPUs the kernels take one order wherever a tensor lies. On GPUs, tensors
-    that are not aligned are copied.
-    """
-    found: dict[int, Tensor] = {}
-    for dtype in {tensor.dtype for tensor in tensors}:
-        places = [i for i, tensor in enumerate(tensors) if tensor.dtype == dtype]
-        accumulated = torch.float32 if dtype in {torch.float16, torch.bfloat16} else None
-        alike = [_aligned(tensors[i]) for i in places]
-        found |= zip(places, torch._foreach_norm(alike, 2, dtype=accumulated), strict=True)  # noqa: SLF001 - as above
-    return [found[i] for i in range(len(tensors))]
-
-
-def _aligned(tensor: Tensor) -> Tensor:
-    is_aligned = tensor.device.type == "cpu" or tensor.data_ptr() % ALIGNMENT_BYTES == 0
-    return tensor if is_aligned else tensor.clone()
-
-
-def sum_rows(rows: Tensor) -> Tensor:
-    """Return the sum over the first dimension, of 2^m rows, in an order that depends on m alone: by halves.
-
-    >>> sum_rows(torch.tensor([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0], [0.0, 0.0]]))
-    tensor([ 6., 60.])
-    """
-    while len(rows) > 1:
-        lower, upper = rows.chunk(2)
-        rows = lower + upper
-    return rows[0]
-
-
 def in_memory_order(tensor: Tensor) -> Tensor:
     """Return the elements as one row of real numbers, in the order in which they lie: a view, if they fill a buffer.
 

@@ -65,7 +65,7 @@ class FlatLayout:
             groups = [[i for i, tensor in enumerate(tensors) if tensor.dtype == dtype] for dtype in dtypes]
         self.shapes = [tensor.shape for tensor in tensors]
         self.strides = [dense_strides(tensor) for tensor in tensors]
-        self.device = tensors[0].device
+        self.device = tensors[0].device if tensors else None
         self.dtypes = [tensors[group[0]].dtype for group in groups]
         self.numels = [sum(tensors[i].numel() for i in group) for group in groups]
         self.places = [(0, 0)] * len(tensors)  # (buffer, offset) of each tensor

@@ -1,13 +1,15 @@
 """The squared norm of every worker's gradient, known to all processes: what the gradient's noise is measured from."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from bigbatch.optim.norms import norms, sum_rows
 from bigbatch.reduction.communicator import Communicator
 from bigbatch.reduction.tree import Node, run_of
+
+VECTOR_BYTES: Final = 64  # a reduction on a GPU takes another order where a tensor is not aligned for vector loads
 
 
 class WorkerNorms:
@@ -78,3 +80,37 @@ def power_of_two(number: int) -> int:
     [1, 2, 4, 32, 32]
     """
     return 1 << (number - 1).bit_length()
+
+
+@torch.no_grad()
+def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the norm of each dense tensor, in its own precision: for statistics.
+
+    16 bits are summed in 32. The same values in the same strides have the same
+    bits, whichever tensors come with them. On CPUs the kernels take one order wherever a tensor lies. On GPUs, tensors
+    that are not aligned are copied.
+    """
+    found: dict[int, Tensor] = {}
+    for dtype in {tensor.dtype for tensor in tensors}:
+        places = [i for i, tensor in enumerate(tensors) if tensor.dtype == dtype]
+        accumulated = torch.float32 if dtype in {torch.float16, torch.bfloat16} else None
+        alike = [_aligned(tensors[i]) for i in places]
+        found |= zip(places, torch._foreach_norm(alike, 2, dtype=accumulated), strict=True)  # noqa: SLF001 - few launches for many small tensors
+    return [found[i] for i in range(len(tensors))]
+
+
+def _aligned(tensor: Tensor) -> Tensor:
+    is_aligned = tensor.device.type == "cpu" or tensor.data_ptr() % VECTOR_BYTES == 0
+    return tensor if is_aligned else tensor.clone()
+
+
+def sum_rows(rows: Tensor) -> Tensor:
+    """Return the sum over the first dimension, of 2^m rows, in an order that depends on m alone: by halves.
+
+    >>> sum_rows(torch.tensor([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0], [0.0, 0.0]]))
+    tensor([ 6., 60.])
+    """
+    while len(rows) > 1:
+        lower, upper = rows.chunk(2)
+        rows = lower + upper
+    return rows[0]

@@ -1,7 +1,6 @@
 """What a forward pass changes besides its output: running statistics, counters and other buffers."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sized
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -9,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from bigbatch.errors import InputError, nearest
-from bigbatch.processes.group import Processes, check_agreement, dense_parts, set_on_any
+from bigbatch.processes.group import Processes, check_agreement, set_on_any
+from bigbatch.step.buffers import CHUNKS, INTEGERS, Constant, SideBySide, fingerprint, names_of_shared, places_of
 
 # What becomes of a buffer that a forward pass changes.
 MEAN: Final = "mean"  # its start, plus the mean of the workers' changes
@@ -22,31 +22,6 @@ ROLES: Final = (MEAN, SUM, SAME, START)  # a recipe has the same
 Norms: Final = nn.modules.batchnorm._NormBase  # noqa: SLF001 - no public base class
 STATISTICS: Final = frozenset({"running_mean", "running_var"})
 COUNTER: Final = "num_batches_tracked"
-INTEGERS: Final = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-FIRST_WEIGHT, WEIGHT_STEP, MIXER = 0x1F83D9ABFB41BD6B, 0x1E3779B97F4A7C15, 0x3F58476D1CE4E5B9  # any large odd numbers
-PIECE: Final = 1 << 20  # elements that are hashed at once
-CHUNKS: Final = 4  # of 16 bits: the sum of their squares over 2 million workers is exact in float64
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a module keeps a buffer."""
-
-    module: nn.Module
-    key: str
-
-    def get(self) -> Tensor | None:
-        """Return what lies there, or None."""
-        buffers = self.module._buffers  # noqa: SLF001 - also those that the forward pass has just made
-        return buffers[self.key] if self.key in buffers else None  # noqa: SIM401 - a ScriptModule's have no get
-
-    def put(self, buffer: Tensor | None) -> None:
-        """Let this very tensor lie there, or None."""
-        self.module._buffers[self.key] = buffer  # noqa: SLF001
-
-    def remove(self) -> None:
-        """Forget that there was a buffer of this name."""
-        self.module._buffers.pop(self.key, None)  # noqa: SLF001
 
 
 class RunningState:
@@ -76,46 +51,57 @@ class RunningState:
     ) -> None:
         self.model = model
         self.device = next(model.parameters()).device
-        self.roles: dict[str, str] = {}
-        self.places = dict(_places(model))
+        self.places = dict(places_of(model))
+        # Until the trial has shown which buffers change, each may have to be put back.
+        self.means, self.counts, self.others = SideBySide({}), SideBySide({}), list(self.places)
+        self.constants = {name: Constant.of(place.get(), self.device) for name, place in self.places.items()}
+        self.start: dict[str, Tensor | None] = {}
         self.begin()
         trial(self._restore_all)
-        here = dict(_places(model))
+        here = dict(places_of(model))
         self.made = [name for name in here if name not in self.places]
         check_agreement({"the buffers that its forward pass makes": self.made}, processes, self.device)
         self.places |= {name: here[name] for name in self.made}
         self.buffers |= dict.fromkeys(self.made)
         self.start |= dict.fromkeys(self.made)
-        changes = set_on_any([not self._is_as_at_start(name) for name in self.places], processes, self.device)
-        changing = [name for name, is_changing in zip(self.places, changes, strict=True) if is_changing]
-        self.roles |= dict.fromkeys(changing, SAME) | _roles_of_norms(model) | self._declared(declared or {})
-        self.sums = [name for name, role in self.roles.items() if role in {MEAN, SUM}]
-        self.same = [name for name, role in self.roles.items() if role == SAME]
-        for name in self.sums:
-            self._check_sum(name)
+        self.roles = dict.fromkeys(self._changed(processes), SAME) | _roles_of_norms(model) | self._declared(declared)
+        for name, role in self.roles.items():
+            if role in {MEAN, SUM}:
+                self._check_sum(name)
+        self.others = list(self.roles)
         self.restore()
+        self._sort(processes)
 
+    @torch.no_grad()
     def begin(self) -> None:
         """Remember the values that every worker of the step starts from."""
-        self.buffers = {name: place.get() for name, place in self.places.items()}
+        self.means.begin()
+        self.counts.begin()
+        self.buffers = {name: self.places[name].get() for name in self.others}
         self.start = {name: None if buffer is None else buffer.clone() for name, buffer in self.buffers.items()}
+        for name, constant in self.constants.items():
+            now = self.places[name].get()
+            if not constant.is_untouched(now):  # its user may write to it between two steps
+                self.constants[name] = Constant.of(now, self.device)
 
     @torch.no_grad()
     def restore(self) -> None:
         """Put the values of the step's start back."""
-        for name in self.roles:
+        self.means.restore()
+        self.counts.restore()
+        for name in self.others:
             self._restore(name)
 
     @torch.no_grad()
     def changes(self) -> list[Tensor]:
-        """Return what a worker has added to each buffer that is summed, and fingerprints of those that are the same."""
-        changes = [self._change(name) for name in self.sums]
+        """Return what a worker has added to the buffers that are summed, and fingerprints of those that are alike."""
+        changes = [*self.means.changes(), *map(self._change, self.sums)]
         prints = [fingerprint(self.places[name].get(), self.device) for name in self.same]
         return [*changes, torch.stack(prints)] if prints else changes
 
     def is_finite(self) -> bool:
         """Tell whether no running statistic is NaN or infinite."""
-        now = (self.places[name].get() for name in self.sums)
+        now = (*self.means.now, *(self.places[name].get() for name in self.sums))
         return all(bool(buffer.isfinite().all()) for buffer in now if buffer is not None)
 
     @torch.no_grad()
@@ -129,28 +115,63 @@ class RunningState:
         if self.same:
             *sums, fingerprints = sums
             self._check_same(fingerprints, worker_count)
-        for name, summed in zip(self.sums, sums, strict=True):
+        count = len(self.means.now)
+        self.means.add([summed / worker_count for summed in sums[:count]])
+        for name, summed in zip(self.sums, sums[count:], strict=True):
             buffer = self.buffers[name]
             self.places[name].put(buffer)
             torch.add(self.start[name], summed / worker_count if self.roles[name] == MEAN else summed, out=buffer)  # type: ignore[arg-type]
         for name in self.same:
             if (made := self.places[name].get()) is not None and made.requires_grad:
                 self.places[name].put(made.detach())
-        for name, role in self.roles.items():
-            if role == START:
+        for name in self.others:
+            if self.roles[name] == START:
                 self._restore(name)
 
-    def _declared(self, declared: Mapping[str, str]) -> dict[str, str]:
+    def _changed(self, processes: Processes) -> list[str]:
+        """Return the buffers that the trial has changed on any process."""
+        is_changed = [
+            name in self.made or not self.constants[name].is_same(place.get()) for name, place in self.places.items()
+        ]
+        flags = set_on_any(is_changed, processes, self.device)
+        return [name for name, is_changed in zip(self.places, flags, strict=True) if is_changed]
+
+    def _declared(self, declared: Mapping[str, str] | None) -> dict[str, str]:
         """Return the roles that the user has given, by the buffers' names."""
+        declared = declared or {}
         for pattern in declared:
             if not any(fnmatchcase(name, pattern) for name in self.places):
                 msg = f"buffers: '{pattern}' fits no buffer of the model; {nearest(pattern, list(self.places))}"
                 raise InputError(msg)
         return {name: role for pattern, role in declared.items() for name in self.places if fnmatchcase(name, pattern)}
 
+    def _sort(self, processes: Processes) -> None:
+        """Move batch normalisation's buffers side by side, where they may lie, and tell the others' roles apart."""
+        shared = names_of_shared(self.model)
+        flags = [name in shared or not self._may_move(name) for name in self.roles]
+        apart = set_on_any(flags, processes, self.device)
+        self.others = [name for name, is_apart in zip(self.roles, apart, strict=True) if is_apart]
+        moving = {name: self.places[name] for name in self.roles if name not in self.others}
+        self.means = SideBySide({name: place for name, place in moving.items() if self.roles[name] == MEAN})
+        self.counts = SideBySide({name: place for name, place in moving.items() if self.roles[name] == COUNT})
+        self.sums = [name for name in self.others if self.roles[name] in {MEAN, SUM}]
+        self.same = [name for name in self.others if self.roles[name] == SAME]
+        self.constants = {name: constant for name, constant in self.constants.items() if name not in self.roles}
+        # A module with other buffers or children than these has made them in a pass.
+        modules = [(module._buffers, module._modules) for module in self.model.modules()]  # noqa: SLF001 - no public way
+        self.registries: list[Sized] = [registry for pair in modules for registry in pair]
+        self.sizes = [len(registry) for registry in self.registries]
+
+    def _may_move(self, name: str) -> bool:
+        """Tell whether a buffer is batch normalisation's, and an ordinary tensor."""
+        buffer, module = self.places[name].get(), self.places[name].module
+        is_ordinary = type(buffer) is Tensor and buffer.layout == torch.strided and not buffer.requires_grad
+        is_here = isinstance(buffer, Tensor) and buffer.device == self.device
+        return isinstance(module, Norms) and self.roles[name] in {MEAN, COUNT} and is_ordinary and is_here
+
     @torch.no_grad()
     def _restore_all(self) -> None:
-        for name, place in list(_places(self.model)):
+        for name, place in list(places_of(self.model)):
             if name in self.places:
                 self._restore(name)
             else:
@@ -199,40 +220,21 @@ class RunningState:
                 raise InputError(msg)
 
     def _check_constants(self) -> None:
-        here = [name for name, _ in _places(self.model)]
-        for name in dict.fromkeys((*self.places, *here)):
-            if name not in self.roles and not (name in self.places and self._is_as_at_start(name)):
-                msg = (
-                    f"the model's buffer '{name}' changes in some steps only; say what becomes of it: "
-                    f"Step(..., buffers={{'{name}': 'same'}}) if it is the same on every worker, or 'mean' or 'sum'"
-                )
-                raise InputError(msg)
-
-    def _is_as_at_start(self, name: str) -> bool:
-        """Tell whether the very tensor of the step's start is there, with its bits."""
-        now, start = self.places[name].get(), self.start[name]
-        if now is not self.buffers[name] or now is None or start is None:
-            return now is start
-        if now.shape != start.shape or now.is_meta:
-            return now.shape == start.shape
-        if now.layout == torch.strided:
-            return torch.equal(integers(now), integers(start))
-        pairs = zip(dense_parts(now), dense_parts(start), strict=True)
-        return all(torch.equal(integers(a), integers(b)) for a, b in pairs)
-
-
-def _places(model: nn.Module) -> Iterator[tuple[str, Place]]:
-    """Yield where the buffers lie, by their names."""
-    for prefix, module in model.named_modules():
-        # A shared one comes by each of its names, and so do places that are empty yet.
-        for key in module._buffers.keys():  # noqa: SIM118, SLF001 - a ScriptModule's can only be iterated so
-            yield f"{prefix}.{key}".lstrip("."), Place(module, key)
+        changed = [name for name, constant in self.constants.items() if not constant.is_same(self.places[name].get())]
+        if [len(registry) for registry in self.registries] != self.sizes:
+            changed += [name for name, _ in places_of(self.model) if name not in self.places]
+        for name in changed:
+            msg = (
+                f"the model's buffer '{name}' changes in some steps only; say what becomes of it: "
+                f"Step(..., buffers={{'{name}': 'same'}}) if it is the same on every worker, or 'mean' or 'sum'"
+            )
+            raise InputError(msg)
 
 
 def _roles_of_norms(model: nn.Module) -> dict[str, str]:
     """Return the roles of batch normalisation's buffers: of torch's classes, and of what looks like one."""
     roles = {}
-    for name, place in _places(model):
+    for name, place in places_of(model):
         if place.get() is None:
             continue
         is_norm = isinstance(place.module, Norms)
@@ -242,31 +244,3 @@ def _roles_of_norms(model: nn.Module) -> dict[str, str]:
             # Only a cumulative average depends on it. Elsewhere it may differ where workers leave a layer out.
             roles[name] = COUNT if place.module.momentum is not None else SAME
     return roles
-
-
-def fingerprint(buffer: Tensor | None, device: torch.device) -> Tensor:
-    """Return a hash of a buffer's shape and bits in chunks of 16 bits, and their squares; float64, on the device."""
-    total = torch.zeros((), dtype=torch.int64, device=device)
-    if buffer is not None:
-        total += hash((buffer.element_size(), *buffer.shape)) | 1
-        for part in dense_parts(buffer.detach()):
-            total = total * MIXER + _hash(part).to(device)
-    shifts = 16 * torch.arange(CHUNKS, device=device)
-    chunks = ((total >> shifts) & 0xFFFF).double()
-    return torch.cat([chunks, chunks * chunks])
-
-
-def _hash(tensor: Tensor) -> Tensor:
-    """Return the sum of the elements as integers, each times a weight of its place; int64, which wraps around."""
-    total = torch.zeros((), dtype=torch.int64, device=tensor.device)
-    for number, piece in enumerate(torch.split(integers(tensor).flatten(), PIECE)):
-        places = torch.arange(number * PIECE, number * PIECE + len(piece), device=piece.device)
-        weights = (FIRST_WEIGHT + places * WEIGHT_STEP) * MIXER
-        total += (piece * ((weights ^ (weights >> 29)) * MIXER | 1)).sum()
-    return total
-
-
-def integers(tensor: Tensor) -> Tensor:
-    """Return the elements' bits as integers."""
-    real = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
-    return real if real.dtype == torch.bool else real.resolve_neg().view(INTEGERS[real.element_size()])

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bigbatch.errors import InputError
 from bigbatch.processes.group import dense_parts
-from bigbatch.step.running_state import fingerprint, integers
+from bigbatch.step.buffers import fingerprint, integers
 
 COLLECTIVES: Final = frozenset({"c10d", "_c10d_functional", "c10d_functional", "_c10d_functional_autograd"})
 NO_GROUP: Final = ("Default process group has not been initialized", "Unsupported group type: <class 'NoneType'>")
