@@ -23,20 +23,28 @@ class Flat:
 
     def copy_(self, tensors: Sequence[Tensor | None]) -> None:
         """Copy the tensors in, zeros for those that are None."""
-        given = [(view, tensor) for view, tensor in zip(self.views, tensors, strict=True) if tensor is not None]
+        views, given = self._given(tensors)
         if len(given) < len(self.views):
             self.zero_()
         if given:
-            torch._foreach_copy_([view for view, _ in given], [tensor for _, tensor in given])
+            torch._foreach_copy_(views, given)
 
     def add_tensors_(self, tensors: Sequence[Tensor | None]) -> None:
         """Add the tensors, element by element; None counts as zeros, with the bits that adding them leaves."""
-        given = [(view, tensor) for view, tensor in zip(self.views, tensors, strict=True) if tensor is not None]
+        views, given = self._given(tensors)
         if given:
-            torch._foreach_add_([view for view, _ in given], [tensor for _, tensor in given])
-        for view, tensor in zip(self.views, tensors, strict=True):
-            if tensor is None:
-                view.add_(0.0)  # -0.0 becomes 0.0
+            torch._foreach_add_(views, given)
+        if len(given) < len(self.views):
+            for view, tensor in zip(self.views, tensors, strict=True):
+                if tensor is None:
+                    view.add_(0.0)  # -0.0 becomes 0.0
+
+    def _given(self, tensors: Sequence[Tensor | None]) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the tensors that are not None, and before them their views."""
+        given = [tensor for tensor in tensors if tensor is not None]
+        if len(given) == len(self.views):
+            return self.views, given
+        return [view for view, tensor in zip(self.views, tensors, strict=True) if tensor is not None], given
 
     def add_(self, other: "Flat") -> "Flat":
         """Add the other's buffers, element by element."""

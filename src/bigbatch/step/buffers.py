@@ -86,17 +86,16 @@ def _count_writes(buffer: Tensor | None) -> int:
 
 
 class SideBySide:
-    """Batch normalisation's buffers, moved into one stretch of memory for each dtype.
+    """Batch normalisation's buffers, moved into two stretches of memory: statistics, and counters.
 
     To put all of them back, or to see what a pass has added, is then one operation. The modules keep their own tensors;
-    only what these hold has moved.
+    only what these hold has moved. There is a stretch for each dtype.
 
     Args:
         places: where the modules keep them, by name: distinct tensors, on one device.
 
     Attributes:
-        now: the stretches of what the buffers hold.
-        start: what they held when the step began.
+        statistics: the stretches of floating-point numbers, as they are now.
     """
 
     def __init__(self, places: Mapping[str, Place]) -> None:
@@ -106,6 +105,8 @@ class SideBySide:
         layout = FlatLayout([buffer for buffer in self._held() if buffer is not None])
         flat = layout.empty()
         self.now, self.views, self.start = flat.buffers, flat.views, layout.empty().buffers
+        self.statistics = [now for now in self.now if now.is_floating_point()]
+        self.starts = [start for start in self.start if start.is_floating_point()]
         self.pointers = [view.data_ptr() for view in self.views]
         self.begin()
 
@@ -123,14 +124,14 @@ class SideBySide:
             now.copy_(start)
 
     def changes(self) -> list[Tensor]:
-        """Return what a pass has added to each stretch."""
+        """Return what a pass has added to the statistics."""
         self.gather()
-        return [now - start for now, start in zip(self.now, self.start, strict=True)]
+        return [now - start for now, start in zip(self.statistics, self.starts, strict=True)]
 
     def add(self, changes: Sequence[Tensor]) -> None:
-        """Let the buffers hold what they held when the step began, plus these changes."""
+        """Let the statistics be what they were when the step began, plus these changes."""
         self.gather()
-        for now, start, change in zip(self.now, self.start, changes, strict=True):
+        for now, start, change in zip(self.statistics, self.starts, changes, strict=True):
             torch.add(start, change, out=now)
 
     def gather(self) -> None:

@@ -93,6 +93,55 @@ class Numerics:
         raise InputError(msg)
 
 
+class Parameters:
+    """The parameters of a model, which a worker's pass must not write to.
+
+    Args:
+        model: that trains.
+
+    Attributes:
+        trained: those that train.
+
+    Raises:
+        InputError: none trains.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self._read()
+        self.trained = self._trained()
+        if not self.trained:
+            msg = "the model has no parameter to train: requires_grad is off for all"
+            raise InputError(msg)
+
+    def check(self) -> None:
+        """Refuse to go on if others train than before; a look takes some microseconds.
+
+        Raises:
+            InputError: says what to do.
+        """
+        if self._registered() != self.registered:
+            self._read()
+        if [*map(id, self._trained())] != [*map(id, self.trained)]:
+            msg = "parameters were frozen, unfrozen or replaced after Step was made; make a new Step"
+            raise InputError(msg)
+
+    def writes(self) -> list[int]:
+        """Return torch's count of writes to each parameter."""
+        return [parameter._version for parameter in self.every]  # noqa: SLF001 - torch's documented way to see writes
+
+    def _trained(self) -> list[nn.Parameter]:
+        return [parameter for parameter in self.every if parameter.requires_grad]
+
+    def _read(self) -> None:
+        self.every, self.modules = list(self.model.parameters()), list(self.model.modules())
+        self.registered = self._registered()
+
+    def _registered(self) -> list[int]:
+        """Return what tells quickly whether a module has got other parameters or children."""
+        return [id(part) for m in self.modules for part in (*m._parameters.values(), *m._modules.values())]  # noqa: SLF001 - as modules() does
+
+
 def check_model(model: nn.Module) -> None:
     """Refuse a model that couples the workers, and parameters whose gradients cannot be summed.
 

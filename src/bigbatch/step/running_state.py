@@ -53,7 +53,7 @@ class RunningState:
         self.device = next(model.parameters()).device
         self.places = dict(places_of(model))
         # Until the trial has shown which buffers change, each may have to be put back.
-        self.means, self.counts, self.others = SideBySide({}), SideBySide({}), list(self.places)
+        self.norms, self.others = SideBySide({}), list(self.places)
         self.constants = {name: Constant.of(place.get(), self.device) for name, place in self.places.items()}
         self.start: dict[str, Tensor | None] = {}
         self.begin()
@@ -75,8 +75,7 @@ class RunningState:
     @torch.no_grad()
     def begin(self) -> None:
         """Remember the values that every worker of the step starts from."""
-        self.means.begin()
-        self.counts.begin()
+        self.norms.begin()
         self.buffers = {name: self.places[name].get() for name in self.others}
         self.start = {name: None if buffer is None else buffer.clone() for name, buffer in self.buffers.items()}
         for name, constant in self.constants.items():
@@ -87,21 +86,20 @@ class RunningState:
     @torch.no_grad()
     def restore(self) -> None:
         """Put the values of the step's start back."""
-        self.means.restore()
-        self.counts.restore()
+        self.norms.restore()
         for name in self.others:
             self._restore(name)
 
     @torch.no_grad()
     def changes(self) -> list[Tensor]:
         """Return what a worker has added to the buffers that are summed, and fingerprints of those that are alike."""
-        changes = [*self.means.changes(), *map(self._change, self.sums)]
+        changes = [*self.norms.changes(), *map(self._change, self.sums)]
         prints = [fingerprint(self.places[name].get(), self.device) for name in self.same]
         return [*changes, torch.stack(prints)] if prints else changes
 
     def is_finite(self) -> bool:
         """Tell whether no running statistic is NaN or infinite."""
-        now = (*self.means.now, *(self.places[name].get() for name in self.sums))
+        now = (*self.norms.statistics, *(self.places[name].get() for name in self.sums))
         return all(bool(buffer.isfinite().all()) for buffer in now if buffer is not None)
 
     @torch.no_grad()
@@ -115,8 +113,8 @@ class RunningState:
         if self.same:
             *sums, fingerprints = sums
             self._check_same(fingerprints, worker_count)
-        count = len(self.means.now)
-        self.means.add([summed / worker_count for summed in sums[:count]])
+        count = len(self.norms.statistics)
+        self.norms.add([summed / worker_count for summed in sums[:count]])
         for name, summed in zip(self.sums, sums[count:], strict=True):
             buffer = self.buffers[name]
             self.places[name].put(buffer)
@@ -151,9 +149,7 @@ class RunningState:
         flags = [name in shared or not self._may_move(name) for name in self.roles]
         apart = set_on_any(flags, processes, self.device)
         self.others = [name for name, is_apart in zip(self.roles, apart, strict=True) if is_apart]
-        moving = {name: self.places[name] for name in self.roles if name not in self.others}
-        self.means = SideBySide({name: place for name, place in moving.items() if self.roles[name] == MEAN})
-        self.counts = SideBySide({name: place for name, place in moving.items() if self.roles[name] == COUNT})
+        self.norms = SideBySide({name: self.places[name] for name in self.roles if name not in self.others})
         self.sums = [name for name in self.others if self.roles[name] in {MEAN, SUM}]
         self.same = [name for name in self.others if self.roles[name] == SAME]
         self.constants = {name: constant for name, constant in self.constants.items() if name not in self.roles}
@@ -164,10 +160,11 @@ class RunningState:
 
     def _may_move(self, name: str) -> bool:
         """Tell whether a buffer is batch normalisation's, and an ordinary tensor."""
-        buffer, module = self.places[name].get(), self.places[name].module
-        is_ordinary = type(buffer) is Tensor and buffer.layout == torch.strided and not buffer.requires_grad
-        is_here = isinstance(buffer, Tensor) and buffer.device == self.device
-        return isinstance(module, Norms) and self.roles[name] in {MEAN, COUNT} and is_ordinary and is_here
+        buffer, is_norm = self.places[name].get(), isinstance(self.places[name].module, Norms)
+        if not is_norm or type(buffer) is not Tensor or buffer.device != self.device:
+            return False
+        role = MEAN if buffer.is_floating_point() else COUNT
+        return self.roles[name] == role and buffer.layout == torch.strided and not buffer.requires_grad
 
     @torch.no_grad()
     def _restore_all(self) -> None:

@@ -21,7 +21,7 @@ from bigbatch.rules.randomness.keyed import random_key
 from bigbatch.rules.sampling import Sizes, check_minibatch_size, process_workers
 from bigbatch.step.leaves import Leaves
 from bigbatch.step.objective import LossFunction, Objective
-from bigbatch.step.preconditions import Numerics, check_choices, check_model, check_optimizer, check_same
+from bigbatch.step.preconditions import Numerics, Parameters, check_choices, check_model, check_optimizer, check_same
 from bigbatch.step.result import REQUESTS, StepResult, Sums
 from bigbatch.step.trial import copied
 
@@ -109,10 +109,8 @@ class Step:
         check_optimizer(optimizer, model)
         correct_momentum(optimizer, is_requested=momentum_correction)
         self.processes = Processes.current(group)
-        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        if not self.parameters:
-            msg = "the model has no parameter to train: requires_grad is off for all"
-            raise InputError(msg)
+        self.every_parameter = Parameters(model)
+        self.parameters = self.every_parameter.trained
         self.device = self.parameters[0].device
         self.options = aggregation or AggregationOptions()
         self.no_requests = torch.zeros(len(REQUESTS), device=self.device)
@@ -186,22 +184,26 @@ class Step:
         start = time.perf_counter()
         self._check_open()
         iteration = self.iteration if iteration is None else iteration
-        versions = self._parameter_versions()
+        self.every_parameter.check()
+        writes = self.every_parameter.writes()
         batches = iter(minibatch)
+        is_made = isinstance(minibatch, list | tuple)  # nobody draws while its batches are read
         for worker in self.workers:
-            # What is drawn between reading and stepping, as in map(mixup, minibatch), is a function of the worker too.
-            seed_generators(random_key("batch", self.seed, iteration, worker), self.device)
+            if not is_made:
+                # What is drawn between reading and stepping, as in map(mixup, minibatch), is a function of the worker.
+                seed_generators(random_key("batch", self.seed, iteration, worker), self.device)
             batch = next(batches, batches)
             if batch is batches:
                 raise InputError(self._wrong_number("fewer"))
-            self.numerics.check()
             is_first = worker == self.workers.start
+            if is_first or worker == self.workers[-1]:
+                self.numerics.check()
             if is_first:
                 self._begin(batch, measures_noise=measures_noise)
             self._add_worker(worker, batch, iteration, requests if is_first else ())
         if next(batches, batches) is not batches:
             raise InputError(self._wrong_number("more"))
-        if self._parameter_versions() != versions:
+        if self.every_parameter.writes() != writes:
             msg = "a worker's pass writes to the model's parameters: that would depend on the processes; use buffers"
             raise InputError(msg)
         # Every process leaves the step with its generators in the same state, whichever workers it ran.
@@ -350,14 +352,6 @@ class Step:
         if all(parameter.grad is None for parameter in self.parameters) and (weight is None or self.loss != 0):
             msg = "the loss depends on no parameter that trains: return it undetached, computed from the model's output"
             raise InputError(msg)
-
-    def _parameter_versions(self) -> list[int]:
-        """Return torch's count of writes to each parameter; refuse if others train than when the step was made."""
-        parameters = list(self.model.parameters())
-        if [id(p) for p in parameters if p.requires_grad] != [id(p) for p in self.parameters]:
-            msg = "parameters were frozen, unfrozen or replaced after Step was made; make a new Step"
-            raise InputError(msg)
-        return [parameter._version for parameter in parameters]  # noqa: SLF001 - torch's documented way to see writes
 
     def _wrong_number(self, fewer_or_more: str) -> str:
         return f"the minibatch has {fewer_or_more} batches than this process has workers: {len(self.workers)}"

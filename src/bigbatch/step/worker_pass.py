@@ -1,6 +1,7 @@
 """A worker's pass: from its samples to the total that backpropagation starts from. The step and its checks share it."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 import torch
@@ -88,7 +89,7 @@ def seed_worker(seed: int, iteration: int, worker: int, device: torch.device) ->
     seed_generators(random_key("worker", seed, iteration, worker), device)
 
 
-def forward_precision(device: torch.device, precision: str) -> torch.autocast:
+def forward_precision(device: torch.device, precision: str) -> AbstractContextManager[object]:
     """Return the context of a forward pass: autocast for "bfloat16", nothing for "float32".
 
     Raises:
@@ -100,7 +101,7 @@ def forward_precision(device: torch.device, precision: str) -> torch.autocast:
             'precision="bfloat16"'
         )
         raise InputError(msg)
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
 def in_full_precision(losses: Tensor) -> Tensor:
