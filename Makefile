@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUNS := runs/make-train
 
-.PHONY: setup train test test-avx2 test-vision coverage check format reference clean
+.PHONY: setup train test test-avx2 test-gpu test-vision coverage check format reference clean
 
 setup: .venv/ready
 
@@ -44,6 +44,10 @@ ON_ITS_TORCH := $(EXACT:%=tests/test_exactness.py::test_%) $(patsubst %,tests/te
 
 test-vision: .venv-vision/ready
 	$(VISION)/python -m pytest -n 2 --dist worksteal tests/vision $(ON_ITS_TORCH)
+
+# What needs a GPU; that environment's torch is a build for them. Without one, each test says "not run: no GPU".
+test-gpu: .venv-vision/ready
+	$(VISION)/python -m pytest -m gpu
 
 check: setup
 	$(BIN)/ruff format --check .

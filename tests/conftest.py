@@ -27,7 +27,6 @@ from studies import write_study
 # A busy machine is no reason to fail, and what fails must fail again.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tests' promises are about processes, of which one GPU allows one
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="bigbatch-tests-")  # measurements of all-reduces are kept there
 # Run as processes, imported by the command or by tests, not collected.
 collect_ignore = [
@@ -49,9 +48,24 @@ collect_ignore = [
     "simulations.py",
 ]
 PROGRAMS = Path(__file__).parent / "programs"
+OF_GPUS = "gpu"  # the mark of the tests that need one
 TIMEOUT_SECONDS = 240
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide GPUs from all but `make test-gpu`: the other tests are about processes, of which one GPU allows one."""
+    if config.option.markexpr != OF_GPUS:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say of each test that needs a GPU that it was not run, where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker(OF_GPUS):
+                item.add_marker(pytest.mark.skip(reason="not run: no GPU (make test-gpu looks for one)"))
 
 
 @pytest.fixture(autouse=True, scope="session")
