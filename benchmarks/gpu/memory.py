@@ -3,6 +3,7 @@
 As a program: python memory.py DEVICE MODEL WORKERS prints the figures of one case as JSON.
 """
 
+import gc
 import json
 import sys
 from collections.abc import Callable
@@ -18,7 +19,10 @@ from torch.profiler import ProfilerActivity, profile
 from bench import Bench
 from bigbatch.models import build_model
 from bigbatch.processes.numerics import reproducible_numerics
+from bigbatch.reduction.communicator import Communicator
 from bigbatch.step.step import Step
+from training import Batch
+from trials import group_of_one
 
 SAMPLES = 2  # of a worker
 CLASSES = 10
@@ -48,17 +52,24 @@ def figures(device: str, name: str, worker_count: int) -> dict[str, float]:
     batches = [(inputs, torch.zeros(SAMPLES, dtype=torch.long, device=device))] * worker_count
     gradient = sum(parameter.nbytes for parameter in model.parameters())
     plain = peak_bytes(lambda: accumulate_gradients(model, batches), device)
-    for parameter in model.parameters():
-        parameter.grad = None
-    step = Step(
-        model,
-        nn.CrossEntropyLoss(reduction="none"),
-        torch.optim.SGD(model.parameters(), lr=0.1),
-        minibatch_size=SAMPLES * worker_count,
-        worker_minibatch_size=SAMPLES,
-    )
-    exact = peak_bytes(lambda: [step.backward(batches) for _ in range(2)], device)
-    return {"MB of a gradient": gradient / 1e6, "plain": plain / gradient, "exact": exact / gradient}
+    alone = peak_bytes(lambda: sum_exactly(model, batches), device)
+    with group_of_one(device):
+        grouped = peak_bytes(lambda: sum_exactly(model, batches, all_reduce="direct"), device)
+    peaks = {"plain": plain, "exact": alone, "exact, in a group": grouped}
+    return {"MB of a gradient": gradient / 1e6, **{name: peak / gradient for name, peak in peaks.items()}}
+
+
+def sum_exactly(model: nn.Module, batches: list[Batch], *, all_reduce: str = "") -> None:
+    """Sum the gradients of two minibatches with our step; with the hook and the collectives of a group, if given."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    sizes = {"minibatch_size": SAMPLES * len(batches), "worker_minibatch_size": SAMPLES}
+    step = Step(model, nn.CrossEntropyLoss(reduction="none"), optimizer, **sizes)
+    if all_reduce:
+        step.communicator = Communicator(step.processes, step.worker_count, step.device, all_reduce)
+    for _ in range(2):
+        step.backward(batches)
+    step.close()
+    forget_gradients(model)
 
 
 def build(name: str, device: str) -> tuple[nn.Module, Tensor]:
@@ -72,17 +83,24 @@ def build(name: str, device: str) -> tuple[nn.Module, Tensor]:
         return nn.Sequential(*hidden, nn.Linear(width, CLASSES)), torch.zeros(SAMPLES, width)
 
 
-def accumulate_gradients(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> None:
+def accumulate_gradients(model: nn.Module, batches: list[Batch]) -> None:
     """Accumulate the gradients of two minibatches, as everybody does."""
     for _ in range(2):
-        for parameter in model.parameters():
-            parameter.grad = None
+        forget_gradients(model)
         for inputs, targets in batches:
             (nn.functional.cross_entropy(model(inputs), targets) / len(batches)).backward()
+    forget_gradients(model)
+
+
+def forget_gradients(model: nn.Module) -> None:
+    """Free the gradients."""
+    for parameter in model.parameters():
+        parameter.grad = None
 
 
 def peak_bytes(take: Callable[[], Any], device: str) -> int:
     """Return the most bytes of tensors at a time while something runs, above those at its start."""
+    gc.collect()  # what went before it
     if device == "cuda":
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()

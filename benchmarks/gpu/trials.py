@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -82,10 +84,17 @@ def take_steps(trial: Trial) -> str:
 
 def in_a_group_of_one(trial: Trial) -> str:
     """Take the steps in this process, through the collectives and the hook of a group."""
-    backend = "nccl" if trial.device == "cuda" else "gloo"
+    with group_of_one(trial.device):
+        return take_steps(trial)
+
+
+@contextmanager
+def group_of_one(device: str) -> Iterator[None]:
+    """Have a group of this process alone, inside the `with` block."""
+    backend = "nccl" if device == "cuda" else "gloo"
     dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
     try:
-        return take_steps(trial)
+        yield
     finally:
         dist.destroy_process_group()
 

@@ -92,8 +92,7 @@ class Aggregation:
             total: of its samples, a scalar. If it depends on no parameter, its gradients are zeros.
             statistics: what it brings besides.
         """
-        for parameter in self.parameters:
-            parameter.grad = None
+        self._free_gradients()
         if self.measuring:
             self.measuring.begin(worker)
         if self.overlap and worker == self.workers[-1]:
@@ -109,6 +108,7 @@ class Aggregation:
         self.usage.add(range(len(gradients)), gradients)
         self._add_statistics(worker, statistics)
         self.gradients.add(worker, gradients)
+        self._free_gradients()  # they must not lie beside the next worker's activations
         if worker == self.workers[-1]:
             self.gradient_run = self.gradients.take()
             self._submit(self.gradient_run)
@@ -149,6 +149,10 @@ class Aggregation:
             gradients = [self.norms]
         sums = [buffer.sum().float() for buffer in (*gradients, *self.statistics_run[-1].value.buffers)]
         return torch.stack(sums).isfinite().all()
+
+    def _free_gradients(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
 
     def _summed(self) -> list[Tensor]:
         """Return the buffers of the summed gradients."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -113,8 +114,9 @@ class LocalSum:
 
     def __init__(self, layout: FlatLayout, worker_count: int) -> None:
         self.layout, self.worker_count = layout, worker_count
-        self.counter: BinaryCounter[Flat] = BinaryCounter(worker_count, self._merge)
         self.free: list[Flat] = []
+        # It holds the list and not `self`: a circle would keep the buffers until Python looks for circles.
+        self.counter: BinaryCounter[Flat] = BinaryCounter(worker_count, partial(_merge, self.free))
         self.lent: list[Flat] = []
 
     def add(self, worker: int, leaf: Sequence[Tensor | None]) -> None:
@@ -141,6 +143,7 @@ class LocalSum:
         self.take()
         self.take()
 
-    def _merge(self, left: Flat, right: Flat) -> Flat:
-        self.free.append(right)
-        return left.add_(right)
+
+def _merge(free: list[Flat], left: Flat, right: Flat) -> Flat:
+    free.append(right)
+    return left.add_(right)
