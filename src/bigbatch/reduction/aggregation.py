@@ -181,7 +181,8 @@ class Aggregation:
         assert self.communicator
         assert self.overlap
         places = self.overlap.buckets[bucket.index()]
-        self._take_norms(places, bucket.gradients())
+        if self.measuring:
+            self._take_norms(places, bucket.gradients())
         if bucket.index() == 0:
             self.usage.begin()
         # Torch hands over zeros for a parameter without a gradient, and sets its `grad` after the last bucket only.
