@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bigbatch.errors import InputError
 from bigbatch.step.step import Step
@@ -224,3 +225,40 @@ def test_a_minibatch_in_a_list_gives_the_bits_of_one_that_is_read_as_it_goes():
 
     assert_same(run(list), run(iter))
     assert_same(run(tuple), run(lambda batches: (batch for batch in batches)))
+
+
+class Count(TorchDispatchMode):
+    """Counts operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.number += 1
+        return func(*args, **(kwargs or {}))
+
+
+def operations(run):
+    run()
+    with Count() as count:
+        run()
+    return count.number
+
+
+@pytest.mark.parametrize("workers", [2, 8])
+def test_a_step_launches_as_many_operations_for_many_layers_as_for_few(workers):
+    def besides(layers):
+        model = nn.Sequential(*(part for _ in range(layers) for part in (nn.Linear(5, 5), nn.BatchNorm1d(5))))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        step = Step(model, LOSS, optimizer, minibatch_size=4 * workers, worker_minibatch_size=4)
+        batches = [(torch.randn(4, 5), torch.arange(4)) for _ in step.workers]
+
+        def alone():
+            for inputs, targets in batches:
+                optimizer.zero_grad()
+                LOSS(model(inputs), targets).sum().backward()
+
+        return operations(lambda: step.backward(batches)) - operations(alone)
+
+    assert besides(2) == besides(20) <= 20 * workers

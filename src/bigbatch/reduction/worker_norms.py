@@ -31,19 +31,22 @@ class WorkerNorms:
     ) -> None:
         self.worker_count, self.workers, self.communicator = worker_count, workers, communicator
         self.nothing = [torch.zeros((), device=parameters[0].device)] * power_of_two(len(parameters))
-        self.found: list[list[Tensor]] = []  # of each worker, of each parameter; then zeros
+        self.found = self.nothing.copy()  # of the worker at work, of each parameter; then zeros
+        self.rows: list[Tensor] = []  # the same of each worker before it
         self.table = torch.empty(0)
 
     def begin(self, worker: int) -> None:
         """Make room for a worker's norms: zeros, which stay where it has no gradient."""
         if worker == self.workers.start:
-            self.found.clear()
-        self.found.append(self.nothing.copy())
+            self.rows.clear()
+        else:
+            self.rows.append(torch.stack(self.found))
+        self.found = self.nothing.copy()
 
     def add(self, places: Sequence[int], gradients: Sequence[Tensor]) -> None:
         """Take the norms of gradients of the last worker, of the parameters at these places."""
         for place, norm in zip(places, norms(gradients), strict=True):
-            self.found[-1][place] = norm
+            self.found[place] = norm
 
     def submit(self) -> None:
         """Start to exchange the table. It is whole when the communication is finished."""
@@ -51,7 +54,7 @@ class WorkerNorms:
         num_rows = power_of_two(self.worker_count)
         tables = torch.zeros(len(run), num_rows, dtype=torch.float64, device=self.nothing[0].device)
         self.table = tables[-1]
-        self.table[self.workers.start : self.workers.stop] = self._squares(self.found)
+        self.table[self.workers.start : self.workers.stop] = self._squares([*self.rows, torch.stack(self.found)])
         if self.communicator:
             nodes = [Node(node.start, node.stop, table) for node, table in zip(run, tables, strict=True)]
             self.communicator.submit(nodes, self.table)
@@ -62,15 +65,14 @@ class WorkerNorms:
         Args:
             gradients: that sum, of each parameter.
         """
-        self.begin(self.workers.start)
+        self.found = self.nothing.copy()
         places = [place for place, gradient in enumerate(gradients) if gradient is not None]
         self.add(places, [gradient for gradient in gradients if gradient is not None])
-        return torch.stack([sum_rows(self.table), self._squares(self.found)[0]])
+        return torch.stack([sum_rows(self.table), self._squares([torch.stack(self.found)])[0]])
 
-    def _squares(self, found: Sequence[Sequence[Tensor]]) -> Tensor:
+    def _squares(self, rows: Sequence[Tensor]) -> Tensor:
         """Return the squared norm of each whole gradient, from those of its parameters."""
-        table = torch.stack([norm for row in found for norm in row]).view(len(found), -1)
-        return sum_rows(table.double().square().t())
+        return sum_rows(torch.stack([*rows]).double().square().t())
 
 
 def power_of_two(number: int) -> int:
@@ -86,9 +88,8 @@ def power_of_two(number: int) -> int:
 def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the norm of each dense tensor, in its own precision: for statistics.
 
-    16 bits are summed in 32. The same values in the same strides have the same
-    bits, whichever tensors come with them. On CPUs the kernels take one order wherever a tensor lies. On GPUs, tensors
-    that are not aligned are copied.
+    16 bits are summed in 32. The same values in the same strides have the same bits, whichever tensors come with them.
+    On CPUs the kernels take one order wherever a tensor lies. On GPUs, tensors that are not aligned are copied.
     """
     found: dict[int, Tensor] = {}
     for dtype in {tensor.dtype for tensor in tensors}:
