@@ -9,7 +9,7 @@ import pytest
 PROGRAMS = Path(__file__).parent / "programs"
 
 
-@pytest.mark.parametrize("world_size", [2, 3, 5])
+@pytest.mark.parametrize("world_size", [2, 3, 4, 5])
 def test_every_exact_all_reduce_equals_the_tree_over_one_process(group, world_size):
     group("all_reduce_law.py", world_size)
 

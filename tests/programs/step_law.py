@@ -75,7 +75,7 @@ def buffers_held(processes, k):
         weights(processes, AggregationOptions(), k=k, growth=1)
     finally:
         FlatLayout.empty = empty
-    return sum(max(layout.numels) > 1000 for layout in made)  # not those of the statistics
+    return sum(max(layout.numels, default=0) > 1000 for layout in made)  # not those of the statistics
 
 
 with joined() as machine:

@@ -19,7 +19,8 @@ all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_te
 class DirectCollectives:
     """The direct algorithm as two library collectives: the bits of the canonical tree.
 
-    Process r owns the r-th of p equal slices; the last ones are padded.
+    Process r owns the r-th of p equal slices; the last ones are padded. What it launches besides is little: no copies
+    where the slices need no padding, and log2(p) additions where the processes' runs are aligned nodes.
 
     Args:
         group: of the processes.
@@ -30,6 +31,9 @@ class DirectCollectives:
         self.group, self.worker_count = group, blocks[-1].stop
         self.world_size = group.size()
         self.runs = [run_of(block, self.worker_count) for block in blocks]
+        self.counts = [len(run) for run in self.runs]
+        is_whole = self.counts == [1] * self.world_size and len({len(block) for block in blocks}) == 1
+        self.is_perfect = is_whole and self.world_size & (self.world_size - 1) == 0  # the upper levels of the tree
 
     def __call__(self, nodes: Sequence[Node[Tensor]], out: Tensor) -> None:
         """Write the sum over all processes into `out`.
@@ -40,28 +44,42 @@ class DirectCollectives:
         size = -(-out.numel() // self.world_size)
         if size == 0:
             return
-        send = out.new_zeros(self.world_size, len(nodes), size)
-        for i, node in enumerate(nodes):
-            for peer in range(self.world_size):
-                stretch = node.value[peer * size : (peer + 1) * size]
-                send[peer, i, : stretch.numel()] = stretch
-        counts = [len(run) for run in self.runs]
-        received = out.new_empty(sum(counts) * size)
-        sums = out.new_empty(self.world_size * size)
+        is_padded = out.numel() < self.world_size * size
+        received = out.new_empty(sum(self.counts), size)
         with communicating():
             dist.all_to_all_single(
-                received,
-                send.view(-1),
-                [count * size for count in counts],
+                received.view(-1),
+                self._slices(nodes, size, is_padded=is_padded),
+                [count * size for count in self.counts],
                 [len(nodes) * size] * self.world_size,
                 group=self.group,
             )
-        slices = iter(received.view(-1, size))
-        arrived = [Node(node.start, node.stop, next(slices)) for run in self.runs for node in run]
-        total = merge_run(arrived, self.worker_count, Tensor.add_)[0].value
+        sums = out.new_empty(self.world_size * size) if is_padded else out
         with communicating():
-            all_gather(sums, total, group=self.group)
-        out.copy_(sums[: out.numel()])
+            all_gather(sums, self._sum(received), group=self.group)
+        if is_padded:
+            out.copy_(sums[: out.numel()])
+
+    def _slices(self, nodes: Sequence[Node[Tensor]], size: int, *, is_padded: bool) -> Tensor:
+        """Return the nodes cut into slices, those for each process side by side."""
+        if len(nodes) == 1 and not is_padded:
+            return nodes[0].value
+        numel = nodes[0].value.numel()
+        rows = nodes[0].value.new_zeros(len(nodes), self.world_size * size)
+        for row, node in zip(rows, nodes, strict=True):
+            row[:numel] = node.value
+        return rows.view(len(nodes), self.world_size, size).transpose(0, 1).reshape(-1)
+
+    def _sum(self, received: Tensor) -> Tensor:
+        """Return the sum of the rows, which are the runs of all processes, along the tree."""
+        if not self.is_perfect:
+            nodes = (node for run in self.runs for node in run)
+            arrived = [Node(node.start, node.stop, row) for node, row in zip(nodes, received, strict=True)]
+            total: Tensor = merge_run(arrived, self.worker_count, Tensor.add_)[0].value
+            return total
+        while len(received) > 1:
+            received = received[::2] + received[1::2]
+        return received[0]
 
 
 class NativeAllReduce:
