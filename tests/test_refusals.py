@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from bigbatch.errors import InputError
+from bigbatch.optim.weight_average import WeightAverage
 from bigbatch.processes.join import joined
 from bigbatch.recipe.file import from_toml, to_toml
 from bigbatch.recipe.presets import digits
@@ -96,9 +98,53 @@ def test_autocast_within_the_model_and_for_another_device_is_free():
         assert losses(made()) == losses(made())
 
 
+class CastsInside(nn.Linear):
+    @torch.autocast("cpu", torch.bfloat16)
+    def forward(self, x):
+        return super().forward(x)
+
+
+OUTER = [lambda: torch.autocast("cpu", enabled=False), lambda: torch.autocast("cuda")]
+
+
+@pytest.mark.parametrize("outer", OUTER)
+@pytest.mark.parametrize(("kind", "precision"), [(Seen, "bfloat16"), (CastsInside, "float32")])
+def test_an_outer_autocast_that_is_off_or_of_another_device_leaves_no_casts_of_old_weights(outer, kind, precision):
+    """The cache of casts is emptied where the outermost autocast is left, whatever that one casts."""
+    expected = losses(made(precision, kind(NUM_FEATURES, NUM_CLASSES)))
+    step = made(precision, kind(NUM_FEATURES, NUM_CLASSES))
+    with warnings.catch_warnings(action="ignore"), outer():
+        assert losses(step) == expected
+
+
+@pytest.mark.parametrize("kind", [Seen, CastsInside])
+def test_averaged_weights_within_an_autocast_are_not_old_casts(kind):
+    torch.manual_seed(0)
+    model, inputs = kind(NUM_FEATURES, NUM_CLASSES), minibatch()[0][0]
+    average = WeightAverage(model, decay=0.5)
+    with torch.no_grad():
+        model.weight.add_(1)
+    with torch.autocast("cpu", torch.bfloat16):
+        own = model(inputs)
+    with average.applied(), torch.autocast("cpu", torch.bfloat16):
+        averaged = model(inputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        for _ in range(2):
+            assert torch.equal(model(inputs), own)
+            with average.applied():
+                assert torch.equal(model(inputs), averaged)
+
+
+@contextmanager
+def gradients_on_within_inference():
+    with torch.inference_mode(), torch.enable_grad():
+        yield
+
+
 @pytest.mark.parametrize(
     ("context", "line"),
     [
+        (gradients_on_within_inference, "gradients are off: torch.inference_mode"),
         (torch.no_grad, "gradients are off: torch.no_grad or"),
         (torch.inference_mode, "gradients are off: torch.inference_mode"),
         (lambda: torch.set_grad_enabled(False), "gradients are off"),

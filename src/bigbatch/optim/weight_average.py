@@ -76,3 +76,4 @@ class WeightAverage:
     @torch.no_grad()
     def _write(self, values: list[Tensor]) -> None:
         torch._foreach_copy_(self.parameters, values)
+        torch.clear_autocast_cache()  # an autocast around this would go on with its casts of the weights before

@@ -79,7 +79,7 @@ class Numerics:
         Raises:
             InputError: names what has changed.
         """
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
             name = "inference_mode" if torch.is_inference_mode_enabled() else "no_grad or set_grad_enabled(False)"
             msg = f"gradients are off: torch.{name} is around Step; leave it away, evaluation needs none of your own"
             raise InputError(msg)

@@ -24,6 +24,7 @@ from bigbatch.step.objective import LossFunction, Objective
 from bigbatch.step.preconditions import Numerics, Parameters, check_choices, check_model, check_optimizer, check_same
 from bigbatch.step.result import REQUESTS, StepResult, Sums
 from bigbatch.step.trial import copied
+from bigbatch.step.worker_pass import aligned
 
 
 class Step:
@@ -195,6 +196,7 @@ class Step:
             batch = next(batches, batches)
             if batch is batches:
                 raise InputError(self._wrong_number("fewer"))
+            batch = aligned(batch)
             is_first = worker == self.workers.start
             if is_first or worker == self.workers[-1]:
                 self.numerics.check()

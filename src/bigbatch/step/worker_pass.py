@@ -13,6 +13,8 @@ from bigbatch.rules.randomness.keyed import random_key
 from bigbatch.step.objective import Loss
 
 PRECISIONS: Final = ("float32", "bfloat16")  # of a forward pass; a recipe has the same
+# Where torch's allocators begin: 64 bytes on a CPU, 512 on a GPU, of which kernels ask for at most 256.
+ALIGNMENT_BYTES: Final = {"cpu": 64, "cuda": 256}
 HALF: Final = frozenset({torch.float16, torch.bfloat16})
 NORMALISATIONS: Final = (
     "bigbatch.Loss(total, weight): by count the sum over tokens or pixels and their number, by worker its mean and 1"
@@ -92,6 +94,9 @@ def seed_worker(seed: int, iteration: int, worker: int, device: torch.device) ->
 def forward_precision(device: torch.device, precision: str) -> AbstractContextManager[object]:
     """Return the context of a forward pass: autocast for "bfloat16", nothing for "float32".
 
+    It begins without casts of old weights. torch keeps them where an outer autocast is left, also of another device or
+    one that is off; then one within the model would find them.
+
     Raises:
         InputError: the user's own autocast is on already.
     """
@@ -101,9 +106,37 @@ def forward_precision(device: torch.device, precision: str) -> AbstractContextMa
             'precision="bfloat16"'
         )
         raise InputError(msg)
+    torch.clear_autocast_cache()
     return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
 def in_full_precision(losses: Tensor) -> Tensor:
     """Return losses as they are summed: those of 16 bits as float32."""
     return losses.float() if losses.dtype in HALF else losses
+
+
+def aligned(batch: Any) -> Any:  # noqa: ANN401 - any batch
+    """Return a batch whose tensors begin where torch's allocator lets one begin; those that do not are copied.
+
+    A part of a larger tensor, as `split` gives, begins at an address that may depend on the number of processes. cuDNN
+    chooses its kernel by the alignment of its input, and so does MKL for a matrix product. A copy has the same strides.
+    A tensor that takes a gradient stays, as do batches of other types than tensors, lists, tuples and dictionaries.
+    """
+    if type(batch) is Tensor:
+        return _aligned(batch)
+    if type(batch) is dict:
+        return {key: aligned(part) for key, part in batch.items()}
+    if isinstance(batch, list | tuple):
+        parts = [aligned(part) for part in batch]
+        if all(new is old for new, old in zip(parts, batch, strict=True)):
+            return batch
+        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
+    return batch
+
+
+def _aligned(tensor: Tensor) -> Tensor:
+    bytes_ = ALIGNMENT_BYTES.get(tensor.device.type)
+    if bytes_ is None or tensor.layout != torch.strided or tensor.requires_grad or tensor.data_ptr() % bytes_ == 0:
+        return tensor
+    extent = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.as_strided((extent,), (1,)).clone().as_strided(tensor.shape, tensor.stride())

@@ -14,7 +14,7 @@ from bigbatch.data.batch import Batch
 from bigbatch.errors import InputError, first_line
 from bigbatch.rules.randomness.generators import seed_generators
 from bigbatch.rules.randomness.keyed import random_key
-from bigbatch.step.worker_pass import HALF, forward_precision
+from bigbatch.step.worker_pass import HALF, aligned, forward_precision
 from bigbatch.tasks.fitting import IncomputableError, describe
 from bigbatch.tasks.metrics import Metric
 from bigbatch.training.contributions import plain
@@ -54,6 +54,7 @@ class Scorer:
         Raises:
             InputError: a metric does not fit the model or the data.
         """
+        batch = aligned(batch)
         try:
             with torch.no_grad():
                 return self._score(model, batch, part, device)
