@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import ClassVar, Final, NoReturn, Self
 
-from bigbatch.processes.outcome import ExitCode, is_group_lost
+from bigbatch.processes.outcome import ExitCode
+from bigbatch.processes.siblings import cannot_go_on
 
 POLITE: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 SHOW_CURSOR: Final = "\x1b[?25h"
@@ -116,7 +117,7 @@ def notice_signals_early(arguments: Sequence[str]) -> None:
         arguments: the words after `bigbatch`.
     """
     if arguments and arguments[0] in POLITE_COMMANDS:
-        StopSignals(is_group_lost, what_follows="stops as soon as it can").__enter__()
+        StopSignals(cannot_go_on, what_follows="stops as soon as it can").__enter__()
 
 
 def end_at_a_signal() -> None:

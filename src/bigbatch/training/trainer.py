@@ -7,7 +7,8 @@ from dataclasses import replace
 from bigbatch.errors import SaveError
 from bigbatch.models.memory_format import sound_memory_format
 from bigbatch.processes.join import Machine
-from bigbatch.processes.outcome import failure_before, is_group_lost
+from bigbatch.processes.outcome import failure_before
+from bigbatch.processes.siblings import cannot_go_on, note_that_all_have_met
 from bigbatch.processes.stop_signals import StopSignals
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.warnings import warnings_of
@@ -62,7 +63,7 @@ def train(
         SaveError: checkpoints could not be saved three times in a row.
     """
     with (
-        StopSignals(is_group_lost) as signals,
+        StopSignals(cannot_go_on) as signals,
         locked(folder.path) if machine.processes.rank == 0 else nullcontext(),
     ):
         if folder.exists():
@@ -75,6 +76,7 @@ def train(
             if not training.is_finished:
                 training.check_evaluation()
             summary = begin_attempt(training, folder)
+            note_that_all_have_met()
             if training.iteration:
                 notes += compare_with_before(folder, summary)
             with display_of(training) as display:
