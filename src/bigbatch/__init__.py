@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bigbatch.data.minibatches import Minibatches
     from bigbatch.errors import InputError
     from bigbatch.models.frozen_batch_norm import freeze_batch_norm
+    from bigbatch.models.ghost_batch_norm import group_batch_norm
     from bigbatch.optim.absorbed_rate import correct_momentum
     from bigbatch.optim.clipping import clip_gradients
     from bigbatch.optim.layerwise import LAMB, LARS
@@ -52,6 +53,7 @@ MODULE_OF: Final = {
     "evaluate": "training.evaluation",
     "find_recipe": "recipe.presets",
     "freeze_batch_norm": "models.frozen_batch_norm",
+    "group_batch_norm": "models.ghost_batch_norm",
     "joined": "processes.join",
     "linear_scaling": "rules.scaling",
     "no_scaling": "rules.scaling",
@@ -80,6 +82,7 @@ __all__ = [
     "evaluate",
     "find_recipe",
     "freeze_batch_norm",
+    "group_batch_norm",
     "joined",
     "linear_scaling",
     "no_scaling",

@@ -5,15 +5,17 @@ from typing import Final
 from bigbatch.recipe import Recipe
 
 HE_2017: Final = "arXiv 1703.06870"  # Mask R-CNN
+HOFFER_2017: Final = "arXiv 1705.08741"  # ghost batch normalisation
 EVERY: Final = "*"
 
 
 def kept_values(recipe: Recipe) -> dict[str, str]:
-    """Return what starts the model, what is frozen in it, and its images or sequences; "" where there is none."""
+    """Return what starts the model, how it is normalised, and its images or sequences; "" where there is none."""
     norms, sides, data = recipe.model.frozen_norms, recipe.data.short_sides, recipe.data
     return {
         "initial_weights": recipe.model.weights,
         "frozen_batch_norm": ("all" if EVERY in norms else ", ".join(norms)) if norms else "",
+        "norm_group": str(recipe.model.norm_group or ""),
         "image_sides": f"{', '.join(map(str, sides))}; at most {recipe.data.long_side}" if sides else "",
         "sequence": f"{data.sequence_length} tokens ({data.tokenizer})" if data.name == "text" else "",
     }
@@ -24,6 +26,7 @@ def kept_rules() -> dict[str, str]:
     return {
         "initial_weights": "kept: model.weights; the rest is initialised from the seed",
         "frozen_batch_norm": f"kept: linear layers, whose statistics no worker changes ({HE_2017}, as in detection)",
+        "norm_group": f"samples of a group of batch normalisation, within a worker ({HOFFER_2017})",
         "image_sides": f"kept: the shorter side in pixels, and the most of the longer one ({HE_2017}, section 3.1)",
         "sequence": "kept: a sample; the loss is divided by the tokens of all of them",
     }

@@ -162,6 +162,8 @@ def _of_a_worker(recipe: Recipe) -> str:
     if recipe.model.frozen_norms:
         return "with frozen batch normalisation, a loss depends on it only where it divides by worker"
     of_the_loss = f"part of the loss ({PAPER}, section 2.3)"
+    if recipe.model.norm_group:
+        return f"one pass over {recipe.worker_minibatch_size // recipe.model.norm_group} groups of normalisation"
     if is_user_code(recipe.model.name) or is_of_library(recipe.model.name):
         return f"with batch normalisation it is {of_the_loss}"
     return f"batch normalisation makes it {of_the_loss}"
@@ -176,15 +178,18 @@ def _start(recipe: Recipe) -> str:
 def at_reference(recipe: Recipe) -> Recipe:
     """Return the recipe at its reference minibatch size.
 
-    A reference that does not divide into the recipe's workers becomes one worker.
+    A reference that does not divide into the recipe's workers becomes one worker, and one group of normalisation if it
+    does not divide into the recipe's groups.
     """
     size = recipe.reference.minibatch_size
     worker = recipe.worker_minibatch_size if size % recipe.worker_minibatch_size == 0 else size
+    group = 0 if worker % (recipe.model.norm_group or 1) else recipe.model.norm_group
     rule = recipe.scaling.rule if recipe.scaling.rule in FIXED_RULES else "linear"  # here all rules are one
     return replace(
         recipe,
         minibatch_size=size,
         worker_minibatch_size=worker,
+        model=replace(recipe.model, norm_group=group),
         scaling=replace(recipe.scaling, rule=rule),
         growth=Growth(),
     )

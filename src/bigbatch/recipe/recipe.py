@@ -120,6 +120,7 @@ class Recipe:
         check_objective(self.objective, self.loss)
         check_task(self.model.name, self.task)
         check_metric_names(self.metrics)
+        self.model.check_groups(self.worker_minibatch_size)
         if not 0 <= self.seed <= MAX_SEED:
             msg = f"seed must be between 0 and {MAX_SEED}, not {self.seed}"
             raise InputError(msg)

@@ -8,6 +8,7 @@ from bigbatch.data.minibatches import Minibatches
 from bigbatch.errors import InputError
 from bigbatch.models import build_model
 from bigbatch.models.frozen_batch_norm import freeze_batch_norm
+from bigbatch.models.ghost_batch_norm import group_batch_norm
 from bigbatch.models.memory_format import set_memory_format
 from bigbatch.recipe import Recipe
 from bigbatch.reduction.options import AggregationOptions
@@ -77,6 +78,8 @@ def build_recipe_model(recipe: Recipe, *, num_classes: int, in_channels: int) ->
     )
     if model.frozen_norms:
         freeze_batch_norm(built, model.frozen_norms)
+    if model.norm_group:
+        group_batch_norm(built, group=model.norm_group, samples=recipe.worker_minibatch_size)
     if torch.get_default_device().type != "meta":  # a plan asks for shapes alone
         _check_tensors(built)
     return set_memory_format(built)

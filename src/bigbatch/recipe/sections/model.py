@@ -35,6 +35,9 @@ class Model:
         frozen_epochs: how long they are not trained, in epochs; 0 for the whole training.
         frozen_batch_norm: true, or patterns of names of modules: batch normalisations that are fixed linear layers.
             They use their running statistics, which nothing changes, and their scale and shift are not trained.
+        norm_group: samples over which batch normalisation takes its statistics, within a worker; 0 for all of a
+            worker's. A worker of 256 in groups of 32 gives, but for rounding, what eight workers of 32 give, in one
+            pass (arXiv 1705.08741).
         weights_prefix: beginnings of names in that file, each with what the model has instead: `{"encoder." = ""}`.
         buffers: what becomes of buffers in which the workers differ after a forward pass, by patterns of their names,
             as in `{"vq.uses" = "sum"}`. "mean" adds the mean of the workers' changes, and "sum" their sum. "start" puts
@@ -55,6 +58,7 @@ class Model:
     frozen: tuple[str, ...] = ()
     frozen_epochs: int = 0
     frozen_batch_norm: bool | tuple[str, ...] = False
+    norm_group: int = 0
     buffers: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -66,7 +70,7 @@ class Model:
         check_arguments("model", self.name, self.arguments, takes_arguments=takes_arguments(self.name))
         self._check_idle_fields()
         self._check_weights()
-        check_at_least(0, {"model.frozen_epochs": self.frozen_epochs})
+        check_at_least(0, {"model.frozen_epochs": self.frozen_epochs, "model.norm_group": self.norm_group})
         if self.frozen_epochs and not self.frozen:
             msg = "model.frozen_epochs needs model.frozen: the names of what is frozen for so long"
             raise InputError(msg)
@@ -80,6 +84,17 @@ class Model:
         """The patterns of names of the batch normalisations that are fixed linear layers."""
         patterns = self.frozen_batch_norm
         return (("*",) if patterns else ()) if isinstance(patterns, bool) else patterns
+
+    def check_groups(self, worker_minibatch_size: int) -> None:
+        """Refuse groups that do not divide a worker.
+
+        Raises:
+            InputError: says what to choose.
+        """
+        if self.norm_group and worker_minibatch_size % self.norm_group:
+            samples = f"a worker's {worker_minibatch_size} samples"
+            msg = f"model.norm_group: groups of {self.norm_group} do not divide {samples}; choose a divisor"
+            raise InputError(msg)
 
     @property
     def buffer_roles(self) -> dict[str, str]:
