@@ -28,7 +28,7 @@ def kept_rules() -> dict[str, str]:
         "initial_weights": "kept: model.weights; the rest is initialised from the seed",
         "frozen_batch_norm": f"kept: linear layers, whose statistics no worker changes ({HE_2017}, as in detection)",
         "norm_group": (
-            f"kept: the result is that of workers of this size, but for rounding ({HOFFER_2017}; {PAPER}, section 2.3); "
+            f"kept: the result is that of workers of this size, to rounding ({HOFFER_2017}; {PAPER}, section 2.3); "
             "it pays where one large pass takes less time than several small ones"
         ),
         "image_sides": f"kept: the shorter side in pixels, and the most of the longer one ({HE_2017}, section 3.1)",
