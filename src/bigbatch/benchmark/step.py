@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -133,6 +133,7 @@ def _our_step(recipe: Recipe, machine: Machine, aggregation: AggregationOptions)
         aggregation=aggregation,
         precision=recipe.precision,
         buffers=recipe.model.buffer_roles,
+        is_compiled=recipe.model.compile,
     )
     batches = _random_batches(recipe, machine, len(step.workers), sound_memory_format(model))
 
@@ -145,7 +146,8 @@ def _our_step(recipe: Recipe, machine: Machine, aggregation: AggregationOptions)
 def _plain_step(recipe: Recipe, machine: Machine) -> TakeStep:
     model, optimizer = _model_and_optimizer(recipe, machine)
     processes = machine.processes
-    replica = DistributedDataParallel(model) if processes.world_size > 1 else model
+    trained = cast("nn.Module", torch.compile(model)) if recipe.model.compile else model
+    replica = DistributedDataParallel(trained) if processes.world_size > 1 else trained
     num_batches = recipe.worker_count // processes.world_size
     batches = _random_batches(recipe, machine, num_batches, sound_memory_format(model))
     criterion = nn.CrossEntropyLoss()

@@ -28,6 +28,7 @@ class Leaves:
         worker_minibatch_size: samples of one worker (n).
         minibatch_size: samples per update (kn).
         buffers: what becomes of those that the user has declared; see `RunningState`.
+        is_compiled: run the model through `torch.compile`; its trial is not.
 
     Attributes:
         worker_pass: maps a batch to (total, weight).
@@ -50,13 +51,18 @@ class Leaves:
         worker_minibatch_size: int,
         minibatch_size: int,
         buffers: Mapping[str, str],
+        is_compiled: bool = False,
     ) -> None:
         self.model, self.seed = model, seed
-        sizes = {"worker_minibatch_size": worker_minibatch_size, "minibatch_size": minibatch_size}
-        self.worker_pass = WorkerPass(model, as_objective(objective), precision=precision, **sizes)
-        trial = WorkerPass(
-            model, as_objective(checking(objective, worker_minibatch_size)), precision=precision, **sizes
+        make_pass = partial(
+            WorkerPass,
+            model,
+            precision=precision,
+            worker_minibatch_size=worker_minibatch_size,
+            minibatch_size=minibatch_size,
         )
+        self.worker_pass = make_pass(as_objective(objective), is_compiled=is_compiled)
+        trial = make_pass(as_objective(checking(objective, worker_minibatch_size)))
         self.device = trial.device
         self.is_counted = False
         run = partial(self._try, trial, batch)

@@ -57,6 +57,8 @@ class Step:
         buffers: what becomes of buffers in which the workers differ after a forward pass, by patterns of their names:
             "mean" adds the mean of the workers' changes, "sum" their sum, "start" puts a cache back, and "same" is for
             what changes alike, but in some steps only. Batch normalisation's need no word.
+        is_compiled: run the model through `torch.compile`, for each shape of a batch anew. It has bits of its own, for
+            any number of processes.
         group: torch's process group; None for the default one, or this process alone if there is none.
 
     Attributes:
@@ -91,6 +93,7 @@ class Step:
         momentum_correction: bool = False,
         precision: str = "float32",
         buffers: Mapping[str, str] | None = None,
+        is_compiled: bool = False,
         group: dist.ProcessGroup | None = None,
     ) -> None:
         if minibatches is not None:
@@ -105,6 +108,9 @@ class Step:
         self.model, self.objective, self.optimizer = model, objective, optimizer
         self.minibatch_size, self.worker_minibatch_size, self.seed = minibatch_size, worker_minibatch_size, seed or 0
         self.precision, self.buffers, self.iteration = precision, dict(buffers or {}), 0
+        self.is_compiled = is_compiled
+        # Torch would cut what is compiled within DDP at DDP's buckets: other code with p = 1, where there is no DDP.
+        torch._dynamo.config.optimize_ddp = False  # noqa: SLF001 - torch's documented way
         self.numerics = Numerics.current()
         check_model(model)
         check_optimizer(optimizer, model)
@@ -125,7 +131,7 @@ class Step:
         sizes = f"minibatch_size {minibatch_size}, worker_minibatch_size {worker_minibatch_size}"
         given = {
             "its sizes": f"{sizes}, seed {self.seed}",
-            "its numbers": f"{self.device.type}, {precision} forward pass",
+            "its numbers": f"{self.device.type}, {precision} forward pass{', compiled' * is_compiled}",
             "its way to sum": str(self.options),
             "its buffers": str(self.buffers),
             **self.numerics.describe(),
@@ -290,6 +296,7 @@ class Step:
                 worker_minibatch_size=self.worker_minibatch_size,
                 minibatch_size=self.minibatch_size,
                 buffers=self.buffers,
+                is_compiled=self.is_compiled,
             )
             if self.communicator and self.options.overlap:
                 self.overlap = Overlap(

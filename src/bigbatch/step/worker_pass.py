@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, nn
 
-from bigbatch.errors import InputError
+from bigbatch.errors import InputError, first_line
 from bigbatch.rules.randomness.generators import seed_generators
 from bigbatch.rules.randomness.keyed import random_key
 from bigbatch.step.objective import Loss
@@ -32,6 +32,7 @@ class WorkerPass(nn.Module):
         precision: "float32", or "bfloat16" for autocast.
         worker_minibatch_size: samples of one worker (n).
         minibatch_size: samples per update (kn).
+        is_compiled: run the model through `torch.compile`.
     """
 
     def __init__(
@@ -42,9 +43,11 @@ class WorkerPass(nn.Module):
         precision: str,
         worker_minibatch_size: int,
         minibatch_size: int,
+        is_compiled: bool = False,
     ) -> None:
         super().__init__()
         self.model, self.objective, self.precision = model, (objective,), precision  # a tuple hides a loss's own parts
+        self.compiled = (Compiled(model),) if is_compiled else ()  # and the names of a compiled model
         self.worker_minibatch_size, self.minibatch_size = worker_minibatch_size, minibatch_size
         self.device = next(model.parameters()).device
 
@@ -57,7 +60,7 @@ class WorkerPass(nn.Module):
             InputError: the loss is neither one loss a sample nor a `Loss`; the line offers the three normalisations.
         """
         with forward_precision(self.device, self.precision):
-            loss = self.objective[0](self.model, batch)
+            loss = self.compiled[0](self.objective[0], batch) if self.compiled else self.objective[0](self.model, batch)
         if isinstance(loss, Loss):
             return in_full_precision(self._scalar("total", loss.total)), self._scalar("weight", loss.weight).detach()
         self._check_samples(loss)
@@ -84,6 +87,40 @@ class WorkerPass(nn.Module):
             shape = f"a batch has {len(losses)} samples, but worker_minibatch_size is {n}: {shape}"
         msg = f'{shape}; return one loss a sample, shape ({n},) (reduction="none"), or {NORMALISATIONS}'
         raise InputError(msg)
+
+
+class Compiled:
+    """A model through `torch.compile`: one piece of code for each shape of a batch, whatever was compiled before it.
+
+    Torch would take a second shape for a sign of many, and compile code for all; after some more it would no longer
+    compile at all. A worker's bits would then depend on the batches that this process has had before.
+
+    Args:
+        model: what is trained. It keeps its names.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        # The layout of convolutions stays the model's: in another one oneDNN may write beyond a buffer.
+        options: dict[str, Any] = {"layout_optimization": False}
+        self.model = cast("nn.Module", torch.compile(model, dynamic=False, options=options))
+
+    def __call__(self, objective: Callable[[nn.Module, Any], Tensor | Loss], batch: Any) -> Tensor | Loss:  # noqa: ANN401 - any batch
+        """Return the objective of the compiled model and a batch.
+
+        Raises:
+            InputError: torch cannot compile it here, or has compiled it for too many shapes.
+        """
+        from torch._dynamo import config, exc
+
+        try:
+            with config.patch(fail_on_recompile_limit_hit=True):
+                return objective(self.model, batch)
+        except exc.FailOnRecompileLimitHit as error:
+            msg = "the batches have too many shapes to compile the model for each; leave model.compile out"
+            raise InputError(msg) from error
+        except exc.TorchDynamoException as error:
+            msg = f"torch cannot compile the model here ({first_line(error)}); leave model.compile out"
+            raise InputError(msg) from error
 
 
 def seed_worker(seed: int, iteration: int, worker: int, device: torch.device) -> None:

@@ -52,6 +52,7 @@ def build_step(
         momentum_correction=recipe.optimizer.momentum_correction,
         precision=recipe.precision,
         buffers=recipe.model.buffer_roles,
+        is_compiled=recipe.model.compile,
     )
 
 

@@ -38,6 +38,8 @@ class Model:
         norm_group: samples over which batch normalisation takes its statistics, within a worker; 0 for all of a
             worker's. A worker of 256 in groups of 32 gives, but for rounding, what eight workers of 32 give, in one
             pass (arXiv 1705.08741).
+        compile: whether to train through `torch.compile`; for evaluation the model is not compiled. The bits are the
+            same for any number of processes, and others than without it.
         weights_prefix: beginnings of names in that file, each with what the model has instead: `{"encoder." = ""}`.
         buffers: what becomes of buffers in which the workers differ after a forward pass, by patterns of their names,
             as in `{"vq.uses" = "sum"}`. "mean" adds the mean of the workers' changes, and "sum" their sum. "start" puts
@@ -59,6 +61,7 @@ class Model:
     frozen_epochs: int = 0
     frozen_batch_norm: bool | tuple[str, ...] = False
     norm_group: int = 0
+    compile: bool = False
     buffers: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
