@@ -2,6 +2,7 @@
 
 The modules, from the state to the disk:
     state: nested values as named tensors and JSON.
+    staging: the copies that are written while training goes on.
     manifest: what a file must be: its hash, its position, its recipe.
     saving: the files, in an order that survives a kill at any moment.
     writer: saves in the background.

@@ -1,7 +1,7 @@
 """Save checkpoints. A kill at any moment leaves the last one whole, and no broken one that looks whole."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import file_digest
@@ -23,6 +23,7 @@ from bigbatch.checkpoint.manifest import (
     manifest_path,
     read_manifest,
 )
+from bigbatch.checkpoint.staging import Staging
 from bigbatch.checkpoint.state import flatten
 from bigbatch.recipe.metrics import cost
 from bigbatch.rules.randomness.keyed import SCHEME
@@ -40,23 +41,33 @@ class Snapshot:
         tensors: its tensors, on the CPU; they share no memory with the training.
         position: where in the training it was taken.
         recipe: of the run, as TOML.
+        wait: until the tensors have arrived from a GPU.
     """
 
     structure: Any
     tensors: Mapping[str, Tensor]
     position: Position
     recipe: str
+    wait: Callable[[], None]
 
     @classmethod
-    def of(cls, state: Mapping[str, Any], position: Position, recipe: str) -> "Snapshot":
-        """Copy the state. Training waits for this copy, and for nothing else.
+    def of(
+        cls, state: Mapping[str, Any], position: Position, recipe: str, staging: Staging | None = None
+    ) -> "Snapshot":
+        """Copy the state. Training waits for this copy, on a GPU not even for that.
+
+        Args:
+            state: to copy.
+            position: in the training.
+            recipe: of the run, as TOML.
+            staging: what is kept from one snapshot to the next, which may be made when the one before is written.
 
         Raises:
             InputError: the state has a value that cannot be saved.
         """
         structure, tensors = flatten(state)
-        copies = {path: _copy(tensor) for path, tensor in tensors.items()}
-        return cls(structure, copies, position, recipe)
+        copies, wait = (staging or Staging()).copy(tensors)
+        return cls(structure, copies, position, recipe, wait)
 
 
 def save_checkpoint(folder: Path, snapshot: Snapshot, *, keep: int) -> Path:
@@ -146,12 +157,8 @@ def _remove_data_without_manifest(folder: Path) -> None:
             data.unlink(missing_ok=True)
 
 
-def _copy(tensor: Tensor) -> Tensor:
-    copy = tensor.detach().cpu().contiguous()
-    return copy.clone() if copy.data_ptr() == tensor.data_ptr() else copy
-
-
 def _write_tensors(path: Path, snapshot: Snapshot) -> None:
+    snapshot.wait()
     try:
         save_file(dict(snapshot.tensors), path, metadata={"structure": json.dumps(snapshot.structure)})
     except SafetensorError as error:

@@ -11,6 +11,7 @@ from typing import Any
 
 from bigbatch.checkpoint.manifest import Position
 from bigbatch.checkpoint.saving import Snapshot
+from bigbatch.checkpoint.staging import Staging
 from bigbatch.checkpoint.state import flatten
 from bigbatch.checkpoint.writer import MAX_FAILURES, CheckpointWriter
 from bigbatch.errors import SaveError, first_line
@@ -53,7 +54,7 @@ class Recorder:
         self.settled: Position | None = None
         self.is_state_checked = False
         self.straggler: int | None = None
-        self.writer = CheckpointWriter(folder.checkpoints, keep=recipe.checkpoints.keep)
+        self.writer, self.staging = CheckpointWriter(folder.checkpoints, keep=recipe.checkpoints.keep), Staging()
 
     @property
     def has_given_up(self) -> bool:
@@ -113,7 +114,7 @@ class Recorder:
             self.settled = position
         if self.is_writer and (must_wait or not self.writer.is_busy):
             self.writer.wait()  # before the copy, so that memory holds one at a time
-            self.writer.submit(Snapshot.of(state, position, self.recipe_text))
+            self.writer.submit(Snapshot.of(state, position, self.recipe_text, self.staging))
             self.saved_at = time.monotonic()
 
     def show_warnings(self) -> None:

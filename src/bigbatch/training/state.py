@@ -251,5 +251,5 @@ class TrainingState:
 
     def is_finite(self) -> bool:
         """Tell whether the parameters and running statistics are finite."""
-        parameters = all(bool(parameter.isfinite().all()) for parameter in self.model.parameters())
-        return parameters and (self.step.leaves is None or self.step.leaves.state.is_finite())
+        finite = torch.stack([parameter.isfinite().all() for parameter in self.model.parameters()])
+        return bool(finite.all()) and (self.step.leaves is None or self.step.leaves.state.is_finite())
