@@ -11,6 +11,7 @@ trains nothing.
 import argparse
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,9 +21,10 @@ from typing import Self
 from PIL import Image
 
 from bigbatch.figures import COLOURS, DPI, SOFT, figure_style
+from bigbatch.processes.outcome import ExitCode
 from bigbatch.recipe.metrics import Measure
 from bigbatch.runs.folder import RunFolder
-from bigbatch.runs.record import FINISHED
+from bigbatch.runs.record import FAILED, FINISHED
 from bigbatch.runs.summary import Summary
 from bigbatch.study.configuration import Configuration
 from bigbatch.study.statistics import Judgement, Outcomes, judge
@@ -140,6 +142,12 @@ def is_finished(folder: RunFolder) -> bool:
     return summary is not None and summary.status == FINISHED
 
 
+def has_diverged(folder: RunFolder) -> bool:
+    """Tell whether a run has ended in NaN or infinity."""
+    summary = folder.read_summary_or_nothing()
+    return summary is not None and (summary.status, summary.exit_code) == (FAILED, ExitCode.NOT_FINITE)
+
+
 def classifiers(runs: Path, seeds: int) -> Iterator[Run]:
     """Yield the fine-tuned classifiers, seed by seed; each seed has the backbone of that seed."""
     without = tuple(setting for setting in CLASSIFYING if "weights_prefix" not in setting)
@@ -185,11 +193,15 @@ def gentle_detectors_by_size(runs: Path, seeds: int) -> Iterator[Run]:
 def train_all(todo: Sequence[Run]) -> None:
     """Train the runs that are not finished, one after the other; a run goes on from its last checkpoint."""
     for run in todo:
-        if is_finished(run.folder):
+        if is_finished(run.folder) or has_diverged(run.folder):
             continue
         sets = [part for setting in (*run.settings, f"seed={run.seed}") for part in ("--set", setting)]
         resume = ["--resume"] if run.folder.exists() else []
-        bigbatch("train", run.recipe, *sets, "--processes", "1", "--output", str(run.folder.path), *resume)
+        try:
+            bigbatch("train", run.recipe, *sets, "--processes", "1", "--output", str(run.folder.path), *resume)
+        except SystemExit:
+            if not has_diverged(run.folder):
+                raise
 
 
 def summaries_of(todo: Sequence[Run]) -> dict[Configuration, dict[int, Summary]]:
@@ -210,12 +222,12 @@ def summaries_of(todo: Sequence[Run]) -> dict[Configuration, dict[int, Summary]]
 def write_study(name: str, question: str, todo: Sequence[Run], paper: Mapping[int, str]) -> None:
     """Judge the rows by the equivalence test, and write the card and the figure of a study."""
     rows, reference = summaries_of(todo), todo[0].row
-    judgement = judge(
-        {row: Outcomes(results_of(runs)) for row, runs in rows.items()}, reference, measure=measure_of(rows)
-    )
-    missing = len(todo) - sum(map(len, rows.values()))
+    diverged = Counter(run.row for run in todo if has_diverged(run.folder))
+    outcomes = {row: Outcomes(results_of(runs), diverged[row]) for row, runs in rows.items()}
+    judgement = judge(outcomes, reference, measure=measure_of(rows))
+    missing = len(todo) - sum(map(len, rows.values())) - diverged.total()
     parts = [
-        table_of(rows, judgement, paper),
+        table_of(rows, judgement, diverged, paper),
         IN_THE_PAPER if paper else "",
         f"margin: {judgement.margin:.2f}, two standard deviations of the reference's runs" if judgement.margin else "",
         f"{missing} of {len(todo)} runs are not finished" if missing else "",
@@ -242,7 +254,10 @@ def measure_of(rows: Mapping[Configuration, Mapping[int, Summary]]) -> Measure:
 
 
 def table_of(
-    rows: Mapping[Configuration, Mapping[int, Summary]], judgement: Judgement, paper: Mapping[int, str]
+    rows: Mapping[Configuration, Mapping[int, Summary]],
+    judgement: Judgement,
+    diverged: Mapping[Configuration, int],
+    paper: Mapping[int, str],
 ) -> str:
     """Return the rows as a table in Markdown, the paper's numbers beside ours."""
     measure = judgement.measure
@@ -253,7 +268,7 @@ def table_of(
         cells = (
             row.variant if row.minibatch_size == 0 else f"{row.variant} at {row.minibatch_size}",
             mean_and_std(values),
-            ", ".join(map(measure.number, values)),
+            ", ".join([*map(measure.number, values), *["diverged"] * diverged[row]]),
             judgement.verdicts.get(row, judgement.remark or "-") if number else "the reference",
             paper.get(row.minibatch_size, "-"),
             round(mean(run.seconds or 0.0 for run in runs.values())),
