@@ -29,12 +29,19 @@ def nodes_of(p, size):
     return [range(start, min(start + size, p)) for start in range(0, p, size)]
 
 
+def slicing_nodes_of(p):
+    """Return nodes of 3 processes each, and what is left in the last one: 13 = 3 + 3 + 3 + 4."""
+    *nodes, last = nodes_of(p, 3)
+    return [*nodes, last] if len(last) == 3 or not nodes else [*nodes[:-1], range(nodes[-1].start, p)]
+
+
 def make_schedule(name, p):
-    """Return the algorithm; three-phase over nodes of 3 processes, the last with fewer."""
+    """Return the algorithm; the last two over nodes of at least 3 processes, where there are as many."""
     return {
         "halving-doubling": partial(binary_blocks, nodes_of(p, 1)),
         "direct": partial(direct, p),
-        "three-phase": partial(three_phase, nodes_of(p, 3)),
+        "three-phase": partial(three_phase, nodes_of(p, 3), 1),
+        "hierarchical": partial(three_phase, slicing_nodes_of(p), min(map(len, slicing_nodes_of(p)))),
     }[name]
 
 
@@ -171,9 +178,26 @@ def test_only_leaders_cross_the_network_in_three_phases():
     nodes = nodes_of(13, 4)
     home = {rank: i for i, ranks in enumerate(nodes) for rank in ranks}
     for rank in range(13):
-        schedule = three_phase(nodes, rank, 0, 100)
+        schedule = three_phase(nodes, 1, rank, 0, 100)
         peers = {m.peer for round_ in (*schedule.partial, *schedule.total) for m in round_.sends}
         assert all(home[peer] == home[rank] or (rank % 4 == 0 and peer % 4 == 0) for peer in peers)
+
+
+def test_each_slice_crosses_the_network_between_its_owners_and_none_twice():
+    """13 processes on nodes of 4, 4 and 5: three owners meet for each of the 4 slices; the fifth has none."""
+    nodes = [range(4), range(4, 8), range(8, 13)]
+    place = {rank: (i, rank - ranks.start) for i, ranks in enumerate(nodes) for rank in ranks}
+    crossed = dict.fromkeys(range(3), 0)
+    for rank in range(13):
+        schedule = three_phase(nodes, 4, rank, 0, 96)
+        for message in (m for round_ in (*schedule.partial, *schedule.total) for m in round_.sends):
+            (here, own), (there, other) = place[rank], place[message.peer]
+            assert here == there or own == other < 4
+            crossed[here] += (message.stop - message.start) * (here != there)
+    leaders = [three_phase(nodes, 1, ranks.start, 0, 96) for ranks in nodes]
+    for node, schedule in enumerate(leaders):
+        sends = [m for round_ in (*schedule.partial, *schedule.total) for m in round_.sends]
+        assert crossed[node] == sum(m.stop - m.start for m in sends if m.peer not in nodes[node])
 
 
 def test_an_exchange_reuses_what_it_receives_into():

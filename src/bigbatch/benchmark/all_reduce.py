@@ -57,9 +57,7 @@ def bench_all_reduce(
     """
     processes = machine.processes
     communicator = Communicator(processes, processes.world_size, machine.device, NATIVE)
-    algorithms = dict(communicator.algorithms)
-    if communicator.nodes and len(communicator.nodes) == processes.world_size:
-        del algorithms["three-phase"]  # one process a machine: the same as halving-doubling
+    algorithms = communicator.different_algorithms()
     results: dict[str, dict[str, Any]] = {}
     for size in sizes:
         timings = _time_size(algorithms, machine, size, rounds, seconds_per_size)

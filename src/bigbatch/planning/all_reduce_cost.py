@@ -47,6 +47,18 @@ def three_phase(cluster: Cluster, num_bytes: float) -> float:
     return inside + _between(cluster, num_bytes)
 
 
+def hierarchical(cluster: Cluster, num_bytes: float) -> float:
+    """Return the seconds of the same three phases where the devices of a node share the work by slices.
+
+    That is 2(a' + (G-1)/G b' n), and the time between nodes: the slices of a node share its link.
+    """
+    inside = 0.0
+    if cluster.devices > 1:
+        transfer = (cluster.devices - 1) / cluster.devices * num_bytes * 1e-9 / cluster.local_gbyte
+        inside = 2 * (1e-6 * cluster.local_latency_us + transfer)
+    return inside + _between(cluster, num_bytes)
+
+
 def direct(cluster: Cluster, num_bytes: float) -> float:
     """Return the seconds of all-to-all and all-gather: 2 a + 2 (p-G)/p n b for each of a node's G devices."""
     p = cluster.nodes * cluster.devices
@@ -70,6 +82,7 @@ ALGORITHMS: Final[Mapping[str, Callable[[Cluster, float], float]]] = {
     "halving-doubling": halving_doubling,
     "direct": direct,
     "three-phase": three_phase,
+    "hierarchical": hierarchical,
     "native": ring,
 }
 

@@ -13,6 +13,7 @@ from typing import Final
 from bigbatch.errors import InputError
 from bigbatch.planning.all_reduce_cost import all_reduce_seconds
 from bigbatch.planning.cluster import Cluster
+from bigbatch.reduction.options import bucket_sizes
 
 BACKWARD_SHARE: Final = 2 / 3  # of a worker's time: two products of matrices backward for each forward
 MEGABYTE: Final = 1 << 20
@@ -140,15 +141,17 @@ def into_buckets(sizes: Sequence[int], bucket_mb: float) -> list[int]:
 
     Args:
         sizes: bytes of each gradient.
-        bucket_mb: MiB after which a buffer is full; 0 for a buffer per gradient.
+        bucket_mb: MiB after which a buffer is full, but for a smaller first one; 0 for a buffer per gradient.
 
-    >>> into_buckets([3 << 20, 2 << 20, 1 << 20], bucket_mb=4)
-    [5242880, 1048576]
+    >>> into_buckets([1 << 20, 3 << 20, 2 << 20, 1 << 20], bucket_mb=4)
+    [1048576, 5242880, 1048576]
     """
-    buckets, current = [], 0
+    limits = bucket_sizes(sum(sizes), bucket_mb)
+    buckets: list[int] = []
+    current = 0
     for size in sizes:
         current += size
-        if current >= bucket_mb * MEGABYTE:
+        if current >= limits[min(len(buckets), len(limits) - 1)] * MEGABYTE:
             buckets.append(current)
             current = 0
     return [*buckets, current] if current else buckets

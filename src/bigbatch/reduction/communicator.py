@@ -105,6 +105,17 @@ class Communicator:
         """Return the name of the algorithm for a buffer of that size."""
         return self.choice(num_bytes) if self.choice else self.name
 
+    def different_algorithms(self) -> dict[str, AllReduce]:
+        """Return the algorithms by name, without those that here do the same as another one."""
+        same = set()
+        if self.nodes and len(self.nodes) == self.world_size:
+            same = {"three-phase", "hierarchical"}  # one process a machine: halving-doubling
+        elif self.nodes and len(self.nodes) == 1:
+            same = {"hierarchical"}  # one machine: direct
+        elif self.nodes and min(map(len, self.nodes)) == 1:
+            same = {"hierarchical"}  # a process that is alone on its machine: one slice, as three-phase has
+        return {name: algorithm for name, algorithm in self.algorithms.items() if name not in same}
+
     def finish(self) -> None:
         """Wait for all that was submitted.
 
@@ -133,9 +144,7 @@ class Communicator:
                 dist.destroy_process_group(lane.group)
 
     def _choose(self, run: list[Node[None]]) -> Choice:
-        exact = {name: algorithm for name, algorithm in self.algorithms.items() if name != NATIVE}
-        if self.nodes and len(self.nodes) == self.world_size:
-            exact.pop("three-phase")  # one process a machine: the same as halving-doubling
+        exact = {name: algorithm for name, algorithm in self.different_algorithms().items() if name != NATIVE}
         if len(exact) == 1:
             return Choice({0: dict.fromkeys(exact, 0.0)})
         return choose(exact, run, self.lanes[0].group, f"{platform.node()} {self.nodes or self.world_size}")
@@ -149,7 +158,8 @@ def _cpu_lane(group: dist.ProcessGroup, blocks: Sequence[range], nodes: Sequence
         "direct": partial(direct, transport.world_size),
     }
     if nodes is not None:
-        schedules["three-phase"] = partial(three_phase, nodes)
+        schedules["three-phase"] = partial(three_phase, nodes, 1)
+        schedules["hierarchical"] = partial(three_phase, nodes, min(map(len, nodes)))
     algorithms: dict[str, AllReduce] = {
         name: Exchange(schedule, transport, blocks) for name, schedule in schedules.items()
     }

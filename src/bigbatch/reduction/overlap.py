@@ -12,6 +12,7 @@ from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
 from bigbatch.errors import InputError
+from bigbatch.reduction.options import bucket_sizes
 
 OnBucket = Callable[[dist.GradBucket], Future[Tensor]]
 
@@ -20,6 +21,7 @@ PARAMETERS: Final = signature(DistributedDataParallel).parameters
 NO_BUFFER_SYNC: Final[dict[str, Any]] = {
     "forward_sync_buffers" if "forward_sync_buffers" in PARAMETERS else "broadcast_buffers": False
 }
+TAKES_SIZES: Final = "bucket_cap_mb_list" in PARAMETERS  # since torch 2.13; before, all buckets have one size
 
 
 class Overlap:
@@ -27,7 +29,7 @@ class Overlap:
 
     The replica sums nothing itself. Its comm hook calls `on_bucket`, whose future holds the bucket's buffer when the
     sum is in it. Two trial passes let torch arrange its buckets in the order in which gradients become ready. After
-    that they stay as they are.
+    that they stay as they are. The first of several is small: until it leaves, nothing is hidden.
 
     Args:
         module: a worker's pass through the model, whose parameters they are.
@@ -50,12 +52,15 @@ class Overlap:
     ) -> None:
         self.group: dist.ProcessGroup = group or dist.group.WORLD  # type: ignore[assignment]  # there is one
         self.parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        sizes = bucket_sizes(sum(parameter.nbytes for parameter in self.parameters), bucket_mb)
+        of_each: dict[str, Any] = {"bucket_cap_mb_list": list(sizes)} if TAKES_SIZES else {}
         self.replica = DistributedDataParallel(
             module,
             process_group=group,
             bucket_cap_mb=bucket_mb,
             gradient_as_bucket_view=True,
             init_sync=False,
+            **of_each,
             **NO_BUFFER_SYNC,
         )
         self.buckets: list[list[int]] = []
