@@ -15,7 +15,7 @@ from bigbatch.step.step import Step
 
 BAD_SAMPLE = 700
 FLIP_BEFORE = 130  # iterations
-FLIPPED_RANK = "1"
+FLIPPED_RANK, FLIPPED_BIT = "1", 16
 
 
 def digits() -> tuple[TensorDataset, TensorDataset]:
@@ -42,12 +42,12 @@ def digits() -> tuple[TensorDataset, TensorDataset]:
 
 
 def flip_once() -> None:
-    """Flip the lowest bit of a weight before an iteration of the first attempt."""
+    """Flip a bit of a weight before an iteration of the first attempt: not the lowest, which may be rounded away."""
     backward = Step.backward
 
     def flipping(self: Step, minibatch: Iterable[Any], *, iteration: int, **options: Any) -> torch.Tensor:  # noqa: ANN401
         if iteration == FLIP_BEFORE and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0":
-            self.parameters[0].data.view(torch.int32).view(-1)[0] ^= 1
+            self.parameters[0].data.view(torch.int32).view(-1)[0] ^= 1 << FLIPPED_BIT
         return backward(self, minibatch, iteration=iteration, **options)
 
     Step.backward = flipping
