@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from bigbatch.study.report.reading.sources import read_runs
 from bigbatch.study.sweep.jobs import Sweep, plan_sweep
 from bigbatch.study.variants import parse_variants
 from studies import write_study
+from warm_command import WarmCommand
 
 # A busy machine is no reason to fail, and what fails must fail again.
 settings.register_profile("steady", deadline=None, derandomize=True)
@@ -45,6 +46,7 @@ collect_ignore = [
     "mutations.py",
     "rate_absorbed.py",
     "studies.py",
+    "warm_command.py",
     "simulations.py",
 ]
 PROGRAMS = Path(__file__).parent / "programs"
@@ -74,19 +76,30 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session")
+def warm_command() -> Iterator[WarmCommand]:
+    """Have a process that starts the command at once."""
+    command = WarmCommand()
+    yield command
+    command.close()
+
+
 @pytest.fixture
-def bigbatch(tmp_path: Path) -> Run:
+def bigbatch(tmp_path: Path, warm_command: WarmCommand) -> Run:
     """Return a function that runs the command in a folder of the test's own."""
 
-    def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
+        given, environment = list(map(str, arguments)), {**os.environ, "COLUMNS": "100", **more}
+        if warm_command.can_run(environment):
+            return warm_command.run(given, folder=tmp_path, environment=environment, timeout=TIMEOUT_SECONDS)
         return subprocess.run(
-            [sys.executable, "-m", "bigbatch", *map(str, arguments)],
+            [sys.executable, "-m", "bigbatch", *given],
             capture_output=True,
             text=True,
             timeout=TIMEOUT_SECONDS,
             check=False,
             cwd=tmp_path,
-            env={**os.environ, "COLUMNS": "100", **environment},
+            env=environment,
         )
 
     return run

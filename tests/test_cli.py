@@ -141,7 +141,8 @@ def test_what_a_file_says_cannot_move_the_cursor_or_forge_a_line(bigbatch, tmp_p
 
 
 def test_folders_of_other_runs_keep_what_they_hold(bigbatch, tmp_path):
-    train = ("train", "digits", "--output", "run", "--minibatch-size", 256, "--set", "model.width=4", "--epochs", 2)
+    train = ("train", "digits", "--output", "run", "--set", "model.width=4", "--epochs", 2)
+    train = (*train, "--minibatch-size", 256, "--processes", 1)
     assert bigbatch(*train, "--stop-after-epoch", 1).returncode == 0
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     refused(bigbatch(*train), "run already holds this run; add --resume")

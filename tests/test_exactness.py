@@ -29,9 +29,9 @@ def sha256(bigbatch, tmp_path: Path, name, *arguments):
 
 def test_any_number_of_processes_gives_the_same_bits(bigbatch, tmp_path):
     """From one process to one a worker."""
-    small = (*PLAIN, "--minibatch-size", 128)
-    runs = [train(bigbatch, tmp_path, f"p{p}", *small, "--processes", p) for p in (1, 2, 3, 5, 8)]
-    assert [run["processes"] for run in runs] == [1, 2, 3, 5, 8]
+    small = ("--epochs", 1, "--seed", 1, "--minibatch-size", 128)
+    runs = [train(bigbatch, tmp_path, f"p{p}", *small, "--processes", p) for p in (1, 2, 3, 8)]
+    assert [run["processes"] for run in runs] == [1, 2, 3, 8]
     assert len({run["weights_sha256"] for run in runs}) == 1
     assert len({run["validation_error"] for run in runs}) == 1
     losses = {
@@ -43,18 +43,18 @@ def test_any_number_of_processes_gives_the_same_bits(bigbatch, tmp_path):
     assert len(losses) == 1, "every iteration's loss has the same bits too"
 
 
-@pytest.mark.parametrize("all_reduce", EXACT_ALGORITHMS)
-def test_every_exact_all_reduce_gives_the_same_bits(bigbatch, tmp_path, all_reduce):
-    alone = sha256(bigbatch, tmp_path, "alone", *SHORT, "--processes", 1)
-    for p in (3, 5):
-        run = train(bigbatch, tmp_path, f"p{p}", *SHORT, "--processes", p, "--all-reduce", all_reduce)
+def test_every_exact_all_reduce_gives_the_same_bits(bigbatch, tmp_path):
+    few = (*SHORT, "--stop-after-iteration", 4)
+    alone = sha256(bigbatch, tmp_path, "alone", *few, "--processes", 1)
+    for all_reduce in EXACT_ALGORITHMS:
+        run = train(bigbatch, tmp_path, all_reduce, *few, "--processes", 3, "--all-reduce", all_reduce)
         assert run["all_reduce"] == {"algorithm": all_reduce}
         assert run["weights_sha256"] == alone
 
 
 def test_the_size_of_the_buckets_and_overlap_do_not_matter(bigbatch, tmp_path):
     options = (("--bucket-mb", 0.0625), ("--bucket-mb", 25), ("--no-overlap",))
-    runs = [train(bigbatch, tmp_path, str(i), *SHORT, "--processes", 3, *o) for i, o in enumerate(options)]
+    runs = [train(bigbatch, tmp_path, str(i), *SHORT, "--processes", 2, *o) for i, o in enumerate(options)]
     assert {run["weights_sha256"] for run in runs} == {sha256(bigbatch, tmp_path, "1p", *SHORT, "--processes", 1)}
     chosen = runs[0]["all_reduce"]["chosen_by_bytes"]
     assert set(chosen) == {"4096", "65536", "1048576", "4194304"}
@@ -82,7 +82,7 @@ def test_a_growing_minibatch_has_the_same_bits_too(bigbatch, tmp_path):
 
 
 def test_the_control_the_backends_reduction_depends_on_the_processes(bigbatch, tmp_path):
-    native = [sha256(bigbatch, tmp_path, f"n{p}", *PLAIN, "--processes", p, "--reduction", "native") for p in (1, 4)]
+    native = [sha256(bigbatch, tmp_path, f"n{p}", *SHORT, "--processes", p, "--reduction", "native") for p in (1, 4)]
     assert native[0] != native[1]
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bigbatch.errors import InputError
-from bigbatch.processes.join import default_process_count
+from bigbatch.processes.device import default_process_count
 from bigbatch.processes.place import Place, find_place
 from user_models import FAULT
 
@@ -64,19 +64,19 @@ def test_a_rank_that_fails_in_the_middle_ends_all_at_once(bigbatch, tmp_path, ho
 
 def test_torchruns_processes_are_recognised(tmp_path):
     """`torchrun -m bigbatch train` gives the bits of one process; bad input is one line, once."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3", "-m", "bigbatch"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "bigbatch"]
     arguments = ["train", "digits", "--minibatch-size", "256", "--epochs", "1"]
-    subprocess.run([*command, *arguments, "--output", "p3"], cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run([*command, *arguments, "--output", "p2"], cwd=tmp_path, check=True, capture_output=True)
     alone = [sys.executable, "-m", "bigbatch", *arguments, "--processes", "1", "--output", "p1"]
     subprocess.run(alone, cwd=tmp_path, check=True, capture_output=True)
-    one, three = (json.loads((tmp_path / p / "run.json").read_text()) for p in ("p1", "p3"))
-    assert one["weights_sha256"] == three["weights_sha256"]
-    assert three["processes"] == 3
+    one, two = (json.loads((tmp_path / p / "run.json").read_text()) for p in ("p1", "p2"))
+    assert one["weights_sha256"] == two["weights_sha256"]
+    assert two["processes"] == 2
     refused = subprocess.run(
-        [*command, *arguments, "--output", "p3"], cwd=tmp_path, check=False, capture_output=True, text=True
+        [*command, *arguments, "--output", "p2"], cwd=tmp_path, check=False, capture_output=True, text=True
     )
     assert refused.returncode == 1
-    assert refused.stderr.count("bigbatch: error: p3 already holds this run") == 1
+    assert refused.stderr.count("bigbatch: error: p2 already holds this run") == 1
 
 
 def test_a_growing_minibatch_trains_on_as_many_processes_as_its_first_size_has_workers(bigbatch):
