@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -10,7 +10,8 @@ from typing import Final
 import torch
 import torch.distributed as dist
 
-from bigbatch.errors import InputError, PeerLostError
+from bigbatch.errors import PeerLostError
+from bigbatch.processes.device import backend, chosen_device
 from bigbatch.processes.group import Processes
 from bigbatch.processes.numerics import default_variable, reproducible_numerics
 from bigbatch.processes.outcome import STORE
@@ -19,6 +20,7 @@ from bigbatch.processes.rendezvous import agree_on_a_word
 from bigbatch.recipe import Launch
 
 LOOPBACK: Final = "lo"
+INTERFACES: Final = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 
 
 @dataclass(frozen=True)
@@ -36,54 +38,44 @@ class Machine:
     threads: int
 
 
-def default_process_count(worker_count: int) -> int:
-    """Return as many processes as there are GPUs, or else cores, but no more than workers."""
-    units = torch.cuda.device_count() if torch.cuda.is_available() else len(os.sched_getaffinity(0))
-    return max(1, min(units, worker_count))
-
-
 @contextmanager
-def joined(*, threads: int = 1, timeout_seconds: float = Launch.timeout_seconds) -> Iterator[Machine]:
+def joined(
+    *, threads: int = 1, timeout_seconds: float = Launch.timeout_seconds, tf32: bool = False
+) -> Iterator[Machine]:
     """Join the processes that torchrun or srun has started, for the time of a training; or run alone.
 
-    This sets what the bits depend on: the number of threads, and deterministic algorithms. It restores them when it is
-    left, also after an error. The group of processes stays after an error: end the process then.
+    This sets what the bits depend on: the number of threads, deterministic algorithms, and whether a GPU computes
+    float32 in TF32. It restores them when it is left, also after an error. The group of processes stays after an error:
+    end the process then.
 
     Args:
         threads: of each process on the CPU; the bits depend on them.
         timeout_seconds: how long to wait for a process that does not answer.
+        tf32: let a GPU round float32 to TF32 in convolutions and products of matrices, which is faster.
 
     Raises:
         InputError: more processes on this machine than GPUs.
         PeerLostError: another process did not come.
     """
     place = find_place(os.environ) or Place()
-    with reproducible_numerics(threads), _chosen_device(place) as device:
+    with reproducible_numerics(threads, tf32=tf32), chosen_device(place) as device:
         if place.world_size == 1:
             yield Machine(Processes(), device, threads)
             return
-        with _interface(place):
+        with _interfaces(place):
             _meet(place, device, timedelta(seconds=timeout_seconds))
             yield Machine(Processes(place.rank, place.world_size), device, threads)
             dist.destroy_process_group()  # not after an error: then the process ends, and the others notice
 
 
 @contextmanager
-def _chosen_device(place: Place) -> Iterator[torch.device]:
-    if not torch.cuda.is_available():
-        yield torch.device("cpu")
-        return
-    if place.local_rank >= torch.cuda.device_count():
-        msg = f"{place.local_world_size} processes need as many GPUs, but this machine has {torch.cuda.device_count()}"
-        raise InputError(msg)
-    with torch.cuda.device(place.local_rank):
-        yield torch.device("cuda", place.local_rank)
-
-
-def _interface(place: Place) -> AbstractContextManager[None]:
-    """Let Gloo use the loopback interface if all processes are on one machine."""
-    is_one_machine = place.world_size == place.local_world_size
-    return default_variable("GLOO_SOCKET_IFNAME", LOOPBACK) if is_one_machine else nullcontext()
+def _interfaces(place: Place) -> Iterator[None]:
+    """Let Gloo and NCCL use the loopback interface if all processes are on one machine."""
+    with ExitStack() as stack:
+        if place.world_size == place.local_world_size:
+            for name in INTERFACES:
+                stack.enter_context(default_variable(name, LOOPBACK))
+        yield
 
 
 def _meet(place: Place, device: torch.device, timeout: timedelta) -> None:
@@ -92,10 +84,11 @@ def _meet(place: Place, device: torch.device, timeout: timedelta) -> None:
     Raises:
         PeerLostError: another process did not come.
     """
-    backend = "nccl" if device.type == "cuda" else "gloo"
     try:
         store = _store(place, timeout)
-        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world_size, timeout=timeout)
+        dist.init_process_group(
+            backend(device), store=store, rank=place.rank, world_size=place.world_size, timeout=timeout
+        )
     except RuntimeError as error:
         msg = f"the group of {place.world_size} processes did not come together ({error})"
         raise PeerLostError(msg) from error

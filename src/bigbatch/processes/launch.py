@@ -18,7 +18,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from bigbatch.errors import DisagreementError, PeerLostError, ProcessFailedError, ReaderLostError
-from bigbatch.processes.join import LOOPBACK
+from bigbatch.processes.join import INTERFACES, LOOPBACK
 from bigbatch.processes.outcome import EXIT_CODES, STORE, note_failure, read_outcome
 from bigbatch.processes.parent import LAUNCHER
 from bigbatch.processes.stop_signals import end_at_a_signal
@@ -157,7 +157,7 @@ def _environment(folder: str) -> Iterator[None]:
     ours = {
         STORE: f"{folder}/store",
         LAUNCHER: str(os.getpid()),
-        "GLOO_SOCKET_IFNAME": LOOPBACK,
+        **dict.fromkeys(INTERFACES, LOOPBACK),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # that store would listen on every interface
     }

@@ -1,7 +1,7 @@
 """Find the process that is gone or late when a message does not come."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Final
@@ -26,6 +26,20 @@ def communicating() -> Iterator[None]:
         raise
     except RuntimeError as error:
         raise lost(error) from error
+
+
+def wait_for_peers(is_done: Callable[[], bool], timeout_seconds: float) -> None:
+    """Ask until it is done: at once, then at intervals that grow with the time that has passed, to 10 ms.
+
+    Raises:
+        PeerLostError: it is not done in time; names the processes that have not given up as well.
+    """
+    start = time.monotonic()
+    while not is_done():
+        passed = time.monotonic() - start
+        if passed > timeout_seconds:
+            raise lost(RuntimeError(f"timed out after {passed:.0f} s"))
+        time.sleep(min(0.01, passed / 100))
 
 
 def lost(error: RuntimeError, peer: int | None = None) -> PeerLostError:

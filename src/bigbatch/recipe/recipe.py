@@ -43,7 +43,7 @@ from bigbatch.rules.scaling import SCALING_RULES
 from bigbatch.rules.schedules import FALLS
 from bigbatch.user_code import call_user_code, is_user_code, load_callable
 
-PRECISIONS: Final = ("float32", "bfloat16")
+PRECISIONS: Final = ("float32", "tf32", "bfloat16")
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -61,7 +61,8 @@ class Recipe:
         iterations: how long it is, in iterations of the reference. A minibatch of twice its size takes half as many.
         samples: how long it is, in samples. One of `epochs`, `iterations` and `samples` is given; the others are 0.
         seed: of the first weights, the order of samples and the augmentation, where `seeds` has no other.
-        precision: "float32", or "bfloat16" to run the forward pass under autocast.
+        precision: "float32", "tf32" for a GPU's rounded products of float32, or "bfloat16" for autocast of the forward
+            pass.
         loss: what is minimised: "cross-entropy", "token-cross-entropy", "pixel-cross-entropy", "binary-cross-entropy",
             "mean-squared-error" or `package.module:callable`. The callable is given (outputs, targets), and returns one
             loss a sample or a `Loss`.

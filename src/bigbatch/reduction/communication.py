@@ -4,13 +4,16 @@ import weakref
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread
-from typing import Protocol
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor
 from torch.futures import Future
 
+from bigbatch.processes.lost_peer import wait_for_peers
+
 Job = Callable[[], None]
+PATIENCE: Final = 0.9  # of a group's timeout
 
 
 class Communication(Protocol):
@@ -25,6 +28,14 @@ class Communication(Protocol):
 
         Raises:
             Exception: that of the first job that failed; those after it were not run.
+        """
+        ...
+
+    def wait(self, timeout_seconds: float) -> None:
+        """Wait on the host until the device has the results.
+
+        Raises:
+            PeerLostError: it does not have them in time, as another process is gone or late.
         """
         ...
 
@@ -74,6 +85,9 @@ class ThreadCommunication:
         if self.errors:
             raise self.errors[0]
 
+    def wait(self, timeout_seconds: float) -> None:
+        """Return: `finish` has waited."""
+
     def close(self) -> None:
         """Join the thread."""
         self.jobs.put(None)
@@ -104,6 +118,15 @@ class StreamCommunication:
     def finish(self) -> None:
         """Let the current stream wait for the jobs."""
         torch.cuda.current_stream(self.device).wait_stream(self.stream)
+
+    def wait(self, timeout_seconds: float) -> None:
+        """Ask again and again: a host that waits inside CUDA could not notice that another process is lost.
+
+        NCCL ends this process once the group's timeout is over, so it must be noticed before.
+        """
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        done.record()
+        wait_for_peers(done.query, PATIENCE * timeout_seconds)
 
     def close(self) -> None:
         """Wait for the stream."""

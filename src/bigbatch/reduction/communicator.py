@@ -3,7 +3,8 @@
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 
@@ -66,15 +67,19 @@ class Communicator:
 
     def __init__(self, processes: Processes, worker_count: int, device: torch.device, all_reduce: str = AUTO) -> None:
         self.name, self.world_size, self.worker_count = all_reduce, processes.world_size, worker_count
+        self.device = device
         ranks = range(processes.world_size)
         blocks = [process_workers(worker_count, rank=rank, world_size=len(ranks)) for rank in ranks]
         self.nodes: list[range] | None = None  # the ranks of each machine
-        if device.type == "cuda":
+        is_on_host = device.type != "cuda" or "nccl" not in dist.get_backend(processes.group)
+        if not is_on_host:
             self.lanes = [_cuda_lane(_new_group(processes, device), blocks, device)]
         else:
             groups = [_new_group(processes, device) for _ in range(1 if processes.group else NUM_LANES)]
             self.nodes = cluster_nodes(_local_ranks(groups[0]))
             self.lanes = [_cpu_lane(group, blocks, self.nodes) for group in groups]
+            if device.type == "cuda":  # a GPU that several processes share, which NCCL does not allow
+                self.lanes = [_staged(lane) for lane in self.lanes]
         self.given_group = processes.group
         self.turn = 0
         self.algorithms = self.lanes[0].algorithms
@@ -82,7 +87,7 @@ class Communicator:
         if all_reduce == AUTO:
             self.choice = self._choose(run_of(blocks[processes.rank], worker_count))
         elif all_reduce not in self.algorithms:
-            where = "GPUs" if device.type == "cuda" else "ranks that do not count through each machine's processes"
+            where = "NCCL" if not is_on_host else "ranks that do not count through each machine's processes"
             msg = f"--all-reduce {all_reduce} does not work with {where}; use {AUTO}"
             raise InputError(msg)
 
@@ -124,6 +129,15 @@ class Communicator:
         """
         for lane in self.lanes:
             lane.communication.finish()
+
+    def wait(self) -> None:
+        """Wait until the device has computed all that it was given; meanwhile notice that another process is lost.
+
+        Raises:
+            PeerLostError: a process ended, or did not answer within the group's timeout.
+        """
+        for lane in self.lanes:
+            lane.communication.wait(_timeout(lane.group, self.device.type).total_seconds())
 
     def describe(self) -> dict[str, Any]:
         """Return what a run's folder records: the algorithm, and for "auto" the times that it is chosen by."""
@@ -174,6 +188,17 @@ def _cuda_lane(group: dist.ProcessGroup, blocks: Sequence[range], device: torch.
     return Lane(group, algorithms, StreamCommunication(device))
 
 
+def _staged(lane: Lane) -> Lane:
+    """Return a lane that copies a GPU's buffers to the host, sums there, and copies the total back."""
+
+    def staged(all_reduce: AllReduce, nodes: Sequence[Node[Tensor]], out: Tensor) -> None:
+        on_host = [Node(node.start, node.stop, node.value.to("cpu", copy=True)) for node in nodes]
+        all_reduce(on_host, on_host[-1].value)
+        out.copy_(on_host[-1].value)
+
+    return replace(lane, algorithms={name: partial(staged, sums) for name, sums in lane.algorithms.items()})
+
+
 def cluster_nodes(local_ranks: Sequence[int]) -> list[range] | None:
     """Return the ranks of each machine, or None if they are not neighbours.
 
@@ -203,10 +228,12 @@ def _new_group(processes: Processes, device: torch.device) -> dist.ProcessGroup:
     """
     if processes.group is not None:
         return processes.group
-    world = dist.group.WORLD
-    assert world is not None
-    # torch.distributed.new_group would take its default of 30 minutes instead.
-    timeout = world._get_backend(torch.device(device.type)).options._timeout  # noqa: SLF001 - no public way
-    with communicating():
-        own: dist.ProcessGroup = dist.new_group(timeout=timeout)
+    assert dist.group.WORLD is not None
+    with communicating():  # torch would take its default of 30 minutes instead
+        own: dist.ProcessGroup = dist.new_group(timeout=_timeout(dist.group.WORLD, device.type))
     return own
+
+
+def _timeout(group: dist.ProcessGroup, device: str) -> timedelta:
+    timeout: timedelta = group._get_backend(torch.device(device)).options._timeout  # noqa: SLF001 - no public way
+    return timeout

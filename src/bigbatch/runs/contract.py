@@ -60,6 +60,7 @@ def facts_of(run: RunRecord) -> dict[str, object]:
         **{f"git.{key}": _history(run, "git", key) for key in ("commit", "dirty")},
         **{package: _history(run, "versions", package) for package in PACKAGES},
         "device": _history(run, "device"),
+        **{f"engine.{name}": _history(run, "engine", name) for name in run.summary.attempt.engine},
         "host.machine": _history(run, "host", "machine"),
         "threads_per_process": _history(run, "threads_per_process"),
         "default_dtype": _history(run, "default_dtype"),

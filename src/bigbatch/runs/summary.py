@@ -40,6 +40,7 @@ class Attempt(JsonTable):
         processes: how many took part.
         threads_per_process: of torch.
         device: the GPU's name, or the CPU's instruction set.
+        engine: libraries and settings that the bits depend on besides, by name; not in runs of older versions.
         default_dtype: of torch.
         memory_format: of the model's weights; not in runs of older versions.
         code: hashes of our source and of the user's modules.
@@ -64,6 +65,7 @@ class Attempt(JsonTable):
     from_sample: int | None
     after: str | None
     length: str | None = None
+    engine: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

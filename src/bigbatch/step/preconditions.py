@@ -21,10 +21,10 @@ NO_EXTRA_STATE: Final = nn.Module.get_extra_state
 SMALLEST: Final = 5e-324  # a denormal number
 
 
-def _float32_precision() -> str:
+def _or_mixed(read: Callable[[], object]) -> object:
     try:
-        return torch.get_float32_matmul_precision()
-    except RuntimeError:  # torch's older and newer way to set it were mixed
+        return read()
+    except RuntimeError:  # torch's older and newer way to set TF32 were mixed
         return "mixed"
 
 
@@ -43,10 +43,10 @@ _BY_BACKEND: Final[Any] = getattr(torch._C, "_get_fp32_precision_getter", None) 
 SETTINGS: Final[dict[str, Callable[[], object]]] = {
     "torch.set_num_threads": torch.get_num_threads,
     "torch.set_default_dtype": torch.get_default_dtype,
-    "torch.set_float32_matmul_precision": _float32_precision,
+    "torch.set_float32_matmul_precision": partial(_or_mixed, torch.get_float32_matmul_precision),
     "torch.use_deterministic_algorithms": torch.get_deterministic_debug_mode,
     "torch.set_flush_denormal": lambda: SMALLEST * 1.0 == 0.0,
-    **{name: getattr(torch._C, reader) for name, reader in _READERS.items()},  # noqa: SLF001
+    **{name: partial(_or_mixed, getattr(torch._C, reader)) for name, reader in _READERS.items()},  # noqa: SLF001
     **{
         f"torch.backends.{name}.fp32_precision": partial(_BY_BACKEND, *name.split("."))
         for name in (("mkldnn.matmul", "mkldnn.conv", "cuda.matmul", "cuda.conv") if _BY_BACKEND else ())
@@ -240,7 +240,7 @@ def _device_complaint(parameter: nn.Parameter, trained: list[nn.Parameter]) -> s
 
 
 def check_choices(device: torch.device, precision: str, buffers: Mapping[str, str]) -> None:
-    """Refuse words that Step does not know.
+    """Refuse words that Step does not know, and a precision that this device does not have.
 
     Raises:
         InputError: lists those that it knows.
@@ -252,6 +252,12 @@ def check_choices(device: torch.device, precision: str, buffers: Mapping[str, st
         if value not in known:
             msg = f"{name} '{value}' is unknown; {nearest(str(value), list(known))}"
             raise InputError(msg)
+    if precision == "tf32" and device.type != "cuda":
+        msg = f'precision "tf32" is a GPU\'s, and the model is on {device}; say "float32"'
+        raise InputError(msg)
+    if precision == "tf32" and not torch.backends.cudnn.allow_tf32:
+        msg = 'precision "tf32" is off here: make Step within bigbatch.joined(tf32=True)'
+        raise InputError(msg)
 
 
 def check_same(given: Mapping[str, str], model: nn.Module, processes: Processes) -> None:

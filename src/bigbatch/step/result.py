@@ -19,6 +19,7 @@ class Sums:
     """What a step has summed over all workers of all processes.
 
     Attributes:
+        wait: waits until the sums are there, and notices that another process is lost; None for one process.
         is_finite: tells on the device whether the sum of all values is.
         is_each_finite: tells whether each value is, where their sum is not: a sum over large numbers may overflow.
         asked: how many processes have made each of `REQUESTS`.
@@ -27,6 +28,7 @@ class Sums:
         worker_minibatch_size: samples of one worker (n).
     """
 
+    wait: Callable[[], None] | None
     is_finite: Callable[[], Tensor]
     is_each_finite: Callable[[], bool]
     asked: Tensor
@@ -68,7 +70,10 @@ class StepResult:
         """Fetch all from the device at once."""
         sums = self._sums
         norms = () if sums.norms is None else sums.norms
-        *squares, finite, stop, save, give_up = torch.stack([*norms, sums.is_finite(), *sums.asked]).tolist()
+        values = torch.stack([*norms, sums.is_finite(), *sums.asked])
+        if sums.wait:
+            sums.wait()
+        *squares, finite, stop, save, give_up = values.tolist()
         is_finite = bool(finite) or sums.is_each_finite()
         requests = frozenset(name for name, count in zip(REQUESTS, (stop, save, give_up), strict=True) if count)
         return is_finite, requests, self._noise(*squares) if squares and is_finite else None

@@ -53,7 +53,7 @@ class Step:
         seed: keys the randomness of the workers, such as dropout. It is 0 without `minibatches`.
         aggregation: how gradients are summed over the processes. Only "native" changes the bits.
         momentum_correction: correct an optimizer that absorbs the rate, instead of refusing it.
-        precision: "float32", or "bfloat16" to run the forward pass under autocast.
+        precision: "float32"; "tf32" on a GPU, within `joined(tf32=True)`; or "bfloat16" for autocast of forward passes.
         buffers: what becomes of buffers in which the workers differ after a forward pass, by patterns of their names:
             "mean" adds the mean of the workers' changes, "sum" their sum, "start" puts a cache back, and "same" is for
             what changes alike, but in some steps only. Batch normalisation's need no word.
@@ -342,6 +342,7 @@ class Step:
             self.aggregation.divide(weight)
         self._check_reach(weight)
         sums = Sums(
+            wait=self.communicator.wait if self.communicator else None,
             is_finite=self.aggregation.is_finite,
             is_each_finite=self._is_each_finite,
             asked=asked,

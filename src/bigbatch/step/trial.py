@@ -4,7 +4,8 @@ import copy
 import random
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from bigbatch.step.buffers import fingerprint, integers
 
 COLLECTIVES: Final = frozenset({"c10d", "_c10d_functional", "c10d_functional", "_c10d_functional_autograd"})
 NO_GROUP: Final = ("Default process group has not been initialized", "Unsupported group type: <class 'NoneType'>")
+NOT_DETERMINISTIC: Final = " does not have a deterministic implementation"
 OF_EVERY_MODULE: Final = frozenset(vars(nn.Module())) - {"training"}
 MOST_ELEMENTS: Final = 1000  # of a list, that are looked at
 
@@ -34,16 +36,21 @@ def try_out(model: nn.Module, loss: object, run: Callable[[], Tensor], restore: 
 
     Raises:
         InputError: names the parameter that a pass writes to or whose gradient is sparse, the attribute that keeps
-            state, or the collective that is called.
+            state, the collective that is called, or the layer that has no deterministic kernel.
     """
     parameters = dict(model.named_parameters())
     watched = {"the model": [model], "the loss": [part for part in _modules(loss) if part not in set(model.modules())]}
     before, attributes = _checksums(parameters), _glance(watched)
-    with _alone():
-        total = run()
-        _check_unwritten(parameters, before)
-        if total.requires_grad:
-            total.backward()  # type: ignore[no-untyped-call]
+    try:
+        with _alone():
+            total = run()
+            _check_unwritten(parameters, before)
+            if total.requires_grad:
+                total.backward()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        if NOT_DETERMINISTIC in str(error):
+            raise InputError(_not_deterministic(model, run, str(error))) from error
+        raise
     _check_unwritten(parameters, before)
     _check_gradients(parameters)
     if _glance(watched) != attributes:
@@ -79,6 +86,29 @@ def _alone() -> Iterator[None]:
         if not str(error).startswith(NO_GROUP):
             raise
         raise InputError(_no_collective("a collective")) from error
+
+
+def _not_deterministic(model: nn.Module, run: Callable[[], Tensor], complaint: str) -> str:
+    """Return the line for a model of which torch computes something by a kernel that gives other bits each time."""
+    last = "the model"
+
+    def note(name: str, *_: object) -> None:
+        nonlocal last
+        last = name
+
+    def note_backward(name: str, _module: nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.requires_grad:
+            output.register_hook(partial(note, name))  # type: ignore[no-untyped-call]
+
+    layers = [(f"'{name}' ({type(layer).__name__})", layer) for name, layer in model.named_modules() if name]
+    handles = [layer.register_forward_pre_hook(partial(note, name)) for name, layer in layers]
+    handles += [layer.register_forward_hook(partial(note_backward, name)) for name, layer in layers]
+    with suppress(RuntimeError):  # which is known
+        run().backward()  # type: ignore[no-untyped-call]
+    for handle in handles:
+        handle.remove()
+    kernel = complaint.partition(NOT_DETERMINISTIC)[0]
+    return f"torch has no deterministic kernel for {kernel}, called in {last}: each run has other bits; replace it"
 
 
 def _no_collective(name: str) -> str:

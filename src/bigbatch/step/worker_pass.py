@@ -12,7 +12,7 @@ from bigbatch.rules.randomness.generators import seed_generators
 from bigbatch.rules.randomness.keyed import random_key
 from bigbatch.step.objective import Loss
 
-PRECISIONS: Final = ("float32", "bfloat16")  # of a forward pass; a recipe has the same
+PRECISIONS: Final = ("float32", "tf32", "bfloat16")  # of a forward pass; a recipe has the same
 # Where torch's allocators begin: 64 bytes on a CPU, 512 on a GPU, of which kernels ask for at most 256.
 ALIGNMENT_BYTES: Final = {"cpu": 64, "cuda": 256}
 HALF: Final = frozenset({torch.float16, torch.bfloat16})
@@ -29,7 +29,7 @@ class WorkerPass(nn.Module):
     Args:
         model: what is trained.
         objective: maps (model, batch) to a `Loss`, or to one loss a sample.
-        precision: "float32", or "bfloat16" for autocast.
+        precision: "float32", "tf32", or "bfloat16" for autocast.
         worker_minibatch_size: samples of one worker (n).
         minibatch_size: samples per update (kn).
         is_compiled: run the model through `torch.compile`.
@@ -129,7 +129,7 @@ def seed_worker(seed: int, iteration: int, worker: int, device: torch.device) ->
 
 
 def forward_precision(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """Return the context of a forward pass: autocast for "bfloat16", nothing for "float32".
+    """Return the context of a forward pass: autocast for "bfloat16", nothing for the others.
 
     It begins without casts of old weights. torch keeps them where an outer autocast is left, also of another device or
     one that is off; then one within the model would find them.

@@ -7,6 +7,7 @@ from typing import Any, Final
 import torch
 
 from bigbatch.errors import InputError
+from bigbatch.processes.device import describe_engine, device_name
 from bigbatch.processes.group import check_agreement
 from bigbatch.processes.join import Machine
 from bigbatch.recipe import Recipe
@@ -66,6 +67,7 @@ def describe_attempt(  # noqa: PLR0913 - each is a fact of the attempt
         processes=machine.processes.world_size,
         threads_per_process=machine.threads,
         device=device_name(machine.device),
+        engine=describe_engine(machine.device, is_compiled=recipe.model.compile),
         default_dtype=str(torch.get_default_dtype()),
         memory_format=str(memory_format),
         code=describe_code(recipe),
@@ -108,6 +110,7 @@ def check_attempts(
         "its engine": [
             *(f"{package} {attempt.versions[package]}" for package in ("python", "torch", "numpy")),
             f"device {attempt.device}",
+            *(f"{name} {value}" for name, value in attempt.engine.items()),
             f"threads_per_process {attempt.threads_per_process}",
             f"default_dtype {attempt.default_dtype}",
             f"memory_format {attempt.memory_format}",
@@ -139,11 +142,15 @@ def compare_with_before(folder: RunFolder, summary: Summary) -> list[str]:
         msg = f"{folder.path} was trained with --reduction {before.reduction}; resume it with the same"
         raise InputError(msg)
     known = {"memory_format": MEMORY_FORMAT_BEFORE}
-    old, new = ({**known, **attempt.to_json(), **attempt.versions} for attempt in (before.attempt, summary.attempt))
+    old, new = (
+        {**known, **attempt.to_json(), **attempt.versions, **attempt.engine}
+        for attempt in (before.attempt, summary.attempt)
+    )
     return [
-        f"warning: {key} was {old.get(key)} and is {new[key]}: the bits can differ from those of an uninterrupted run"
-        for key in BITS_DEPEND_ON
-        if old.get(key) != new[key]
+        f"warning: {key} was {old.get(key)} and is {new.get(key)}: "
+        "the bits can differ from those of an uninterrupted run"
+        for key in dict.fromkeys((*BITS_DEPEND_ON, *before.attempt.engine, *summary.attempt.engine))
+        if old.get(key) != new.get(key)
     ]
 
 
@@ -151,10 +158,3 @@ def sha256_of(summary: Summary) -> str | None:
     """Return the hash of the file of weights that a run started from; None if there was none."""
     sha256 = (summary.initial_weights or {}).get("sha256")
     return sha256 if isinstance(sha256, str) else None
-
-
-def device_name(device: torch.device) -> str:
-    """Return the part of a device that the bits depend on: the GPU's name, or the CPU's instruction set."""
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    return f"cpu {torch.backends.cpu.get_cpu_capability()}"

@@ -53,7 +53,7 @@ def bench_step_command(options: argparse.Namespace) -> int:
     find_input(recipe)
     if processes:
         return launch([*options.arguments, "--processes", str(processes)], processes)
-    with join(options) as machine:
+    with join(options, precision=recipe.precision) as machine:
         result = bench_step(
             recipe, machine, rounds=options.rounds, seconds_per_turn=options.seconds, aggregation=aggregation
         )

@@ -31,10 +31,10 @@ def evaluate_command(options: argparse.Namespace) -> int:
     # One process unless more are asked for: starting them takes longer than a small evaluation.
     if processes := processes_to_launch(options, place, worker_count=1):
         return launch([*options.arguments, "--processes", str(processes)], processes)
-    with join(options) as machine:
-        result = evaluate_run(
-            RunFolder(options.folder), machine, loader_workers=options.loader_workers, best=options.best
-        )
+    folder = RunFolder(options.folder)
+    precision = folder.recipe.precision if folder.exists() else "float32"  # what is no run is refused below
+    with join(options, precision=precision) as machine:
+        result = evaluate_run(folder, machine, loader_workers=options.loader_workers, best=options.best)
     if machine.processes.rank:
         return 0
     if options.json:

@@ -74,7 +74,11 @@ def train_command(options: argparse.Namespace) -> int:
         )
     from bigbatch.training.trainer import train
 
-    with joined(threads=options.threads_per_process, timeout_seconds=recipe.launch.timeout_seconds) as machine:
+    with joined(
+        threads=options.threads_per_process,
+        timeout_seconds=recipe.launch.timeout_seconds,
+        tf32=recipe.precision == "tf32",
+    ) as machine:
         summary = train(
             recipe,
             folder,

@@ -10,7 +10,6 @@ from bigbatch.cli.options.machine import check_outside_group
 from bigbatch.cli.options.parser import Commands, add_command, add_json
 from bigbatch.cli.options.recipe import add_recipe, resolve_recipe
 from bigbatch.cli.output.json import print_json
-from bigbatch.errors import InputError
 from bigbatch.rules.sampling import process_workers
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def verify_command(options: argparse.Namespace) -> int:
     from bigbatch.processes.join import joined
     from bigbatch.verification.verify import verify
 
-    with joined() as machine:
+    with joined(tf32=recipe.precision == "tf32") as machine:
         checks = verify(recipe, machine.device, processes=processes, iterations=options.iterations, loop=options.loop)
     num_failed = sum(not check.is_passed for check in checks)
     if options.json:
@@ -76,23 +75,14 @@ def verify_command(options: argparse.Namespace) -> int:
 
 
 def choose_processes(asked: Sequence[int] | None, worker_count: int) -> list[int]:
-    """Return the numbers of processes to compare, each once; by default 1, 2 and 4, as far as workers and GPUs go.
+    """Return the numbers of processes to compare, each once; by default 1, 2 and 4, as far as workers go.
 
     Raises:
-        InputError: more processes than workers, or than GPUs if there are any.
+        InputError: more processes than workers.
     """
     for p in asked or ():
         process_workers(worker_count, rank=0, world_size=p)
-    import torch
-
-    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    most = min(worker_count, num_gpus or worker_count)
-    if asked is None:
-        return sorted({min(p, most) for p in DEFAULT_PROCESSES})
-    if max(asked) > most:
-        msg = f"{max(asked)} processes need as many GPUs, but this machine has {num_gpus}"
-        raise InputError(msg)
-    return list(dict.fromkeys(asked))
+    return list(dict.fromkeys(asked or sorted({min(p, worker_count) for p in DEFAULT_PROCESSES})))
 
 
 def _print_checks(checks: "Sequence[Check]") -> None:

@@ -19,8 +19,9 @@ def add_aggregation(parser: Parser) -> None:
     group.add_argument(
         "--all-reduce",
         choices=ALL_REDUCES,
-        help="auto: the fastest exact algorithm for each size, measured once; native: that of the backend "
-        "(default: auto)",
+        metavar="ALGORITHM",
+        help=f"{', '.join(ALL_REDUCES)}; auto: the fastest exact one for each size, measured once; native: that of the "
+        "backend (default: auto)",
     )
     group.add_argument(
         "--reduction",

@@ -61,11 +61,12 @@ def add_machine(
         )
 
 
-def join(options: argparse.Namespace) -> AbstractContextManager["Machine"]:
+def join(options: argparse.Namespace, *, precision: str = "float32") -> AbstractContextManager["Machine"]:
     """Join the processes of this command, with the threads and the timeout that its options say."""
     from bigbatch.processes.join import joined
 
-    return joined(threads=options.threads_per_process, timeout_seconds=options.timeout or Launch.timeout_seconds)
+    timeout_seconds = options.timeout or Launch.timeout_seconds
+    return joined(threads=options.threads_per_process, timeout_seconds=timeout_seconds, tf32=precision == "tf32")
 
 
 def processes_to_launch(options: argparse.Namespace, place: Place | None, *, worker_count: int) -> int:
@@ -74,7 +75,7 @@ def processes_to_launch(options: argparse.Namespace, place: Place | None, *, wor
     Raises:
         InputError: --processes contradicts the group that this process is one of.
     """
-    from bigbatch.processes.join import default_process_count
+    from bigbatch.processes.device import default_process_count
 
     if place is None:
         processes: int = options.processes or default_process_count(worker_count)

@@ -1,6 +1,7 @@
 """The promise: the same bits for any number of processes."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bigbatch.processes.device import num_gpus, shared_gpus
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.file import to_toml
 from bigbatch.runs.folder import RunFolder
@@ -30,7 +32,10 @@ class Run:
 
 
 def check_processes(recipe: Recipe, processes: Sequence[int], *, iterations: int) -> Check:
-    """Train the first iterations with each number of processes, and twice with the first: there p does not enter."""
+    """Train the first iterations with each number of processes, and twice with the first: there p does not enter.
+
+    More processes than GPUs share them, and sum over Gloo.
+    """
     with tempfile.TemporaryDirectory(prefix="bigbatch-verify-") as folder:
         path = Path(folder) / "recipe.toml"
         path.write_text(to_toml(recipe))
@@ -54,7 +59,9 @@ def compare(runs: Sequence[Run]) -> Check:
             )
         return failed(NAME, f"p = {run.processes} differs from p = {first.processes}: {difference}")
     counts = ", ".join(str(run.processes) for run in runs)
-    hint = "; one worker allows no more" if max(run.processes for run in runs) == 1 else ""
+    if shared_gpus(most := max(run.processes for run in runs)):
+        counts += f" (above {num_gpus()} on shared GPUs, over Gloo)"
+    hint = "; one worker allows no more" if most == 1 else ""
     weights = f"weights {first.weights_sha256[:12]}"
     return passed(NAME, f"p = {counts}{hint}: {len(first.losses)} iterations, every loss and the {weights} the same")
 
@@ -63,7 +70,8 @@ def short_run(recipe: Path, processes: int, folder: Path, *, iterations: int) ->
     """Train a recipe's first iterations in processes of their own, in the current folder."""
     options = ("--processes", str(processes), "--output", str(folder), "--stop-after-iteration", str(iterations))
     command = [*TRAIN, str(recipe), *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+    environment = os.environ | shared_gpus(processes)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603 - our own
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"it ended with exit code {done.returncode}"]
         return Run(processes, error=lines[-1].removeprefix(ERROR))

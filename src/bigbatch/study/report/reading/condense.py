@@ -23,7 +23,7 @@ OF_THE_RUN: Final = (
     *("variant", "is_reference"),  # of a sweep's run, from the sweep's folder
 )
 OF_AN_ATTEMPT: Final = (
-    *("started", "versions", "git", "host", "processes", "threads_per_process", "device"),
+    *("started", "versions", "git", "host", "processes", "threads_per_process", "device", "engine"),
     *("default_dtype", "memory_format", "code", "after"),
 )
 
