@@ -1,6 +1,6 @@
 """How fast is the exact step beside a plain DDP loop? `bigbatch bench step` for several recipes, on a quiet machine.
 
-Run from the repository's root: python benchmarks/step_speed.py.
+Run from the repository's root: python benchmarks/step_speed.py [NAME], where NAME is of the card.
 """
 
 import json
@@ -14,6 +14,7 @@ CASES = [
     ("digits", "256", "2"),
     ("fashion-mnist", "256", "1"),
     ("fashion-mnist", "256", "2"),
+    ("cifar10", "256", "1"),
     ("cifar10", "256", "2"),
 ]
 
@@ -41,7 +42,8 @@ def main() -> None:
         "| recipe, model | minibatch / worker | processes | exact, images/s | plain DDP, images/s | ratio |\n"
         "|---|---|---|---|---|---|\n"
     )
-    write_card("step_speed", "Exact step against a plain DDP loop", results, header + "\n".join(rows))
+    name = sys.argv[1] if len(sys.argv) > 1 else "step_speed"
+    write_card(name, "Exact step against a plain DDP loop", results, header + "\n".join(rows))
 
 
 if __name__ == "__main__":
