@@ -1,6 +1,7 @@
 """How fast is the exact step beside a plain DDP loop? `bigbatch bench step` for several recipes, on a quiet machine.
 
-Run from the repository's root: python benchmarks/step_speed.py [NAME], where NAME is of the card.
+Run from the repository's root: python benchmarks/step_speed.py [NAME [OPTION ...]], with the card's name, and
+options for `bench step`.
 """
 
 import json
@@ -22,7 +23,7 @@ CASES = [
 def bench(recipe: str, minibatch_size: str, processes: str) -> dict[str, float | int | str]:
     """Run one case."""
     command = [sys.executable, "-m", "bigbatch", "bench", "step", recipe, "--json", "--rounds", "9"]
-    command += ["--minibatch-size", minibatch_size, "--processes", processes]
+    command += ["--minibatch-size", minibatch_size, "--processes", processes, *sys.argv[2:]]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     result: dict[str, float | int | str] = json.loads(done.stdout)
     return result
