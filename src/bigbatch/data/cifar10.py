@@ -54,14 +54,15 @@ def load_cifar10(recipe: Data) -> Splits:
 
 
 def _decode_all(listing: Listing) -> Arrays:
-    images = np.empty((len(listing.samples), 3, SIDE, SIDE), np.uint8)
-    for i, (path, _) in enumerate(listing.samples):
+    images = np.empty((len(listing), 3, SIDE, SIDE), np.uint8)
+    for i in range(len(listing)):
+        path = listing.path(i)
         pixels = np.asarray(open_image(path))
         if pixels.shape != (SIDE, SIDE, 3):
             msg = f"{path} is {pixels.shape[1]}x{pixels.shape[0]} pixels, not 32x32; use data.name = 'image-folder'"
             raise InputError(msg)
         images[i] = pixels.transpose(2, 0, 1)
-    return images, np.array([label for _, label in listing.samples], np.int64)
+    return images, np.repeat(np.arange(len(listing.classes)), np.diff(listing.starts))
 
 
 def _read_archive(path: Path) -> tuple[Arrays, Arrays]:

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
 
@@ -14,7 +13,8 @@ from torch import Tensor
 
 from bigbatch.data.augmentation import CROP_WORDS, random_resized_crop
 from bigbatch.data.dataset import Splits
-from bigbatch.data.listing import MAX_PIXELS, Listing, find_split, list_split
+from bigbatch.data.kept_listing import fingerprint, open_split
+from bigbatch.data.listing import MAX_PIXELS, Listing, find_split
 from bigbatch.data.presence import IMAGE_FOLDER, VALIDATION_NAMES
 from bigbatch.errors import InputError
 from bigbatch.paths import is_file
@@ -61,22 +61,12 @@ def list_both(
     if not path:
         raise InputError(IMAGE_FOLDER)
     root = Path(path)
-    first, second = list_split(find_split(root, (train,))), list_split(find_split(root, validation))
+    first, second = open_split(find_split(root, (train,))), open_split(find_split(root, validation))
     if first.classes != second.classes:
         only = sorted(set(first.classes) ^ set(second.classes))
         msg = f"{root}: the splits differ in their classes; only one of them has {', '.join(only[:5])}"
         raise InputError(msg)
     return first, second
-
-
-def fingerprint(*listings: Listing) -> str:
-    """Return the SHA-256 over every image's split, class, name and size in bytes."""
-    digest = sha256()
-    for listing in listings:
-        for path, _ in listing.samples:
-            relative = path.relative_to(listing.folder.parent)
-            digest.update(f"{relative.as_posix()}\0{path.stat().st_size}\0".encode(errors="surrogateescape"))
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -94,7 +84,7 @@ class ImageFolder:
     augmentation: tuple[str, ...]
 
     def __len__(self) -> int:
-        return len(self.listing.samples)
+        return len(self.listing)
 
     def read_batch(self, indices: NDArray[np.int64], key: int) -> tuple[Tensor, Tensor]:
         """Return float images (n, 3, size, size) and labels (n,).
@@ -104,11 +94,13 @@ class ImageFolder:
         """
         words = random_words(key, distinct(indices), CROP_WORDS + 1)
         pixels = np.stack([self._decode(index, row) for index, row in zip(indices.tolist(), words, strict=True)])
-        labels = torch.tensor([self.listing.samples[index][1] for index in indices.tolist()])
+        labels = torch.tensor([self.listing.label(index) for index in indices.tolist()])
         return normalised(pixels), labels
 
     def _decode(self, index: int, words: NDArray[np.uint64]) -> NDArray[np.uint8]:
-        image = open_image(self.listing.samples[index][0])
+        path = self.listing.path(index)
+        _check_size(path, int(self.listing.sizes[index]))
+        image = open_image(path)
         pixels = np.asarray(self._square(image, words[:CROP_WORDS]))
         mirrored = "flip" in self.augmentation and below(words[CROP_WORDS:], 2)[0] == 1
         return pixels[:, ::-1] if mirrored else pixels
@@ -122,6 +114,19 @@ class ImageFolder:
             side = min(image.size) / EVALUATION_RESIZE
             box = _centre(image.width, image.height, max(1, round(side)))
         return image.resize((self.size, self.size), Resampling.BILINEAR, box=box)
+
+
+def _check_size(path: Path, expected: int) -> None:
+    try:
+        found = path.stat().st_size
+    except OSError:
+        return  # to open it says more
+    if found != expected:
+        msg = (
+            f"{path} has {found:,} bytes, and had {expected:,} when its folder was listed: put it back, or go on with "
+            f"the new one in a new run, after touch {path.parent}"
+        )
+        raise InputError(msg)
 
 
 def normalised(pixels: NDArray[np.uint8]) -> Tensor:

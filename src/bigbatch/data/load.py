@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from bigbatch.data.listing import find_split, list_split
 from bigbatch.data.names import NUM_TRAIN_SAMPLES, check_data_name
 from bigbatch.errors import InputError
 from bigbatch.recipe import Data
@@ -42,7 +41,10 @@ def count_train_samples(recipe: Data) -> int:
     if recipe.name == "image-folder" and recipe.path and not recipe.order:
         from pathlib import Path
 
-        return len(list_split(find_split(Path(recipe.path), ("train",))).samples)
+        from bigbatch.data.kept_listing import open_split
+        from bigbatch.data.listing import find_split
+
+        return len(open_split(find_split(Path(recipe.path), ("train",))))
     if recipe.name in {"coco", "voc"} and not recipe.order:
         from bigbatch.data.annotated_splits import list_train
 

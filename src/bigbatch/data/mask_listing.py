@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from bigbatch.data.listing import image_names
+from bigbatch.data.listing import image_files
 from bigbatch.errors import InputError, first_line
 from bigbatch.paths import is_file, is_folder
 
@@ -73,7 +73,7 @@ def _check_parts(folder: Path, parts: Sequence[str]) -> None:
 
 def _by_stem(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for name in sorted(image_names(folder)):
+    for name, _ in sorted(image_files(folder)):
         path = folder / name
         if path.stem in found:
             msg = f"{found[path.stem]} and {path} have one name; remove one of them"

@@ -1,0 +1,115 @@
+"""Listings of large folders, kept in the user's cache: a million images are listed once, and then open at once."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from bigbatch.atomic_file import write_atomically
+from bigbatch.data.listing import Listing, Report, class_names, list_split, read_header
+from bigbatch.errors import InputError
+from bigbatch.paths import cache_folder
+
+KEPT_FROM: Final = 20_000  # images: fewer are listed faster than anybody notices
+SETTLED_SECONDS: Final = 2.0  # a folder that has changed since may change again without another time of change
+PATIENCE_SECONDS: Final = 2.0  # until a person at a terminal is told how far it is
+
+
+def open_split(folder: Path) -> Listing:
+    """Return a split's listing: the kept one unless a folder of it has changed since, or a new one.
+
+    A file that is written anew under its old name changes no folder. Reading it tells.
+
+    Raises:
+        InputError: no class, a class without an image, an image that is no file, or a folder that cannot be read.
+    """
+    file, (state, last_change) = _file(folder), _state(folder)
+    with suppress(OSError, ValueError):  # there is none yet, or it is damaged
+        if read_header(file).get("state") == state:
+            return replace(Listing.read(file), folder=folder)
+    started = time.time()
+    listing = list_split(folder, _reporter(folder))
+    is_settled = started - last_change >= SETTLED_SECONDS and _state(folder)[0] == state
+    if len(listing) < KEPT_FROM or not is_settled:
+        return listing
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, replace(listing, folder=folder.absolute()).to_bytes(state=state))
+        return replace(Listing.read(file), folder=folder)
+    except (OSError, ValueError):  # a full disk is no reason to fail
+        return listing
+
+
+def fingerprint(*listings: Listing) -> str:
+    """Return the SHA-256 over every image's split, class, name and size in bytes; of large folders it is kept, too."""
+
+    def compute() -> str:
+        digest = sha256()
+        for listing in listings:
+            for part in listing.fingerprint():
+                digest.update(part)
+        return digest.hexdigest()
+
+    if sum(map(len, listings)) < KEPT_FROM:
+        return compute()
+    name = sha256(
+        "".join(f"{listing.folder.name} {listing.digest()} {listing.classes}" for listing in listings).encode()
+    )
+    return _kept_text(_folder() / f"{name.hexdigest()}.fingerprint", compute)
+
+
+def _kept_text(file: Path, compute: Callable[[], str]) -> str:
+    with suppress(OSError, UnicodeError):
+        text = file.read_text("ascii")
+        if len(text) == sha256().digest_size * 2:
+            return text
+    text = compute()
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, text.encode())
+    return text
+
+
+def _folder() -> Path:
+    return cache_folder() / "listings"
+
+
+def _file(folder: Path) -> Path:
+    return _folder() / f"{sha256(os.fsencode(folder.absolute())).hexdigest()}.listing"
+
+
+def _state(folder: Path) -> tuple[str, float]:
+    """Return a hash of the split's folders and of when each has changed last, and when one has, in seconds since 1970.
+
+    A folder changes when a file in it comes, goes or is renamed.
+    """
+    digest, last_change = sha256(), 0.0
+    for name in ("", *class_names(folder)):
+        try:
+            found = (folder / name).stat()
+        except OSError as error:
+            msg = f"cannot read the folder {folder / name}: {error.strerror}"
+            raise InputError(msg) from error
+        digest.update(os.fsencode(f"{name}\0{found.st_mtime_ns}\0{found.st_ino}\0"))
+        last_change = max(last_change, found.st_mtime)
+    return digest.hexdigest(), last_change
+
+
+def _reporter(folder: Path) -> Report | None:
+    """Return what tells a person at a terminal how far the listing is, if it takes long."""
+    if not sys.stderr.isatty():
+        return None
+    start = time.monotonic()
+
+    def report(done: int, classes: int, images: int) -> None:
+        if time.monotonic() - start > PATIENCE_SECONDS:
+            end = "\n" if done == classes else ""
+            sys.stderr.write(f"\rlisting {folder}: {done} of {classes} classes, {images:,} images{end}")
+            sys.stderr.flush()
+
+    return report
