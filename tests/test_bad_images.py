@@ -13,7 +13,8 @@ from PIL import Image
 import bigbatch
 from bad_images import KINDS, bomb, commented_png, content, sixteen_bit_png
 from bigbatch.cli import main
-from bigbatch.data.image_folder import ImageFolder, open_image
+from bigbatch.data.image_file import open_image
+from bigbatch.data.image_folder import ImageFolder
 from bigbatch.data.listing import list_split
 from bigbatch.errors import InputError
 from bigbatch.printable import printable
@@ -90,7 +91,7 @@ def test_a_bomb_takes_no_memory(data, tmp_path):
 import resource, sys
 from pathlib import Path
 from PIL import Image, PngImagePlugin
-from bigbatch.data.image_folder import open_image
+from bigbatch.data.image_file import open_image
 from bigbatch.errors import InputError
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
@@ -116,7 +117,7 @@ from pathlib import Path
 import PIL.Image
 import bigbatch.cli.parse  # the standard library may be root's alone
 from bigbatch.cli import main
-from bigbatch.data.image_folder import open_image
+from bigbatch.data.image_file import open_image
 from bigbatch.data.listing import list_split
 from bigbatch.errors import InputError
 if os.geteuid() == 0:

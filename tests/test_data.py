@@ -4,28 +4,39 @@ import gzip
 import io
 import pickle
 import tarfile
+from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from bigbatch.data import image_file
 from bigbatch.data.augmentation import CROP_WORDS, flip, padded_crop, random_resized_crop
 from bigbatch.data.cifar10 import PYTHON_TRAIN
 from bigbatch.data.dataset import MapDataset
 from bigbatch.data.fashion_mnist import DEBIAN_FOLDER, FILES, download, find_folder, read_idx
-from bigbatch.data.image_folder import open_image
+from bigbatch.data.image_file import open_image
 from bigbatch.data.load import count_train_samples, load_data
 from bigbatch.data.loading import load_batches
 from bigbatch.data.minibatches import Minibatches
 from bigbatch.errors import InputError
+from bigbatch.processes.group import Processes
+from bigbatch.processes.join import Machine
 from bigbatch.recipe import Data
+from bigbatch.recipe.presets import digits
 from bigbatch.rules.randomness.keyed import random_words
 from bigbatch.rules.sampling import BatchIndices
+from bigbatch.runs.contract import facts_of
+from bigbatch.runs.folder import RunFolder
+from bigbatch.runs.record import read_record
+from bigbatch.training.trainer import train
 
 CPU = torch.device("cpu")
 
@@ -407,3 +418,26 @@ def test_a_random_resized_crop_lies_inside_the_image(width, height, key):
     left, upper, right, lower = random_resized_crop(width, height, random_words(key, np.array([0]), CROP_WORDS)[0])
     assert 0 <= left < right <= width
     assert 0 <= upper < lower <= height
+
+
+def test_what_decodes_the_images_is_recorded_and_another_decoder_is_named(tmp_path, monkeypatch, capsys):
+    """Another build of Pillow may make other pixels of the same files, as one does that cuts the lowest bit."""
+    for split, name in product(("train", "val"), ("ant", "bee")):
+        (tmp_path / split / name).mkdir(parents=True)
+        for i in range(8):
+            Image.new("RGB", (20, 30), (100, 10 * i, 51)).save(tmp_path / split / name / f"{i}.png")
+    data = Data("image-folder", str(tmp_path), image_size=8)
+    recipe = replace(digits(), data=data, minibatch_size=4, worker_minibatch_size=4, epochs=1)
+    folder, machine = RunFolder(tmp_path / "run"), Machine(Processes(), torch.device("cpu"), 1)
+    train(recipe, folder, machine, stop_after_iteration=1)
+    engine = folder.read_summary().attempt.engine
+    assert engine["decoder"].startswith(f"Pillow {PIL.__version__}, libjpeg")
+    decode = image_file._to_rgb
+    monkeypatch.setattr(image_file, "_to_rgb", lambda image: decode(image).point(lambda value: value & 254))
+    train(recipe, folder, machine, stop_after_iteration=2)
+    now = folder.read_summary().attempt.engine
+    assert now["decoder"] == engine["decoder"]
+    said = f"warning: decoded pixels was {engine['decoded pixels']} and is {now['decoded pixels']}: the bits can differ"
+    assert said in capsys.readouterr().out
+    known = facts_of(read_record(folder.path))
+    assert known["engine.decoded pixels"] == f"{engine['decoded pixels']}, then {now['decoded pixels']}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from bigbatch.data.dataset import Splits
 from bigbatch.errors import InputError
 from bigbatch.processes.join import joined
 from bigbatch.recipe.metrics import TOP_1_ERROR
@@ -30,7 +31,7 @@ def complaint(machine, **of_the_last_rank):
         all_reduce={"algorithm": values["all_reduce"]},
         memory_format=torch.channels_last,
         metric=TOP_1_ERROR,
-        fingerprint=values["fingerprint"],
+        data=Splits([0], [0], num_classes=1, in_channels=1, fingerprint=values["fingerprint"]),
         samples_consumed=values["position"],
     )
     return refusal(lambda: check_attempts(summary, values["recipe"], folder, machine))

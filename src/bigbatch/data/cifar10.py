@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from bigbatch.data.dataset import Splits
 from bigbatch.data.gzipped import read_gzip
-from bigbatch.data.image_folder import list_both, open_image
+from bigbatch.data.image_file import open_image
+from bigbatch.data.image_folder import list_both
 from bigbatch.data.in_memory import in_memory_splits
 from bigbatch.data.listing import Listing
 from bigbatch.data.presence import CIFAR10, check_presence

@@ -1,8 +1,8 @@
 """What a training needs of a data set: it is read one worker's batch at a time, and keys its randomness by sample."""
 
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Final, Protocol
 
@@ -46,6 +46,7 @@ class Splits:
         notes: lines that a user should read before the training, such as on what is left out.
         extreme: of one sample, with the largest tokens that the data may have; a model is tried on it first.
         about: a line on the data, for the run's log; "" for none.
+        engine: what decodes the samples, by name: their bits depend on it.
     """
 
     train: BatchDataset
@@ -57,6 +58,7 @@ class Splits:
     extreme: BatchDataset | None = None
     notes: tuple[str, ...] = ()
     about: str = ""
+    engine: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def samples_per_epoch(self) -> int:

@@ -1,35 +1,28 @@
 """Folders of JPEG and PNG images, one a class: `train/CLASS/*`, `val/CLASS/*` (the layout of ImageNet)."""
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bigbatch.data.augmentation import CROP_WORDS, random_resized_crop
+from bigbatch.data.augmentation import CROP_WORDS, Box, random_resized_crop
 from bigbatch.data.dataset import Splits
+from bigbatch.data.image_file import describe_decoder, open_image
 from bigbatch.data.kept_listing import fingerprint, open_split
-from bigbatch.data.listing import MAX_PIXELS, Listing, find_split
+from bigbatch.data.listing import Listing, find_split
 from bigbatch.data.presence import IMAGE_FOLDER, VALIDATION_NAMES
 from bigbatch.errors import InputError
-from bigbatch.paths import is_file
 from bigbatch.recipe import Data
 from bigbatch.rules.randomness.keyed import below, distinct, random_words
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-Decoded = TypeVar("Decoded")
 
 # Means and standard deviations of the ImageNet training pixels, as every ImageNet recipe uses them.
 MEAN: Final = (0.485, 0.456, 0.406)
 STD: Final = (0.229, 0.224, 0.225)
-FORMATS: Final = ("JPEG", "PNG")
 EVALUATION_RESIZE: Final = 256 / 224
 
 
@@ -51,6 +44,7 @@ def load_image_folder(recipe: Data) -> Splits:
         num_classes=len(train.classes),
         in_channels=3,
         fingerprint=fingerprint(train, validation),
+        engine=describe_decoder(train.path, len(train)),
     )
 
 
@@ -98,22 +92,20 @@ class ImageFolder:
         return normalised(pixels), labels
 
     def _decode(self, index: int, words: NDArray[np.uint64]) -> NDArray[np.uint8]:
+        from PIL.Image import Resampling
+
         path = self.listing.path(index)
         _check_size(path, int(self.listing.sizes[index]))
         image = open_image(path)
-        pixels = np.asarray(self._square(image, words[:CROP_WORDS]))
+        box = self._box(image.width, image.height, words[:CROP_WORDS])
+        pixels = np.asarray(image.resize((self.size, self.size), Resampling.BILINEAR, box=box))
         mirrored = "flip" in self.augmentation and below(words[CROP_WORDS:], 2)[0] == 1
         return pixels[:, ::-1] if mirrored else pixels
 
-    def _square(self, image: "Image", words: NDArray[np.uint64]) -> "Image":
-        from PIL.Image import Resampling
-
+    def _box(self, width: int, height: int, words: NDArray[np.uint64]) -> Box:
         if "random-resized-crop" in self.augmentation:
-            box = random_resized_crop(image.width, image.height, words)
-        else:
-            side = min(image.size) / EVALUATION_RESIZE
-            box = _centre(image.width, image.height, max(1, round(side)))
-        return image.resize((self.size, self.size), Resampling.BILINEAR, box=box)
+            return random_resized_crop(width, height, words)
+        return _centre(width, height, max(1, round(min(width, height) / EVALUATION_RESIZE)))
 
 
 def _check_size(path: Path, expected: int) -> None:
@@ -136,66 +128,6 @@ def normalised(pixels: NDArray[np.uint8]) -> Tensor:
     return images.sub_(mean).div_(std).contiguous()
 
 
-def open_image(path: Path) -> "Image":
-    """Decode a JPEG or PNG to RGB: transparency is dropped, 16 bits become 8, and of several frames the first counts.
-
-    Raises:
-        InputError: not such a file, truncated, damaged as far as its checksums tell, or more than 50 million pixels.
-    """
-    return decode(path, _to_rgb)
-
-
-def decode(path: Path, convert: Callable[["Image"], Decoded]) -> Decoded:
-    """Decode a JPEG or PNG, and return what `convert` makes of it, which may raise a `ValueError`.
-
-    Raises:
-        InputError: not such a file, truncated, damaged as far as its checksums tell, or more than 50 million pixels.
-    """
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError as error:
-        msg = "reading images needs Pillow: pip install 'bigbatch[jpeg]'"
-        raise InputError(msg) from error
-    if not is_file(path):  # opening a pipe would wait for its writer
-        msg = f"{path} is no file; replace or remove it"
-        raise InputError(msg)
-    try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about metadata, which is not read
-            return convert(_checked(file))
-    except UnidentifiedImageError as error:
-        msg = f"cannot decode the image {path} (it is no JPEG or PNG, or its header is damaged); replace or remove it"
-        raise InputError(msg) from error
-    except (OSError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or error
-        msg = f"cannot decode the image {path} ({reason}); replace or remove it"
-        raise InputError(msg) from error
-
-
-def _checked(file: BinaryIO) -> "Image":
-    """Open an image without decoding it yet; a PNG's checksums are compared, which Pillow leaves out for the pixels."""
-    from PIL import Image
-
-    image = Image.open(file, formats=FORMATS)
-    # The limit is ours and stricter than Pillow's: the size is known before a pixel is decoded.
-    if image.width * image.height > MAX_PIXELS:
-        msg = f"{image.width * image.height:,} pixels, more than {MAX_PIXELS:,}"
-        raise ValueError(msg)
-    if image.format != "PNG":
-        return image
-    image.verify()
-    file.seek(0)
-    return Image.open(file, formats=FORMATS)
-
-
-def _to_rgb(image: "Image") -> "Image":
-    from PIL import Image
-
-    if image.mode.startswith("I"):  # grey of 16 bits: Pillow would cut all that is above 255 to 255
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return image.convert("RGB")
-
-
-def _centre(width: int, height: int, side: int) -> tuple[int, int, int, int]:
+def _centre(width: int, height: int, side: int) -> Box:
     left, upper = (width - side) // 2, (height - side) // 2
     return left, upper, left + side, upper + side

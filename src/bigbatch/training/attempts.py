@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import torch
 
+from bigbatch.data.dataset import Splits
 from bigbatch.errors import InputError
 from bigbatch.processes.device import describe_engine, device_name
 from bigbatch.processes.group import check_agreement
@@ -41,7 +42,7 @@ def describe_attempt(  # noqa: PLR0913 - each is a fact of the attempt
     all_reduce: dict[str, Any],
     memory_format: torch.memory_format,
     metric: Measure,
-    fingerprint: str,
+    data: Splits,
     samples_consumed: int,
     after: str | None = None,
 ) -> Summary:
@@ -54,7 +55,7 @@ def describe_attempt(  # noqa: PLR0913 - each is a fact of the attempt
         all_reduce: how gradients are summed.
         memory_format: of the model.
         metric: that judges the run.
-        fingerprint: of the data.
+        data: of the run.
         samples_consumed: the position that it starts from.
         after: why the attempt before ended, if our launcher has noted it.
     """
@@ -67,7 +68,7 @@ def describe_attempt(  # noqa: PLR0913 - each is a fact of the attempt
         processes=machine.processes.world_size,
         threads_per_process=machine.threads,
         device=device_name(machine.device),
-        engine=describe_engine(machine.device, is_compiled=recipe.model.compile),
+        engine={**describe_engine(machine.device, is_compiled=recipe.model.compile), **data.engine},
         default_dtype=str(torch.get_default_dtype()),
         memory_format=str(memory_format),
         code=describe_code(recipe),
@@ -82,7 +83,7 @@ def describe_attempt(  # noqa: PLR0913 - each is a fact of the attempt
         recipe=recipe.to_dict(),
         seed=recipe.seed,
         reduction=NATIVE if all_reduce["algorithm"] == NATIVE else "exact",
-        data_fingerprint=fingerprint,
+        data_fingerprint=data.fingerprint,
         metric=metric,
         attempt=attempt,
         attempts=(*(before.attempts if before else ()), attempt),

@@ -100,7 +100,7 @@ def begin_attempt(training: TrainingState, folder: RunFolder) -> Summary:
         all_reduce=training.step.describe_all_reduce(),
         memory_format=sound_memory_format(training.model),
         metric=training.metric,
-        fingerprint=training.data.fingerprint,
+        data=training.data,
         samples_consumed=training.course.now.samples_consumed,
         after=failure_before(),
     )

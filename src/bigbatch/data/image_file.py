@@ -1,0 +1,105 @@
+"""Decode an image file with Pillow: what a JPEG or PNG must be, and one line for each that is not."""
+
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
+
+import numpy as np
+
+from bigbatch.data.listing import MAX_PIXELS
+from bigbatch.errors import InputError
+from bigbatch.paths import is_file
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Decoded = TypeVar("Decoded")
+
+FORMATS: Final = ("JPEG", "PNG")
+NUM_HASHED: Final = 16  # images of a data set, by whose pixels another decoder is noticed
+DIGITS: Final = 12
+
+
+def open_image(path: Path) -> "Image":
+    """Decode a JPEG or PNG to RGB: transparency is dropped, 16 bits become 8, and of several frames the first counts.
+
+    Raises:
+        InputError: not such a file, truncated, damaged as far as its checksums tell, or more than 50 million pixels.
+    """
+    return decode(path, _to_rgb)
+
+
+def decode(path: Path, convert: Callable[["Image"], Decoded]) -> Decoded:
+    """Decode a JPEG or PNG, and return what `convert` makes of it, which may raise a `ValueError`.
+
+    Raises:
+        InputError: not such a file, truncated, damaged as far as its checksums tell, or more than 50 million pixels.
+    """
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError as error:
+        msg = "reading images needs Pillow: pip install 'bigbatch[jpeg]'"
+        raise InputError(msg) from error
+    if not is_file(path):  # opening a pipe would wait for its writer
+        msg = f"{path} is no file; replace or remove it"
+        raise InputError(msg)
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about metadata, which is not read
+            return convert(_checked(file))
+    except UnidentifiedImageError as error:
+        msg = f"cannot decode the image {path} (it is no JPEG or PNG, or its header is damaged); replace or remove it"
+        raise InputError(msg) from error
+    except (OSError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or error
+        msg = f"cannot decode the image {path} ({reason}); replace or remove it"
+        raise InputError(msg) from error
+
+
+def describe_decoder(path_of: Callable[[int], Path], num_images: int) -> dict[str, str]:
+    """Return what decodes images here, and a hash of the pixels of some: another build of Pillow may make others.
+
+    Args:
+        path_of: an image's file, by its number.
+        num_images: how many there are; those that are hashed lie evenly among them.
+    """
+    digest = sha256()
+    for index in np.linspace(0, num_images - 1, min(NUM_HASHED, num_images)).astype(int).tolist():
+        with suppress(InputError):  # one that cannot be decoded is refused when it is read
+            digest.update(np.asarray(open_image(path_of(index))).tobytes())
+    return {"decoder": _decoder(), "decoded pixels": digest.hexdigest()[:DIGITS]}
+
+
+def _decoder() -> str:
+    from PIL import __version__, features
+
+    turbo = features.version("libjpeg_turbo")
+    library = f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {features.version('jpg')}"
+    return f"Pillow {__version__}, {library}"
+
+
+def _checked(file: BinaryIO) -> "Image":
+    """Open an image without decoding it yet; a PNG's checksums are compared, which Pillow leaves out for the pixels."""
+    from PIL import Image
+
+    image = Image.open(file, formats=FORMATS)
+    # The limit is ours and stricter than Pillow's: the size is known before a pixel is decoded.
+    if image.width * image.height > MAX_PIXELS:
+        msg = f"{image.width * image.height:,} pixels, more than {MAX_PIXELS:,}"
+        raise ValueError(msg)
+    if image.format != "PNG":
+        return image
+    image.verify()
+    file.seek(0)
+    return Image.open(file, formats=FORMATS)
+
+
+def _to_rgb(image: "Image") -> "Image":
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # grey of 16 bits: Pillow would cut all that is above 255 to 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
