@@ -201,7 +201,8 @@ def test_a_run_may_be_cut_anywhere_also_where_an_epoch_ends(run, tmp_path, stops
     resumed = train(SMALL, folder, MACHINE)
     assert resumed.weights_sha256 == run[1].weights_sha256
     assert folder.read_iterations() == run[0].read_iterations()
-    without_seconds = [[{**epoch.to_json(), "seconds": 0} for epoch in f.read_epochs()] for f in (folder, run[0])]
+    times = {"seconds": 0, "data_seconds": 0}
+    without_seconds = [[{**epoch.to_json(), **times} for epoch in f.read_epochs()] for f in (folder, run[0])]
     assert without_seconds[0] == without_seconds[1], "the mean loss of an epoch that was cut is the same too"
     assert [attempt.from_sample // 256 for attempt in resumed.attempts] == [0, *stops]
 

@@ -12,7 +12,8 @@ from bigbatch.runs.summary import OLD_NAMES
 
 ALWAYS_COMPARED: Final = frozenset({"loss", "learning_rate", "skipped"})
 NEVER_COMPARED: Final = frozenset(
-    {"seconds", "images_per_second", "total_epochs"}  # times depend on the machine; the last is an expectation
+    # Times depend on the machine; the last is an expectation.
+    {"seconds", "data_seconds", "images_per_second", "total_epochs"}
 )
 # The learning rate is computed from the first; the second have no effect on a loss before the first update.
 OF_THE_RATE: Final = (

@@ -56,6 +56,7 @@ class EpochLine(JsonTable):
         loss: the mean over its updates; None if it took none.
         validation: the value of each metric, by its name; the first one judges.
         seconds: of training, without the evaluation.
+        data_seconds: of those, that rank 0 waited for its samples; not in lines of older versions.
         total_epochs: of the whole training, where its recipe does not say: with AdaScale.
     """
 
@@ -64,6 +65,7 @@ class EpochLine(JsonTable):
     loss: float | None
     validation: Mapping[str, float | None] = field(metadata={READ: _read_validation})
     seconds: float | None
+    data_seconds: float | None = None
     total_epochs: int | None = None
 
     @property

@@ -18,6 +18,7 @@ from bigbatch.recipe.course import CourseState
 from bigbatch.runs.metrics import EpochLine, IterationLine
 from bigbatch.step.result import StepResult
 from bigbatch.training.consistency import compare_processes
+from bigbatch.training.data_wait import DataWait
 from bigbatch.training.evaluation import Scores
 from bigbatch.training.nonfinite import check_weights, meet_nonfinite
 from bigbatch.training.recorder import Recorder
@@ -74,6 +75,7 @@ class Loop:
         self.training, self.course, self.recorder = training, training.course, recorder
         self.signals, self.limit = signals, limit
         self.updates: list[Update] = []
+        self.data_wait = DataWait()
         self.started, self.samples_before = time.monotonic(), self.course.now.samples_consumed  # of this epoch
 
     def run(self) -> None:
@@ -122,7 +124,7 @@ class Loop:
         """
         training, course = self.training, self.course
         result = training.step.backward(
-            minibatch,
+            self.data_wait.timed(minibatch),
             iteration=training.iteration,
             requests=self.recorder.requests(is_stopping=self.signals.received is not None),
             measures_noise=course.measures_noise,
@@ -203,8 +205,18 @@ class Loop:
         iteration, loss = training.iteration, training.mean_loss
         training.results.append(scores.value)
         epoch = len(training.results)
-        line = EpochLine(epoch=epoch, iteration=iteration, loss=loss, validation=scores.to_json(), seconds=seconds)
+        waited = self.data_wait.end_epoch()
+        line = EpochLine(
+            epoch=epoch,
+            iteration=iteration,
+            loss=loss,
+            validation=scores.to_json(),
+            seconds=seconds,
+            data_seconds=waited,
+        )
         recorder.append(replace(line, **self.course.epoch_values()))
+        if advice := self.data_wait.advice(waited, seconds, loader_workers=training.evaluation.loader_workers):
+            recorder.display.say(advice)
         training.end_epoch()
         if training.is_finished or recorder.is_due_after_epoch(epoch) or recorder.is_due_after(iteration):
             self.save()
