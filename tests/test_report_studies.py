@@ -69,6 +69,25 @@ def test_names_places_and_seeds_of_parts_make_no_series(tmp_path):
     assert sorted(study.reference.results) == [2.0, 2.0, 2.0, 2.5]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"warmup": Warmup(epochs=1.0)},
+        {"warmup": Warmup("constant")},
+        {"scaling": Scaling("square-root")},
+        {"scaling": Scaling(weight_decay="timescale")},
+        {"warmup": Warmup(epochs=1.0), "scaling": Scaling("square-root")},
+        {"warmup": Warmup(epochs=1.0), "epochs": 12},
+    ],
+)
+def test_a_reference_belongs_to_its_own_recipe_even_where_that_is_not_the_presets(tmp_path, change):
+    """Such a field does nothing at the reference's size, so the reference alone would be nearer to the preset."""
+    for size in (REFERENCE, 64, 256):
+        write_run(tmp_path / str(size), recipe_of(size, **change), 2.0)
+    ((series,),) = [study.series for study in studies_of(tmp_path)]
+    assert [point.minibatch_size for point in series.points] == [REFERENCE, 64, 256]
+
+
 def test_a_series_is_called_by_what_differs_from_the_plain_recipe(tmp_path):
     changes = {
         "a": {"scaling": Scaling("none"), "warmup": Warmup("none")},

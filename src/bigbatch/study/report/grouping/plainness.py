@@ -1,5 +1,6 @@
 """How plain a recipe is: how many of its fields do something and differ from the preset's."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from bigbatch.recipe import NOT_OF_THE_RESULT, effective_fields, flat_fields
@@ -19,9 +20,17 @@ NOT_OF_A_SERIES: Final = (*NOT_OF_THE_RESULT, *OF_THE_SEED, *DATA_AND_MODEL, MET
 
 def series_fields(run: RunRecord) -> dict[str, object]:
     """Return the fields of a run that do something and tell series apart; the kind of reduction is one of them."""
-    fields = effective_fields(run.recipe_fields)
-    own = {n: v for n, v in fields.items() if n not in {SIZE, *FOR_PEOPLE} and not n.startswith(NOT_OF_A_SERIES)}
-    return {**own, REDUCTION: NATIVE if run.summary.reduction == NATIVE else "exact"}
+    fields = _of_a_series(effective_fields(run.recipe_fields))
+    return {**fields, REDUCTION: NATIVE if run.summary.reduction == NATIVE else "exact"}
+
+
+def given_fields(run: RunRecord) -> dict[str, object]:
+    """Return the fields of a run that tell series apart, also those that do nothing at its size."""
+    return _of_a_series(run.recipe_fields)
+
+
+def _of_a_series(fields: Mapping[str, object]) -> dict[str, object]:
+    return {n: v for n, v in fields.items() if n not in {SIZE, *FOR_PEOPLE} and not n.startswith(NOT_OF_A_SERIES)}
 
 
 def plainness(run: RunRecord) -> tuple[bool, int]:

@@ -14,7 +14,7 @@ from bigbatch.runs.record import FINISHED, RunRecord
 from bigbatch.study.configuration import Configuration
 from bigbatch.study.report.grouping.labels import variant_label
 from bigbatch.study.report.grouping.measures import result_of, seeds_of, size_of, whole_number
-from bigbatch.study.report.grouping.plainness import REDUCTION, SCALING, plainness, series_fields, unusual
+from bigbatch.study.report.grouping.plainness import REDUCTION, SCALING, given_fields, plainness, series_fields, unusual
 from bigbatch.study.report.grouping.recorded_variants import REFERENCE_SIZE, RecordedVariant, recorded_variants
 from bigbatch.study.variants import PLAIN
 
@@ -110,7 +110,8 @@ def _recorded_name(runs: Sequence[RunRecord], recorded: Mapping[Path, RecordedVa
 def _fuller_fields(by_fields: Mapping[Fields, Sequence[RunRecord]]) -> dict[Fields, Fields]:
     """Return for each recipe the plainest one that has all its fields and more; itself if there is none.
 
-    At the reference size many fields do nothing. So a run there belongs to the series of a recipe that has more fields.
+    At the reference size many fields do nothing. So a run there belongs to the series of a recipe that has more fields:
+    to its own recipe's at another size, if that is here.
     """
     by_names: dict[frozenset[str], list[Fields]] = {}
     for fields in by_fields:
@@ -121,8 +122,14 @@ def _fuller_fields(by_fields: Mapping[Fields, Sequence[RunRecord]]) -> dict[Fiel
         for fields in same_names:
             size = size_of(by_fields[fields][0]) or 1
             fitting = [other for other in longer if fields < other and _fits_worker(fields, other, size)]
-            fuller[fields] = min([*fitting, fields], key=lambda one: _fullness(by_fields[one][0]))
+            same = [other for other in fitting if _given(by_fields[fields]) & _given(by_fields[other])]
+            fuller[fields] = min(same or [*fitting, fields], key=lambda one: _fullness(by_fields[one][0]))
     return fuller
+
+
+def _given(runs: Sequence[RunRecord]) -> set[Fields]:
+    """Return what the recipes of runs say, whether it does something at their size or not."""
+    return {frozenset((name, repr(value)) for name, value in given_fields(run).items()) for run in runs}
 
 
 def _fullness(run: RunRecord) -> tuple[bool, int, int, int]:
