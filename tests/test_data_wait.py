@@ -30,9 +30,7 @@ def slow_data():
     return Slow(*samples), TensorDataset(*samples)
 
 
-RECIPE = replace(
-    digits(), data=Data("test_data_wait:slow_data"), minibatch_size=16, worker_minibatch_size=16, epochs=2
-)
+RECIPE = replace(digits(), data=Data("test_data_wait:slow_data"), minibatch_size=16, worker_minibatch_size=16, epochs=2)
 
 
 @pytest.mark.parametrize(("loader_workers", "helps"), [(0, "--loader-workers 2"), (1, "more than 1 loader_workers")])

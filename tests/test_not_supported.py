@@ -57,6 +57,16 @@ def under_autocast():
         step()
 
 
+class Puts(nn.Linear):
+    def forward(self, inputs):
+        return super().forward(inputs.clone().put_(torch.tensor([0]), torch.ones(1)))
+
+
+def not_deterministic():
+    with bigbatch.joined():
+        step(Puts(3, 2))
+
+
 def divided():
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import distribute_tensor
@@ -101,6 +111,7 @@ TRIALS = [  # in the order of the rows
     [lambda: step(loss=Proxies()), lambda: step(loss=Proxies().forward)],
     [lambda: step(loss=nn.CrossEntropyLoss()), lambda: step(loss=lambda y, t: CROSS_ENTROPY(y, t).mean().reshape(1))],
     [lambda: step(nn.LazyLinear(2))],
+    [not_deterministic],
 ]
 
 
