@@ -27,7 +27,9 @@ class Slow(TensorDataset):
 
 def slow_data():
     samples = torch.zeros(32, 1, 8, 8), torch.arange(32) % 10
-    return Slow(*samples), TensorDataset(*samples)
+    training, validation = Slow(*samples), TensorDataset(*samples)
+    training.classes = list("0123456789")
+    return training, validation
 
 
 RECIPE = replace(digits(), data=Data("test_data_wait:slow_data"), minibatch_size=16, worker_minibatch_size=16, epochs=2)

@@ -46,7 +46,7 @@ STARTED = Summary(
 OF_ITS_START = ["status", "recipe", "seed", "reduction", "data_fingerprint", "metric"]
 OF_THE_ATTEMPT = [
     *("started", "argv", "versions", "git", "host", "processes", "threads_per_process", "device", "default_dtype"),
-    *("memory_format", "code", "all_reduce", "from_sample", "after"),
+    *("memory_format", "code", "all_reduce", "from_sample", "after", "engine"),
 ]
 
 
