@@ -36,7 +36,8 @@ class WarmCommand:
         """Tell whether a run with this environment would be the same in a process that has started already."""
         names = self.environment.keys() | environment.keys()
         changed = {name for name in names if self.environment.get(name) != environment.get(name)}
-        return not any(name.startswith(EARLY) for name in changed - {PATH})
+        at_start = any(Path(folder, "sitecustomize.py").exists() for folder in _folders(environment))
+        return not at_start and not any(name.startswith(EARLY) for name in changed - {PATH})
 
     def run(
         self, arguments: list[str], *, folder: Path, environment: dict[str, str], timeout: float
@@ -58,6 +59,11 @@ class WarmCommand:
         self.orders.close()
         self.socket.close()
         self.process.wait()
+
+
+def _folders(environment: Mapping[str, str]) -> list[str]:
+    """Return those of PYTHONPATH."""
+    return list(filter(None, environment.get(PATH, "").split(os.pathsep)))
 
 
 def serve(orders: socket.socket) -> None:
@@ -91,7 +97,7 @@ def become(order: dict[str, object], files: list[int]) -> None:
     os.environ.clear()
     os.environ.update(order["environment"])
     os.chdir(order["folder"])
-    sys.path[:1] = [str(Path.cwd()), *filter(None, os.environ.get(PATH, "").split(os.pathsep))]  # as `python -m` has it
+    sys.path[:1] = [str(Path.cwd()), *_folders(os.environ)]  # as `python -m` has it
     sys.argv = ["bigbatch", *order["arguments"]]
     runpy.run_module("bigbatch", run_name="__main__", alter_sys=True)
 
