@@ -115,7 +115,7 @@ def test_what_may_not_be_read_is_refused(tmp_path):
 import os, sys
 from pathlib import Path
 import PIL.Image
-import bigbatch.cli.parse, gettext, locale  # the standard library may be root's alone
+import bigbatch.cli.parse, bigbatch.data.image_folder  # the standard library may be root's alone
 from bigbatch.cli import main
 from bigbatch.data.image_file import open_image
 from bigbatch.data.listing import list_split
