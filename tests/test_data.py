@@ -3,6 +3,7 @@
 import gzip
 import io
 import pickle
+import sys
 import tarfile
 from dataclasses import replace
 from functools import partial
@@ -418,6 +419,15 @@ def test_a_random_resized_crop_lies_inside_the_image(width, height, key):
     left, upper, right, lower = random_resized_crop(width, height, random_words(key, np.array([0]), CROP_WORDS)[0])
     assert 0 <= left < right <= width
     assert 0 <= upper < lower <= height
+
+
+def test_without_pillow_a_folder_of_images_is_refused_in_a_line(tmp_path, monkeypatch):
+    for split in ("train", "val"):
+        (tmp_path / split / "ant").mkdir(parents=True)
+        (tmp_path / split / "ant" / "a.png").touch()
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(InputError, match=r"reading images needs Pillow: pip install 'bigbatch\[jpeg\]'"):
+        load_data(Data("image-folder", str(tmp_path)))
 
 
 def test_what_decodes_the_images_is_recorded_and_another_decoder_is_named(tmp_path, monkeypatch, capsys):

@@ -118,6 +118,29 @@ def test_without_a_place_for_it_nothing_is_kept_and_nothing_fails(split, tmp_pat
     assert fingerprint(open_split(split)) == fingerprint(list_split(split))
 
 
+def test_a_user_without_a_home_keeps_nothing(split, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(kept_listing, "cache_folder", raising)
+    assert content(open_split(split)) == expected(split)
+    assert fingerprint(open_split(split)) == fingerprint(list_split(split))
+
+
+def raising():
+    raise RuntimeError
+
+
+@pytest.mark.parametrize("name", [b"\xff", "é".encode(), b"a b"])
+def test_names_of_folders_may_be_any_bytes(split, name):
+    (split / "bee").rename(split / os.fsdecode(name))
+    other = split.rename(split.parent / os.fsdecode(name))
+    settle(other)
+    for _ in range(2):
+        listing = open_split(other)
+        assert content(listing) == expected(other)
+        assert fingerprint(listing) == fingerprint(list_split(other))
+    assert listing.file is not None
+
+
 def test_the_fingerprint_is_of_splits_classes_names_and_sizes(split, monkeypatch):
     shutil.copytree(split, split.parent / "val")
     settle(split.parent / "val")

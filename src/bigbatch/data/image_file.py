@@ -38,11 +38,9 @@ def decode(path: Path, convert: Callable[["Image"], Decoded]) -> Decoded:
     Raises:
         InputError: not such a file, truncated, damaged as far as its checksums tell, or more than 50 million pixels.
     """
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError as error:
-        msg = "reading images needs Pillow: pip install 'bigbatch[jpeg]'"
-        raise InputError(msg) from error
+    check_pillow()
+    from PIL import Image, UnidentifiedImageError
+
     if not is_file(path):  # opening a pipe would wait for its writer
         msg = f"{path} is no file; replace or remove it"
         raise InputError(msg)
@@ -59,13 +57,30 @@ def decode(path: Path, convert: Callable[["Image"], Decoded]) -> Decoded:
         raise InputError(msg) from error
 
 
+def check_pillow() -> None:
+    """Refuse to go on without Pillow.
+
+    Raises:
+        InputError: says how to install it.
+    """
+    try:
+        import PIL  # noqa: F401
+    except ImportError as error:
+        msg = "reading images needs Pillow: pip install 'bigbatch[jpeg]'"
+        raise InputError(msg) from error
+
+
 def describe_decoder(path_of: Callable[[int], Path], num_images: int) -> dict[str, str]:
     """Return what decodes images here, and a hash of the pixels of some: another build of Pillow may make others.
 
     Args:
         path_of: an image's file, by its number.
         num_images: how many there are; those that are hashed lie evenly among them.
+
+    Raises:
+        InputError: Pillow is not installed.
     """
+    check_pillow()
     digest = sha256()
     for index in np.linspace(0, num_images - 1, min(NUM_HASHED, num_images)).astype(int).tolist():
         with suppress(InputError):  # one that cannot be decoded is refused when it is read

@@ -28,7 +28,8 @@ def open_split(folder: Path) -> Listing:
     Raises:
         InputError: no class, a class without an image, an image that is no file, or a folder that cannot be read.
     """
-    file, (state, last_change) = _file(folder), _state(folder)
+    state, last_change = _state(folder)
+    file = _file(folder)
     with suppress(OSError, ValueError):  # there is none yet, or it is damaged
         if read_header(file).get("state") == state:
             return replace(Listing.read(file), folder=folder)
@@ -57,10 +58,8 @@ def fingerprint(*listings: Listing) -> str:
 
     if sum(map(len, listings)) < KEPT_FROM:
         return compute()
-    name = sha256(
-        "".join(f"{listing.folder.name} {listing.digest()} {listing.classes}" for listing in listings).encode()
-    )
-    return _kept_text(_folder() / f"{name.hexdigest()}.fingerprint", compute)
+    content = repr([(listing.folder.name, listing.digest(), listing.classes) for listing in listings])
+    return _kept_text(_folder() / f"{sha256(content.encode()).hexdigest()}.fingerprint", compute)
 
 
 def _kept_text(file: Path, compute: Callable[[], str]) -> str:
@@ -76,7 +75,10 @@ def _kept_text(file: Path, compute: Callable[[], str]) -> str:
 
 
 def _folder() -> Path:
-    return cache_folder() / "listings"
+    try:
+        return cache_folder() / "listings"
+    except RuntimeError:  # a user without a home: nothing can be kept there
+        return Path(os.devnull)
 
 
 def _file(folder: Path) -> Path:
