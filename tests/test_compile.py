@@ -85,6 +85,13 @@ def test_a_machine_without_a_compiler_says_so_in_a_line():
         step_of(Summed())(batches(3))
 
 
+def test_the_command_says_so_too(bigbatch):
+    done = bigbatch("train", "digits", "--set", "model.compile=true", "--processes", 1, CXX=os.devnull)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "torch cannot compile the model here" in done.stderr
+
+
 class Breaks(Summed):
     """A pass of two graphs."""
 

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bigbatch.data import image_file
+from bigbatch.data import fashion_mnist, image_file
 from bigbatch.data.augmentation import CROP_WORDS, flip, padded_crop, random_resized_crop
 from bigbatch.data.cifar10 import PYTHON_TRAIN
 from bigbatch.data.dataset import MapDataset
@@ -419,6 +419,18 @@ def test_a_random_resized_crop_lies_inside_the_image(width, height, key):
     left, upper, right, lower = random_resized_crop(width, height, random_words(key, np.array([0]), CROP_WORDS)[0])
     assert 0 <= left < right <= width
     assert 0 <= upper < lower <= height
+
+
+def test_a_user_without_a_home_is_asked_for_a_place(tmp_path, monkeypatch):
+    def home():
+        msg = "Could not determine home directory."
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", home)
+    with pytest.raises(InputError, match=r"set data\.path or XDG_CACHE_HOME"):
+        find_folder("")
 
 
 def test_without_pillow_a_folder_of_images_is_refused_in_a_line(tmp_path, monkeypatch):

@@ -68,13 +68,21 @@ def find_folder(path: str, *, url: str = URL) -> Path:
             msg = f"{path} has no {missing[0]}; data.path must hold the four files of Fashion-MNIST"
             raise InputError(msg)
         return Path(path)
-    cache = cache_folder() / "fashion-mnist"
-    for folder in (DEBIAN_FOLDER, cache):
-        if all(is_file(folder / name) for name in FILES):
-            return folder
-    for name, digest in FILES.items():
-        download(f"{url}/{name}", cache / name, digest)
+    if _is_complete(DEBIAN_FOLDER):
+        return DEBIAN_FOLDER
+    try:
+        cache = cache_folder() / "fashion-mnist"
+    except RuntimeError as error:  # a user without a home
+        msg = f"there is no folder to download Fashion-MNIST to ({error}); set data.path or XDG_CACHE_HOME"
+        raise InputError(msg) from error
+    if not _is_complete(cache):
+        for name, digest in FILES.items():
+            download(f"{url}/{name}", cache / name, digest)
     return cache
+
+
+def _is_complete(folder: Path) -> bool:
+    return all(is_file(folder / name) for name in FILES)
 
 
 def download(url: str, target: Path, digest: str) -> None:

@@ -92,8 +92,12 @@ def _compiler() -> dict[str, str]:
     """Return with what, and for which instruction set, `torch.compile` makes code for a CPU."""
     from torch._inductor.cpp_builder import get_compiler_version_info, get_cpp_compiler
     from torch._inductor.cpu_vec_isa import pick_vec_isa
+    from torch._inductor.exc import InvalidCxxCompiler
 
-    compiler = get_cpp_compiler()
+    try:
+        compiler = get_cpp_compiler()
+    except (InvalidCxxCompiler, OSError):  # the first step says so
+        return {}
     found = VERSION.search(get_compiler_version_info(compiler))
     return {"compiler": f"{compiler} {found[1] if found else 'unknown'}", "compiled for": str(pick_vec_isa())}
 
