@@ -25,25 +25,27 @@ test: setup
 coverage: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
 
-# The tests that compute, on what an older CPU has: oneDNN's code for AVX2, and a heap that glibc watches. A write beyond
-# a buffer ends them at once. glibc's checks are left out where they are not installed.
+# The tests that compute; of the longest, those that lean most on the engine.
+NUMERIC := gradient_noise layerwise memory_format models nonfinite norms optim step trainer weight_average
+EXACT := any_number_of_processes_gives_the_same_bits the_size_of_the_buckets_and_overlap_do_not_matter
+COMPUTING := $(EXACT:%=tests/test_exactness.py::test_%) $(NUMERIC:%=tests/test_%.py)
+
+# They run on what an older CPU has: oneDNN's code for AVX2, and a heap that glibc watches. A write beyond a buffer ends
+# them at once. glibc's checks are left out where they are not installed.
 MALLOC_CHECKS := $(if $(shell ldconfig -p 2>/dev/null | grep libc_malloc_debug.so.0),LD_PRELOAD=libc_malloc_debug.so.0 MALLOC_CHECK_=3)
-NUMERIC := exactness gradient_noise layerwise memory_format models nonfinite norms optim step trainer weight_average
 test-avx2: setup
-	ONEDNN_MAX_CPU_ISA=AVX2 $(MALLOC_CHECKS) $(BIN)/python -m pytest -n 2 --dist worksteal $(NUMERIC:%=tests/test_%.py)
+	ONEDNN_MAX_CPU_ISA=AVX2 $(MALLOC_CHECKS) $(BIN)/python -m pytest -n 2 --dist worksteal $(COMPUTING)
 
 # What needs torchvision, transformers and timm, in an environment of its own: torchvision does not load beside torch's
-# build for CPUs. The tests that compute run there too, on that torch; of the longest, those that lean most on it.
+# build for CPUs. The tests that compute run there too, on that torch.
 VISION := .venv-vision/bin
-EXACT := any_number_of_processes_gives_the_same_bits the_size_of_the_buckets_and_overlap_do_not_matter
-ON_ITS_TORCH := $(EXACT:%=tests/test_exactness.py::test_%) $(patsubst %,tests/test_%.py,$(filter-out exactness,$(NUMERIC)))
 .venv-vision/ready: pyproject.toml constraints-vision.txt
 	test -x $(VISION)/python || $(PYTHON) -m venv .venv-vision
 	$(VISION)/python -m pip install --quiet --disable-pip-version-check -c constraints-vision.txt -e '.[vision]'
 	touch $@
 
 test-vision: .venv-vision/ready
-	$(VISION)/python -m pytest -n 2 --dist worksteal tests/vision $(ON_ITS_TORCH)
+	$(VISION)/python -m pytest -n 2 --dist worksteal tests/vision $(COMPUTING)
 
 # What needs a GPU; that environment's torch is a build for them. Without one, each test says "not run: no GPU".
 test-gpu: .venv-vision/ready
