@@ -1,5 +1,7 @@
 """What differs between devices: as far as it can be tested without a GPU, with a torch that says it has some."""
 
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -131,6 +133,19 @@ def test_a_run_records_its_engine_and_says_where_it_has_changed(bigbatch, tmp_pa
     found = bigbatch("diff", tmp_path / "one", tmp_path / "run").stdout
     assert "engine.ONEDNN_MAX_CPU_ISA" in found
     assert "AVX2, then ALL" in found
+
+
+def test_a_run_of_an_older_version_records_no_engine_and_none_is_missed(bigbatch, tmp_path):
+    command = ("train", "digits", "--processes", "1", "--output", tmp_path / "run")
+    assert bigbatch(*command, "--stop-after-iteration", "3").returncode == 0
+    path = tmp_path / "run" / "run.json"
+    table = json.loads(path.read_text())
+    for attempt in (table, *table["attempts"]):
+        del attempt["engine"]
+    path.write_text(json.dumps(table))
+    resumed = bigbatch(*command, "--stop-after-iteration", "4", "--resume", ONEDNN_MAX_CPU_ISA="ALL")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "warning" not in resumed.stdout
 
 
 def step_with(**options):

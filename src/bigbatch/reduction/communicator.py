@@ -71,8 +71,8 @@ class Communicator:
         ranks = range(processes.world_size)
         blocks = [process_workers(worker_count, rank=rank, world_size=len(ranks)) for rank in ranks]
         self.nodes: list[range] | None = None  # the ranks of each machine
-        is_on_host = device.type != "cuda" or "nccl" not in dist.get_backend(processes.group)
-        if not is_on_host:
+        is_nccl = device.type == "cuda" and "nccl" in dist.get_backend(processes.group)
+        if is_nccl:
             self.lanes = [_cuda_lane(_new_group(processes, device), blocks, device)]
         else:
             groups = [_new_group(processes, device) for _ in range(1 if processes.group else NUM_LANES)]
@@ -87,7 +87,7 @@ class Communicator:
         if all_reduce == AUTO:
             self.choice = self._choose(run_of(blocks[processes.rank], worker_count))
         elif all_reduce not in self.algorithms:
-            where = "NCCL" if not is_on_host else "ranks that do not count through each machine's processes"
+            where = "NCCL" if is_nccl else "ranks that do not count through each machine's processes"
             msg = f"--all-reduce {all_reduce} does not work with {where}; use {AUTO}"
             raise InputError(msg)
 

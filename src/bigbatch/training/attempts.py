@@ -147,10 +147,11 @@ def compare_with_before(folder: RunFolder, summary: Summary) -> list[str]:
         {**known, **attempt.to_json(), **attempt.versions, **attempt.engine}
         for attempt in (before.attempt, summary.attempt)
     )
+    engine = (*before.attempt.engine, *summary.attempt.engine) if "engine" in old else ()  # older runs record none
     return [
         f"warning: {key} was {old.get(key)} and is {new.get(key)}: "
         "the bits can differ from those of an uninterrupted run"
-        for key in dict.fromkeys((*BITS_DEPEND_ON, *before.attempt.engine, *summary.attempt.engine))
+        for key in dict.fromkeys((*BITS_DEPEND_ON, *engine))
         if old.get(key) != new.get(key)
     ]
 
