@@ -32,11 +32,12 @@ def make_folder(root: Path) -> None:
 def open_folder(folder: Path) -> dict[str, float]:
     """Open it in this process, and have readers look at it; return seconds and megabytes."""
     start = time.perf_counter()
-    from bigbatch.data.kept_listing import fingerprint, open_split
+    from bigbatch.data.image_files.folder import ClassFolders
+    from bigbatch.data.image_files.kept_listing import fingerprint, open_listing
 
     imported = time.perf_counter()
     before = megabytes(os.getpid())
-    listing = open_split(folder)
+    listing = open_listing(ClassFolders(folder))
     opened = time.perf_counter()
     fingerprint(listing)
     done = time.perf_counter()
@@ -44,7 +45,7 @@ def open_folder(folder: Path) -> dict[str, float]:
     for _ in range(READERS):
         ours, theirs = os.pipe()
         if not (pid := os.fork()):
-            assert sum(len(listing.path(index).name) + listing.label(index) for index in range(0, len(listing), 97))
+            assert sum(len(listing.name(index)) + listing.label(index) for index in range(0, len(listing), 97))
             os.write(theirs, b".")
             time.sleep(3600)
         os.read(ours, 1)

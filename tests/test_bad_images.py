@@ -13,9 +13,9 @@ from PIL import Image
 import bigbatch
 from bad_images import KINDS, bomb, commented_png, content, sixteen_bit_png
 from bigbatch.cli import main
-from bigbatch.data.image_file import open_image
+from bigbatch.data.image_files.decode import open_image
+from bigbatch.data.image_files.folder import ClassFolders
 from bigbatch.data.image_folder import ImageFolder
-from bigbatch.data.listing import list_split
 from bigbatch.errors import InputError
 from bigbatch.printable import printable
 
@@ -69,7 +69,7 @@ def test_what_was_decoded_makes_a_block_of_samples(tmp_path):
     for number, kind in enumerate(good):
         kind.write(tmp_path).rename(tmp_path / "train" / "ant" / f"{number}.png")
     for augmentation in ((), ("random-resized-crop", "flip")):
-        folder = ImageFolder(list_split(tmp_path / "train"), 8, augmentation)
+        folder = ImageFolder(ClassFolders(tmp_path / "train").list(), 8, augmentation)
         images, labels = folder.read_batch(np.arange(len(good)), key=1)
         assert images.shape == (len(good), 3, 8, 8)
         assert images.isfinite().all()
@@ -91,7 +91,7 @@ def test_a_bomb_takes_no_memory(data, tmp_path):
 import resource, sys
 from pathlib import Path
 from PIL import Image, PngImagePlugin
-from bigbatch.data.image_file import open_image
+from bigbatch.data.image_files.decode import open_image
 from bigbatch.errors import InputError
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
@@ -117,8 +117,8 @@ from pathlib import Path
 import PIL.Image
 import bigbatch.cli.parse, bigbatch.data.image_folder  # the standard library may be root's alone
 from bigbatch.cli import main
-from bigbatch.data.image_file import open_image
-from bigbatch.data.listing import list_split
+from bigbatch.data.image_files.decode import open_image
+from bigbatch.data.image_files.folder import ClassFolders
 from bigbatch.errors import InputError
 if os.geteuid() == 0:
     os.setgid(65534)

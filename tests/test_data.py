@@ -18,12 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bigbatch.data import fashion_mnist, image_file
+from bigbatch.data import fashion_mnist
 from bigbatch.data.augmentation import CROP_WORDS, flip, padded_crop, random_resized_crop
 from bigbatch.data.cifar10 import PYTHON_TRAIN
 from bigbatch.data.dataset import MapDataset
 from bigbatch.data.fashion_mnist import DEBIAN_FOLDER, FILES, download, find_folder, read_idx
-from bigbatch.data.image_file import open_image
+from bigbatch.data.image_files import decode as decoding
+from bigbatch.data.image_files.decode import open_image
 from bigbatch.data.load import count_train_samples, load_data
 from bigbatch.data.loading import load_batches
 from bigbatch.data.minibatches import Minibatches
@@ -454,8 +455,8 @@ def test_what_decodes_the_images_is_recorded_and_another_decoder_is_named(tmp_pa
     train(recipe, folder, machine, stop_after_iteration=1)
     engine = folder.read_summary().attempt.engine
     assert engine["decoder"].startswith(f"Pillow {PIL.__version__}, libjpeg")
-    decode = image_file._to_rgb
-    monkeypatch.setattr(image_file, "_to_rgb", lambda image: decode(image).point(lambda value: value & 254))
+    decode = decoding._to_rgb
+    monkeypatch.setattr(decoding, "_to_rgb", lambda image: decode(image).point(lambda value: value & 254))
     train(recipe, folder, machine, stop_after_iteration=2)
     now = folder.read_summary().attempt.engine
     assert now["decoder"] == engine["decoder"]

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bigbatch.data import kept_listing
+from bigbatch.data.image_files import kept_listing
+from bigbatch.data.image_files.folder import ClassFolders
+from bigbatch.data.image_files.kept_listing import fingerprint, open_listing
 from bigbatch.data.image_folder import ImageFolder
-from bigbatch.data.kept_listing import fingerprint, open_split
-from bigbatch.data.listing import list_split
 from bigbatch.errors import InputError
 
 NAMES = {"ant": ("a b.jpg", "b.PNG", "c.jpeg"), "bee": ("x.jpg",), "cow": ("1.jpg", "10.jpg", os.fsdecode(b"\xff.jpg"))}
@@ -39,7 +39,7 @@ def settle(split):
 
 
 def content(listing):
-    return [(listing.path(i), listing.label(i), int(listing.sizes[i])) for i in range(len(listing))]
+    return [(Path(listing.place(i)), listing.label(i), int(listing.sizes[i])) for i in range(len(listing))]
 
 
 def expected(split):
@@ -55,17 +55,17 @@ def unlisted(monkeypatch):
     """Fail if a folder is listed from here on."""
 
     def unlist():
-        monkeypatch.setattr(kept_listing, "list_split", lambda *_: pytest.fail("listed again"))
+        monkeypatch.setattr(ClassFolders, "list", lambda *_: pytest.fail("listed again"))
 
     return unlist
 
 
 def test_what_is_kept_is_what_is_there(split, unlisted):
-    first = open_split(split)
+    first = open_listing(ClassFolders(split))
     assert first.file is not None
     assert content(first) == expected(split)
     unlisted()
-    again = open_split(split)
+    again = open_listing(ClassFolders(split))
     assert content(again) == expected(split)
     assert (again.classes, again.folder) == (("ant", "bee", "cow"), split)
 
@@ -83,46 +83,46 @@ def test_what_is_kept_is_what_is_there(split, unlisted):
     ],
 )
 def test_a_folder_that_has_changed_is_listed_again(split, change):
-    open_split(split)
+    open_listing(ClassFolders(split))
     change(split)
-    assert content(open_split(split)) == expected(split)
+    assert content(open_listing(ClassFolders(split))) == expected(split)
 
 
 def test_a_folder_that_has_just_changed_is_not_kept(split):
     (split / "ant" / "d.jpg").write_bytes(b"new")
-    assert open_split(split).file is None
+    assert open_listing(ClassFolders(split)).file is None
     settle(split)
-    assert open_split(split).file is not None
+    assert open_listing(ClassFolders(split)).file is not None
 
 
 def test_a_small_folder_is_not_kept(split, monkeypatch):
     monkeypatch.setattr(kept_listing, "KEPT_FROM", 8)
-    assert open_split(split).file is None
+    assert open_listing(ClassFolders(split)).file is None
 
 
 @pytest.mark.parametrize("place", [0, 40, -1])
 def test_a_damaged_file_is_made_anew(split, place):
-    file = open_split(split).file
+    file = open_listing(ClassFolders(split)).file
     damaged = bytearray(file.read_bytes())
     damaged[place] ^= 1
     file.write_bytes(damaged)
-    assert content(open_split(split)) == expected(split)
+    assert content(open_listing(ClassFolders(split))) == expected(split)
     for cut in (0, 10, len(damaged) - 1):
         file.write_bytes(bytes(damaged[:cut]))
-        assert content(open_split(split)) == expected(split)
+        assert content(open_listing(ClassFolders(split))) == expected(split)
 
 
 def test_without_a_place_for_it_nothing_is_kept_and_nothing_fails(split, tmp_path):
     (tmp_path / "cache").touch()
-    assert content(open_split(split)) == expected(split)
-    assert fingerprint(open_split(split)) == fingerprint(list_split(split))
+    assert content(open_listing(ClassFolders(split))) == expected(split)
+    assert fingerprint(open_listing(ClassFolders(split))) == fingerprint(ClassFolders(split).list())
 
 
 def test_a_user_without_a_home_keeps_nothing(split, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(kept_listing, "cache_folder", raising)
-    assert content(open_split(split)) == expected(split)
-    assert fingerprint(open_split(split)) == fingerprint(list_split(split))
+    assert content(open_listing(ClassFolders(split))) == expected(split)
+    assert fingerprint(open_listing(ClassFolders(split))) == fingerprint(ClassFolders(split).list())
 
 
 def raising():
@@ -135,9 +135,9 @@ def test_names_of_folders_may_be_any_bytes(split, name):
     other = split.rename(split.parent / os.fsdecode(name))
     settle(other)
     for _ in range(2):
-        listing = open_split(other)
+        listing = open_listing(ClassFolders(other))
         assert content(listing) == expected(other)
-        assert fingerprint(listing) == fingerprint(list_split(other))
+        assert fingerprint(listing) == fingerprint(ClassFolders(other).list())
     assert listing.file is not None
 
 
@@ -148,7 +148,7 @@ def test_the_fingerprint_is_of_splits_classes_names_and_sizes(split, monkeypatch
     for folder in (split, split.parent / "val"):
         for path, _, size in expected(folder):
             digest.update(os.fsencode(f"{folder.name}/{path.parent.name}/{path.name}\0{size}\0"))
-    splits = [open_split(split), open_split(split.parent / "val")]
+    splits = [open_listing(ClassFolders(split)), open_listing(ClassFolders(split.parent / "val"))]
     for _ in range(2):
         assert fingerprint(*splits) == digest.hexdigest()
         monkeypatch.setattr(kept_listing.Listing, "fingerprint", lambda _: pytest.fail("computed again"))
@@ -157,7 +157,7 @@ def test_the_fingerprint_is_of_splits_classes_names_and_sizes(split, monkeypatch
 
 
 def test_a_reader_that_is_not_forked_gets_the_same(split):
-    for listing in (list_split(split), open_split(split)):
+    for listing in (ClassFolders(split).list(), open_listing(ClassFolders(split))):
         sent = pickle.dumps(listing)
         assert content(pickle.loads(sent)) == expected(split)  # noqa: S301 - our own
     assert len(sent) < 400, "the file is named, not sent"
@@ -165,18 +165,18 @@ def test_a_reader_that_is_not_forked_gets_the_same(split):
 
 def test_a_loop_of_links_and_a_link_to_nothing_are_refused_and_links_to_files_are_followed(split):
     (split / "ant" / "link.jpg").symlink_to(split / "bee" / "x.jpg")
-    assert content(open_split(split)) == expected(split)
+    assert content(open_listing(ClassFolders(split))) == expected(split)
     for target in ("loop.jpg", "nothing"):
         (split / "ant" / "loop.jpg").symlink_to(target)
         with pytest.raises(InputError, match=r"ant/loop\.jpg is named like an image, but is no file"):
-            open_split(split)
+            open_listing(ClassFolders(split))
         (split / "ant" / "loop.jpg").unlink()
 
 
 def test_an_image_that_has_changed_since_and_a_class_that_vanishes_are_named(split):
     for path, *_ in expected(split):
         Image.new("RGB", (8, 8)).save(path, format="PNG")
-    images = ImageFolder(open_split(split), 8, ())
+    images = ImageFolder(open_listing(ClassFolders(split)), 8, ())
     assert len(images.read_batch(np.arange(len(images)), key=1)[0]) == len(images)
     settle(split)
     (split / "bee" / "x.jpg").write_bytes(b"another")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from bigbatch.cli import main as bigbatch
-from bigbatch.data.image_file import open_image
+from bigbatch.data.image_files.decode import open_image
 from bigbatch.errors import InputError
 from bigbatch.printable import printable
 

@@ -11,8 +11,8 @@ from bench import Bench
 from bigbatch.checkpoint.manifest import Position
 from bigbatch.checkpoint.saving import Snapshot
 from bigbatch.checkpoint.staging import Staging
+from bigbatch.data.image_files.folder import ClassFolders
 from bigbatch.data.image_folder import ImageFolder
-from bigbatch.data.listing import list_split
 from bigbatch.data.minibatches import Minibatches
 from bigbatch.processes.numerics import reproducible_numerics
 from training import LONG, SHORT, Task
@@ -32,7 +32,7 @@ def read_and_train(bench: Bench, task: Task) -> dict[str, float]:
     """Return images/s of reading alone, and of reading and training."""
     folder = write_images(bench.folder / "images", 16 if bench.is_short else 2048)
     readers = 0 if bench.is_short else min(16, len(os.sched_getaffinity(0)))
-    dataset = ImageFolder(list_split(folder), task.image_size, ("random-resized-crop", "flip"))
+    dataset = ImageFolder(ClassFolders(folder).list(), task.image_size, ("random-resized-crop", "flip"))
     sizes = {"minibatch_size": task.minibatch_size, "worker_minibatch_size": task.worker_minibatch_size}
     minibatches = Minibatches(dataset, **sizes, device=bench.device, loader_workers=readers)
     model = training.build(task, bench.device)

@@ -8,6 +8,7 @@ from bigbatch.cli.commands.bench import add_bench
 from bigbatch.cli.commands.diff import add_diff
 from bigbatch.cli.commands.evaluate import add_evaluate
 from bigbatch.cli.commands.export import add_export
+from bigbatch.cli.commands.pack import add_pack
 from bigbatch.cli.commands.plan import add_plan
 from bigbatch.cli.commands.recipe import add_recipe_command
 from bigbatch.cli.commands.report import add_report
@@ -66,6 +67,7 @@ def build_parser() -> Parser:
     commands = add_commands(parser, name="command", metavar="COMMAND")
     add_recipe_command(commands)
     add_plan(commands)
+    add_pack(commands)
     add_train(commands)
     add_sweep(commands)
     add_evaluate(commands)

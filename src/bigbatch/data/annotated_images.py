@@ -11,7 +11,7 @@ from torch import Tensor
 from bigbatch.data.annotated_splits import list_both
 from bigbatch.data.annotations import AnnotatedImage, AnnotatedSplit, Annotation, check_size, fingerprint
 from bigbatch.data.dataset import Splits
-from bigbatch.data.image_file import describe_decoder, open_image
+from bigbatch.data.image_files.decode import describe_decoder, open_image
 from bigbatch.data.masks import coco_masks, decode_masks, run_length_code
 from bigbatch.data.resizing import nearest, resized
 from bigbatch.recipe import Data
@@ -41,7 +41,7 @@ def load_annotated_images(recipe: Data) -> Splits:
         in_channels=3,
         fingerprint=fingerprint(train, validation),
         notes=tuple(train.notes()),
-        engine=describe_decoder(lambda index: train.images[index].path, len(train.images)),
+        engine=describe_decoder(lambda index: open_image(train.images[index].path), len(train.images)),
     )
 
 

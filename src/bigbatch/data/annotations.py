@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from bigbatch.data.listing import MAX_PIXELS
+from bigbatch.data.image_files.decode import MAX_PIXELS
 from bigbatch.errors import InputError
 
 OUTSIDE: Final = 1.0  # pixels that a box may reach out of its image, by rounding; it is cut there

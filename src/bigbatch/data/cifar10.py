@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from bigbatch.data.dataset import Splits
 from bigbatch.data.gzipped import read_gzip
-from bigbatch.data.image_file import open_image
-from bigbatch.data.image_folder import list_both
+from bigbatch.data.image_files.listing import Listing
+from bigbatch.data.image_files.splits import open_both
 from bigbatch.data.in_memory import in_memory_splits
-from bigbatch.data.listing import Listing
 from bigbatch.data.presence import CIFAR10, check_presence
 from bigbatch.errors import InputError
 from bigbatch.paths import is_file, is_folder
@@ -48,7 +47,7 @@ def load_cifar10(recipe: Data) -> Splits:
     check_presence(recipe)
     path = Path(recipe.path)
     if is_folder(path / "train"):
-        train, validation = (_decode_all(listing) for listing in list_both(recipe.path))
+        train, validation = (_decode_all(listing) for listing in open_both(recipe.path))
     else:
         train, validation = _read_archive(path)
     return in_memory_splits(train, validation, mean=MEAN, std=STD, augmentation=recipe.augmentation)
@@ -57,10 +56,10 @@ def load_cifar10(recipe: Data) -> Splits:
 def _decode_all(listing: Listing) -> Arrays:
     images = np.empty((len(listing), 3, SIDE, SIDE), np.uint8)
     for i in range(len(listing)):
-        path = listing.path(i)
-        pixels = np.asarray(open_image(path))
+        pixels = np.asarray(listing.image(i))
         if pixels.shape != (SIDE, SIDE, 3):
-            msg = f"{path} is {pixels.shape[1]}x{pixels.shape[0]} pixels, not 32x32; use data.name = 'image-folder'"
+            place, (height, width) = listing.place(i), pixels.shape[:2]
+            msg = f"{place} is {width}x{height} pixels, not 32x32; use data.name = 'image-folder'"
             raise InputError(msg)
         images[i] = pixels.transpose(2, 0, 1)
     return images, np.repeat(np.arange(len(listing.classes)), np.diff(listing.starts))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from bigbatch.data.annotated_splits import list_both
 from bigbatch.data.annotations import AnnotatedImage, AnnotatedSplit, check_size, fingerprint
 from bigbatch.data.dataset import Splits
-from bigbatch.data.image_file import describe_decoder, open_image
+from bigbatch.data.image_files.decode import describe_decoder, open_image
 from bigbatch.data.labelled_pixels import VOID, LabelledPixels
 from bigbatch.data.masks import coco_masks, decode_masks
 from bigbatch.recipe import Data
@@ -32,7 +32,7 @@ def load_coco_pixels(recipe: Data) -> Splits:
         num_classes=1 + len(train.categories),
         in_channels=3,
         fingerprint=fingerprint(train, validation),
-        engine=describe_decoder(lambda index: train.images[index].path, len(train.images)),
+        engine=describe_decoder(lambda index: open_image(train.images[index].path), len(train.images)),
     )
 
 

@@ -1,8 +1,6 @@
-"""Folders of JPEG and PNG images, one a class: `train/CLASS/*`, `val/CLASS/*` (the layout of ImageNet)."""
+"""Images with a class each: in folders (`train/CLASS/*`, `val/CLASS/*`, as ImageNet has them), tar files or packs."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -12,10 +10,11 @@ from torch import Tensor
 
 from bigbatch.data.augmentation import CROP_WORDS, Box, random_resized_crop
 from bigbatch.data.dataset import Splits
-from bigbatch.data.image_file import describe_decoder, open_image
-from bigbatch.data.kept_listing import fingerprint, open_split
-from bigbatch.data.listing import Listing, find_split
-from bigbatch.data.presence import IMAGE_FOLDER, VALIDATION_NAMES
+from bigbatch.data.image_files.decode import describe_decoder
+from bigbatch.data.image_files.kept_listing import fingerprint
+from bigbatch.data.image_files.listing import Listing
+from bigbatch.data.image_files.splits import open_both
+from bigbatch.data.presence import IMAGE_FOLDER
 from bigbatch.errors import InputError
 from bigbatch.recipe import Data
 from bigbatch.rules.randomness.keyed import below, distinct, random_words
@@ -30,9 +29,11 @@ def load_image_folder(recipe: Data) -> Splits:
     """List both splits under `path`.
 
     Raises:
-        InputError: a folder is missing or empty, or the splits disagree about their classes.
+        InputError: a split is missing or empty, or the splits disagree about their classes.
     """
-    train, validation = list_both(recipe.path)
+    if not recipe.path:
+        raise InputError(IMAGE_FOLDER)
+    train, validation = open_both(recipe.path)
     unknown = set(recipe.augmentation) - {"random-resized-crop", "flip"}
     if unknown:
         msg = f"augmentation '{unknown.pop()}' is for small images; an image-folder takes random-resized-crop and flip"
@@ -44,23 +45,8 @@ def load_image_folder(recipe: Data) -> Splits:
         num_classes=len(train.classes),
         in_channels=3,
         fingerprint=fingerprint(train, validation),
-        engine=describe_decoder(train.path, len(train)),
+        engine=describe_decoder(train.image, len(train)),
     )
-
-
-def list_both(
-    path: str, *, train: str = "train", validation: Sequence[str] = VALIDATION_NAMES
-) -> tuple[Listing, Listing]:
-    """List the training and the validation split, which must have the same classes."""
-    if not path:
-        raise InputError(IMAGE_FOLDER)
-    root = Path(path)
-    first, second = open_split(find_split(root, (train,))), open_split(find_split(root, validation))
-    if first.classes != second.classes:
-        only = sorted(set(first.classes) ^ set(second.classes))
-        msg = f"{root}: the splits differ in their classes; only one of them has {', '.join(only[:5])}"
-        raise InputError(msg)
-    return first, second
 
 
 @dataclass(frozen=True)
@@ -94,9 +80,7 @@ class ImageFolder:
     def _decode(self, index: int, words: NDArray[np.uint64]) -> NDArray[np.uint8]:
         from PIL.Image import Resampling
 
-        path = self.listing.path(index)
-        _check_size(path, int(self.listing.sizes[index]))
-        image = open_image(path)
+        image = self.listing.image(index)
         box = self._box(image.width, image.height, words[:CROP_WORDS])
         pixels = np.asarray(image.resize((self.size, self.size), Resampling.BILINEAR, box=box))
         mirrored = "flip" in self.augmentation and below(words[CROP_WORDS:], 2)[0] == 1
@@ -106,19 +90,6 @@ class ImageFolder:
         if "random-resized-crop" in self.augmentation:
             return random_resized_crop(width, height, words)
         return _centre(width, height, max(1, round(min(width, height) / EVALUATION_RESIZE)))
-
-
-def _check_size(path: Path, expected: int) -> None:
-    try:
-        found = path.stat().st_size
-    except OSError:
-        return  # to open it says more
-    if found != expected:
-        msg = (
-            f"{path} has {found:,} bytes, and had {expected:,} when its folder was listed: put it back, or go on with "
-            f"the new one in a new run, after touch {path.parent}"
-        )
-        raise InputError(msg)
 
 
 def normalised(pixels: NDArray[np.uint8]) -> Tensor:

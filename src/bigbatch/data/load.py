@@ -41,10 +41,9 @@ def count_train_samples(recipe: Data) -> int:
     if recipe.name == "image-folder" and recipe.path and not recipe.order:
         from pathlib import Path
 
-        from bigbatch.data.kept_listing import open_split
-        from bigbatch.data.listing import find_split
+        from bigbatch.data.image_files.splits import TRAIN, find_split, open_split
 
-        return len(open_split(find_split(Path(recipe.path), ("train",))))
+        return len(open_split(find_split(Path(recipe.path), TRAIN)))
     if recipe.name in {"coco", "voc"} and not recipe.order:
         from bigbatch.data.annotated_splits import list_train
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigbatch.data.dataset import Splits
-from bigbatch.data.image_file import decode, describe_decoder, open_image
+from bigbatch.data.image_files.decode import decode, describe_decoder, open_image
 from bigbatch.data.labelled_pixels import VOID, LabelledPixels
 from bigbatch.data.mask_listing import MaskListing, fingerprint, list_masks, read_class_names
 from bigbatch.errors import InputError
@@ -40,7 +40,7 @@ def load_mask_folder(recipe: Data) -> Splits:
         num_classes=num_classes,
         in_channels=3,
         fingerprint=fingerprint(train, validation),
-        engine=describe_decoder(lambda index: train.samples[index][0], len(train.samples)),
+        engine=describe_decoder(lambda index: open_image(train.samples[index][0]), len(train.samples)),
     )
 
 

@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from bigbatch.data.listing import image_files
+from bigbatch.data.image_files.folder import image_files
 from bigbatch.errors import InputError, first_line
 from bigbatch.paths import is_file, is_folder
 

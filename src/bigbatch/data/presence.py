@@ -4,15 +4,16 @@ from pathlib import Path
 from typing import Final
 
 from bigbatch.data.annotated_splits import check_both_are_there
-from bigbatch.data.listing import find_split
+from bigbatch.data.image_files.splits import TRAIN, VALIDATION, find_split
 from bigbatch.data.mask_listing import find_masks
 from bigbatch.data.text_files import find_texts
 from bigbatch.errors import InputError
 from bigbatch.paths import is_file, is_folder
 from bigbatch.recipe import Data
 
-VALIDATION_NAMES: Final = ("val", "test")
-IMAGE_FOLDER: Final = "this data needs a folder: --set data.path=FOLDER, with train/ and val/ class folders in it"
+IMAGE_FOLDER: Final = (
+    "this data needs a folder: --set data.path=FOLDER, with train/ and val/ class folders, tar files or packs"
+)
 CIFAR10: Final = (
     "set data.path to cifar-10-python.tar.gz or cifar-10-binary.tar.gz (cs.toronto.edu/~kriz/cifar.html), "
     "to its unpacked folder, or to a folder with train/CLASS and test/CLASS images"
@@ -41,7 +42,7 @@ def check_presence(recipe: Data) -> None:
 def _check_image_folder(path: str) -> None:
     if not path:
         raise InputError(IMAGE_FOLDER)
-    for names in (("train",), VALIDATION_NAMES):
+    for names in (TRAIN, VALIDATION):
         find_split(Path(path), names)
 
 

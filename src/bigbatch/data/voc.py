@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from bigbatch.data.annotations import AnnotatedImage, AnnotatedSplit, Annotation, Box, check_box, check_image_size
-from bigbatch.data.listing import SUFFIXES
+from bigbatch.data.image_files.listing import SUFFIXES
 from bigbatch.errors import InputError, first_line
 from bigbatch.paths import is_file, is_folder
 

@@ -1,5 +1,6 @@
-"""Decode an image file with Pillow: what a JPEG or PNG must be, and one line for each that is not."""
+"""Decode an image with Pillow: what a JPEG or PNG must be, and one line for each that is not."""
 
+import io
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
 
 import numpy as np
 
-from bigbatch.data.listing import MAX_PIXELS
 from bigbatch.errors import InputError
 from bigbatch.paths import is_file
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Decoded = TypeVar("Decoded")
 
+MAX_PIXELS: Final = 50_000_000  # of an image
 FORMATS: Final = ("JPEG", "PNG")
 NUM_HASHED: Final = 16  # images of a data set, by whose pixels another decoder is noticed
 DIGITS: Final = 12
@@ -32,6 +33,20 @@ def open_image(path: Path) -> "Image":
     return decode(path, _to_rgb)
 
 
+def decode_content(content: bytes, place: str) -> "Image":
+    """Decode the content of a JPEG or PNG to RGB, as `open_image` does.
+
+    Args:
+        content: of the file.
+        place: where it lies, for errors.
+
+    Raises:
+        InputError: as `open_image`.
+    """
+    check_pillow()
+    return _decode(io.BytesIO(content), _to_rgb, place)
+
+
 def decode(path: Path, convert: Callable[["Image"], Decoded]) -> Decoded:
     """Decode a JPEG or PNG, and return what `convert` makes of it, which may raise a `ValueError`.
 
@@ -39,22 +54,43 @@ def decode(path: Path, convert: Callable[["Image"], Decoded]) -> Decoded:
         InputError: not such a file, truncated, damaged as far as its checksums tell, or more than 50 million pixels.
     """
     check_pillow()
-    from PIL import Image, UnidentifiedImageError
-
     if not is_file(path):  # opening a pipe would wait for its writer
         msg = f"{path} is no file; replace or remove it"
         raise InputError(msg)
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
+        with path.open("rb") as file:
+            return _decode(file, convert, str(path))
+    except OSError as error:
+        msg = f"cannot decode the image {path} ({error.strerror}); replace or remove it"
+        raise InputError(msg) from error
+
+
+def _decode(file: BinaryIO, convert: Callable[["Image"], Decoded], place: str) -> Decoded:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about metadata, which is not read
             return convert(_checked(file))
     except UnidentifiedImageError as error:
-        msg = f"cannot decode the image {path} (it is no JPEG or PNG, or its header is damaged); replace or remove it"
+        msg = f"cannot decode the image {place} (it is no JPEG or PNG, or its header is damaged); replace or remove it"
         raise InputError(msg) from error
     except (OSError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or error
-        msg = f"cannot decode the image {path} ({reason}); replace or remove it"
+        msg = f"cannot decode the image {place} ({reason}); replace or remove it"
         raise InputError(msg) from error
+
+
+def from_pixels(pixels: bytes, size: tuple[int, int]) -> "Image":
+    """Return the image of these pixels, row by row, three bytes each.
+
+    Args:
+        pixels: all of them.
+        size: (width, height).
+    """
+    from PIL import Image
+
+    return Image.frombuffer("RGB", size, pixels, "raw", "RGB", 0, 1)
 
 
 def check_pillow() -> None:
@@ -70,11 +106,11 @@ def check_pillow() -> None:
         raise InputError(msg) from error
 
 
-def describe_decoder(path_of: Callable[[int], Path], num_images: int) -> dict[str, str]:
+def describe_decoder(read: Callable[[int], "Image"], num_images: int) -> dict[str, str]:
     """Return what decodes images here, and a hash of the pixels of some: another build of Pillow may make others.
 
     Args:
-        path_of: an image's file, by its number.
+        read: decodes an image, by its number.
         num_images: how many there are; those that are hashed lie evenly among them.
 
     Raises:
@@ -84,7 +120,7 @@ def describe_decoder(path_of: Callable[[int], Path], num_images: int) -> dict[st
     digest = sha256()
     for index in np.linspace(0, num_images - 1, min(NUM_HASHED, num_images)).astype(int).tolist():
         with suppress(InputError):  # one that cannot be decoded is refused when it is read
-            digest.update(np.asarray(open_image(path_of(index))).tobytes())
+            digest.update(np.asarray(read(index)).tobytes())
     return {"decoder": _decoder(), "decoded pixels": digest.hexdigest()[:DIGITS]}
 
 
