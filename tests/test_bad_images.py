@@ -123,7 +123,7 @@ from bigbatch.errors import InputError
 if os.geteuid() == 0:
     os.setgid(65534)
     os.setuid(65534)
-for read, path in ((open_image, "class/a.jpg"), (list_split, "closed")):
+for read, path in ((open_image, "class/a.jpg"), (lambda path: ClassFolders(path).list(), "closed")):
     try:
         read(Path(path))
     except InputError as error:

@@ -17,6 +17,9 @@ from PIL import Image
 
 from bad_images import KINDS
 from bigbatch.cli import main
+from bigbatch.data import loading
+from bigbatch.data.batch import to_device
+from bigbatch.data.byte_images import MEAN, STD, normalised
 from bigbatch.data.image_files import packing
 from bigbatch.data.image_files.folder import ClassFolders
 from bigbatch.data.image_files.holding_out import hold_out
@@ -24,8 +27,10 @@ from bigbatch.data.image_files.kept_listing import fingerprint
 from bigbatch.data.image_files.pack import FILES, JPEG, PIXELS, open_pack
 from bigbatch.data.image_files.packing import make_pack
 from bigbatch.data.load import load_data
+from bigbatch.data.loading import load_batches
 from bigbatch.errors import InputError
 from bigbatch.recipe import Data
+from bigbatch.rules.sampling import BatchIndices
 
 ODD = os.fsdecode(b"c\xff 1.jpg")
 FORMS = ((), ("--pixels",), ("--files",))
@@ -333,3 +338,30 @@ def test_a_full_disk_is_said_in_a_line(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.undo()
     assert main(["pack", str(folder), str(tmp_path / "packed"), "--files"]) == 0
     assert open_pack(tmp_path / "packed" / "train.pack").encoding == FILES
+
+
+@pytest.mark.parametrize("readers", [0, 1, 3])
+def test_readers_hand_bytes_over_and_change_no_bit(folder, tmp_path, readers, monkeypatch):
+    assert main(["pack", str(folder), str(tmp_path / "packed"), "--short-side", "24", "--pixels"]) == 0
+    moved = []
+    monkeypatch.setattr(loading, "to_device", lambda batch, device: moved.append(batch) or to_device(batch, device))
+    for path in (folder, tmp_path / "packed"):
+        images = load(path).train
+        places = [BatchIndices(0, np.arange(start, start + 4)) for start in (0, 4, 8)]
+        found = load_batches(images, places, seed=5, device=torch.device("cpu"), loader_workers=readers)
+        for place, (pixels, labels) in zip(places, found, strict=True):
+            expected, expected_labels = images.read_batch(place.indices, place.augmentation_key(5))
+            assert torch.equal(pixels, expected)
+            assert torch.equal(labels, expected_labels)
+            assert moved[-1][0].dtype == torch.uint8
+
+
+@given(st.integers(0, 2**32), st.integers(1, 3), st.integers(1, 9))
+@settings(max_examples=30, deadline=None)
+def test_a_pixel_is_normalised_alone(seed, count, side):
+    """As torchvision's ToTensor and Normalize do it: the same bits."""
+    pixels = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (count, side, side + 1, 3), dtype=np.uint8))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    expected = pixels.permute(0, 3, 1, 2).float().div(255).sub(mean).div(std)
+    assert torch.equal(normalised(pixels), expected)
+    assert normalised(pixels).is_contiguous()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigbatch.data.batch import Batch
+from bigbatch.data.byte_images import ByteImages
 from bigbatch.data.collation import Collate, collate_by_default
 from bigbatch.data.own_order import Order, OwnOrder
 from bigbatch.data.random_access import READERS, check_random_access
@@ -66,9 +67,18 @@ class Splits:
         return OwnOrder(self.order, len(self.train)).length if self.order else len(self.train)
 
 
-def read(dataset: BatchDataset, indices: NDArray[np.int64], key: int) -> Batch:
-    """Read a batch with torch's, numpy's and Python's global generators seeded from (key, indices)."""
+def read(dataset: BatchDataset, indices: NDArray[np.int64], key: int, *, as_bytes: bool = False) -> Batch:
+    """Read a batch with torch's, numpy's and Python's global generators seeded from (key, indices).
+
+    Args:
+        dataset: what is read.
+        indices: of the samples.
+        key: of their randomness.
+        as_bytes: whether images come as bytes where the data set has them, to be normalised on the device.
+    """
     seed_generators(_batch_key(key, indices))
+    if as_bytes and isinstance(dataset, ByteImages):
+        return dataset.read_bytes(indices, key)
     return dataset.read_batch(indices, key)
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bigbatch.data.augmentation import CROP_WORDS, Box, random_resized_crop
+from bigbatch.data.byte_images import ByteImages
 from bigbatch.data.dataset import Splits
 from bigbatch.data.image_files.decode import describe_decoder
 from bigbatch.data.image_files.kept_listing import fingerprint
@@ -19,9 +20,6 @@ from bigbatch.errors import InputError
 from bigbatch.recipe import Data
 from bigbatch.rules.randomness.keyed import below, distinct, random_words
 
-# Means and standard deviations of the ImageNet training pixels, as every ImageNet recipe uses them.
-MEAN: Final = (0.485, 0.456, 0.406)
-STD: Final = (0.229, 0.224, 0.225)
 EVALUATION_RESIZE: Final = 256 / 224
 
 
@@ -50,8 +48,8 @@ def load_image_folder(recipe: Data) -> Splits:
 
 
 @dataclass(frozen=True)
-class ImageFolder:
-    """Images decoded as they are read: cut to a square, flipped, normalised.
+class ImageFolder(ByteImages):
+    """Images decoded as they are read: cut to a square, flipped, and normalised.
 
     Attributes:
         listing: the split's classes and files.
@@ -66,8 +64,8 @@ class ImageFolder:
     def __len__(self) -> int:
         return len(self.listing)
 
-    def read_batch(self, indices: NDArray[np.int64], key: int) -> tuple[Tensor, Tensor]:
-        """Return float images (n, 3, size, size) and labels (n,).
+    def read_bytes(self, indices: NDArray[np.int64], key: int) -> tuple[Tensor, Tensor]:
+        """Return images of uint8 (n, size, size, 3) and labels (n,).
 
         Raises:
             InputError: an image cannot be decoded; the message names it.
@@ -75,7 +73,7 @@ class ImageFolder:
         words = random_words(key, distinct(indices), CROP_WORDS + 1)
         pixels = np.stack([self._decode(index, row) for index, row in zip(indices.tolist(), words, strict=True)])
         labels = torch.tensor([self.listing.label(index) for index in indices.tolist()])
-        return normalised(pixels), labels
+        return torch.from_numpy(pixels), labels
 
     def _decode(self, index: int, words: NDArray[np.uint64]) -> NDArray[np.uint8]:
         from PIL.Image import Resampling
@@ -90,13 +88,6 @@ class ImageFolder:
         if "random-resized-crop" in self.augmentation:
             return random_resized_crop(width, height, words)
         return _centre(width, height, max(1, round(min(width, height) / EVALUATION_RESIZE)))
-
-
-def normalised(pixels: NDArray[np.uint8]) -> Tensor:
-    """Return images (n, height, width, 3) as floats (n, 3, height, width), normalised as ImageNet's."""
-    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255)
-    mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
-    return images.sub_(mean).div_(std).contiguous()
 
 
 def _centre(width: int, height: int, side: int) -> Box:

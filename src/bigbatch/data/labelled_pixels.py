@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bigbatch.data.augmentation import CROP_WORDS, random_resized_crop
-from bigbatch.data.image_folder import normalised
+from bigbatch.data.byte_images import ByteImages
 from bigbatch.data.resizing import nearest
 from bigbatch.rules.randomness.keyed import Words, below, distinct, random_words
 
@@ -32,7 +32,7 @@ class PixelSource(Protocol):
 
 
 @dataclass(frozen=True)
-class LabelledPixels:
+class LabelledPixels(ByteImages):
     """A split whose images are read as squares.
 
     Attributes:
@@ -48,8 +48,8 @@ class LabelledPixels:
     def __len__(self) -> int:
         return len(self.source)
 
-    def read_batch(self, indices: NDArray[np.int64], key: int) -> tuple[Tensor, Tensor]:
-        """Return float images (n, 3, size, size) and int64 classes (n, size, size), -100 where there is none.
+    def read_bytes(self, indices: NDArray[np.int64], key: int) -> tuple[Tensor, Tensor]:
+        """Return images of uint8 (n, size, size, 3) and int64 classes (n, size, size), -100 where there is none.
 
         Raises:
             InputError: an image or its mask cannot be decoded, or they do not fit; the message names it.
@@ -57,7 +57,7 @@ class LabelledPixels:
         words = random_words(key, distinct(indices), CROP_WORDS + 1)
         read = [self._read(index, row) for index, row in zip(indices.tolist(), words, strict=True)]
         pixels, classes = (np.stack(part) for part in zip(*read, strict=True))
-        return normalised(pixels), torch.from_numpy(classes)
+        return torch.from_numpy(pixels), torch.from_numpy(classes)
 
     def _read(self, index: int, words: Words) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         from PIL.Image import Resampling

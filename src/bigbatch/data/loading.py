@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from bigbatch.data.batch import Batch, to_device
+from bigbatch.data.byte_images import ByteImages
 from bigbatch.data.dataset import BatchDataset, read
 from bigbatch.data.handover import hand_over, is_of_shared_memory, shared_memory_is_full
 from bigbatch.data.repeatable import repeated_digest
@@ -61,7 +62,8 @@ def load_batches(
         for batch in found:
             if isinstance(batch, InputError):
                 raise batch
-            yield to_device(batch, device)
+            moved = to_device(batch, device)
+            yield dataset.finish(moved) if isinstance(dataset, ByteImages) else moved
 
 
 def _read_through(loader: DataLoader[Any]) -> Generator[Any]:
@@ -134,7 +136,7 @@ class _Reader(Dataset[Any]):
         if self.reads_again:
             self.reads_again = False
             repeated_digest(self.dataset, indices[:NUM_READ_AGAIN], key)
-        return read(self.dataset, indices, key)
+        return read(self.dataset, indices, key, as_bytes=True)
 
 
 class _Batches(Sampler[BatchIndices]):
