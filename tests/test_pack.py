@@ -340,7 +340,7 @@ def test_a_full_disk_is_said_in_a_line(folder, tmp_path, monkeypatch, capsys):
     assert open_pack(tmp_path / "packed" / "train.pack").encoding == FILES
 
 
-@pytest.mark.parametrize("readers", [0, 1, 3])
+@pytest.mark.parametrize("readers", [0, 1, 2])
 def test_readers_hand_bytes_over_and_change_no_bit(folder, tmp_path, readers, monkeypatch):
     assert main(["pack", str(folder), str(tmp_path / "packed"), "--short-side", "24", "--pixels"]) == 0
     moved = []
