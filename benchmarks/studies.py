@@ -1,8 +1,9 @@
 """The studies: each is one `bigbatch sweep`, whose runs go into a card, a figure and runs that `bigbatch report` reads.
 
 Run from the repository's root: python benchmarks/studies.py NAME [--seeds N] [--show]. It resumes where it was
-interrupted; --show writes what there is. CIFAR-10 is read from data/cifar10, and tinyshakespeare from
-data/tinyshakespeare.txt. From benchmarks/results/NAME.json `bigbatch report` draws the study's page.
+interrupted; --show writes what there is. CIFAR-10 is read from data/cifar10, Imagenette from data/imagenette160, and
+tinyshakespeare from data/tinyshakespeare.txt. From benchmarks/results/NAME.json `bigbatch report` draws the study's
+page.
 """
 
 import argparse
@@ -95,6 +96,13 @@ STUDIES = {
     "tinyshakespeare_figure1": Study(
         "Tinyshakespeare: up to which minibatch size does AdamW with the square-root rule keep the perplexity?",
         ("benchmarks/tinyshakespeare.toml", "--minibatch-sizes", "16,32,64,128,256,512"),
+    ),
+    "imagenette_figure1": Study(
+        "Imagenette at 64 pixels, a ResNet-18: up to which minibatch size does linear scaling keep the error?",
+        (
+            *("imagenette", "--set", "data.path=data/imagenette160"),
+            *("--minibatch-sizes", "32,64,128,256,512,1024"),
+        ),
     ),
     "digits_past_the_elbow": Study(
         "Digits at 16 times the reference, about the elbow of linear scaling: AdaScale, growing minibatches, LARS",
