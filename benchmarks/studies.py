@@ -1,9 +1,10 @@
 """The studies: each is one `bigbatch sweep`, whose runs go into a card, a figure and runs that `bigbatch report` reads.
 
 Run from the repository's root: python benchmarks/studies.py NAME [--seeds N] [--show]. It resumes where it was
-interrupted; --show writes what there is. CIFAR-10 is read from data/cifar10, Imagenette from data/imagenette160, and
-tinyshakespeare from data/tinyshakespeare.txt. From benchmarks/results/NAME.json `bigbatch report` draws the study's
-page.
+interrupted; --show writes what there is. CIFAR-10 is read from data/cifar10, tinyshakespeare from
+data/tinyshakespeare.txt, Imagenette from data/imagenette160, and from its pack in data/imagenette-pack:
+`bigbatch pack data/imagenette160 data/imagenette-pack --pixels --short-side 96`. From benchmarks/results/NAME.json
+`bigbatch report` draws the study's page.
 """
 
 import argparse
@@ -100,8 +101,15 @@ STUDIES = {
     "imagenette_figure1": Study(
         "Imagenette at 64 pixels, a ResNet-18: up to which minibatch size does linear scaling keep the error?",
         (
-            *("imagenette", "--set", "data.path=data/imagenette160"),
-            *("--minibatch-sizes", "32,64,128,256,512,1024"),
+            *("imagenette", "--set", "data.path=data/imagenette-pack"),
+            *("--minibatch-sizes", "32,64,128,256,512"),
+        ),
+    ),
+    "imagenette_pack": Study(
+        "Imagenette: does a pack of smaller images keep the error of the JPEGs that it was made of?",
+        (
+            *("imagenette", "--set", "data.path=data/imagenette160", "--minibatch-sizes", "64"),
+            *("--variants", "recipe,pack:data.path=data/imagenette-pack"),
         ),
     ),
     "digits_past_the_elbow": Study(
