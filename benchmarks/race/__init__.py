@@ -1,0 +1,1 @@
+"""The race: bigbatch beside other trainers, each as its documentation teaches it."""
