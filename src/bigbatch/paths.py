@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 
-def is_file(path: Path) -> bool:
+def is_file(path: Path | str) -> bool:
     """Tell whether there is a regular file or a link to one; a folder, a pipe or a device is none.
 
     >>> is_file(Path("x" * 5_000)), is_file(Path("/dev/null"))

@@ -33,12 +33,12 @@ def open_image(path: Path) -> "Image":
     return decode(path, _to_rgb)
 
 
-def decode_content(content: bytes, place: str) -> "Image":
+def decode_content(content: bytes, place: Callable[[], str]) -> "Image":
     """Decode the content of a JPEG or PNG to RGB, as `open_image` does.
 
     Args:
         content: of the file.
-        place: where it lies, for errors.
+        place: returns where it lies, for errors.
 
     Raises:
         InputError: as `open_image`.
@@ -59,13 +59,13 @@ def decode(path: Path, convert: Callable[["Image"], Decoded]) -> Decoded:
         raise InputError(msg)
     try:
         with path.open("rb") as file:
-            return _decode(file, convert, str(path))
+            return _decode(file, convert, lambda: str(path))
     except OSError as error:
         msg = f"cannot decode the image {path} ({error.strerror}); replace or remove it"
         raise InputError(msg) from error
 
 
-def _decode(file: BinaryIO, convert: Callable[["Image"], Decoded], place: str) -> Decoded:
+def _decode(file: BinaryIO, convert: Callable[["Image"], Decoded], place: Callable[[], str]) -> Decoded:
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -73,11 +73,13 @@ def _decode(file: BinaryIO, convert: Callable[["Image"], Decoded], place: str) -
             warnings.simplefilter("ignore")  # about metadata, which is not read
             return convert(_checked(file))
     except UnidentifiedImageError as error:
-        msg = f"cannot decode the image {place} (it is no JPEG or PNG, or its header is damaged); replace or remove it"
+        msg = (
+            f"cannot decode the image {place()} (it is no JPEG or PNG, or its header is damaged); replace or remove it"
+        )
         raise InputError(msg) from error
     except (OSError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or error
-        msg = f"cannot decode the image {place} ({reason}); replace or remove it"
+        msg = f"cannot decode the image {place()} ({reason}); replace or remove it"
         raise InputError(msg) from error
 
 
@@ -153,4 +155,7 @@ def _to_rgb(image: "Image") -> "Image":
 
     if image.mode.startswith("I"):  # grey of 16 bits: Pillow would cut all that is above 255 to 255
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return image.convert("RGB")
+    if image.mode != "RGB":
+        return image.convert("RGB")
+    image.load()
+    return image

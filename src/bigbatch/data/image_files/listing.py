@@ -74,7 +74,7 @@ class Listing:
 
     def place(self, index: int) -> str:
         """Return where an image lies, for people."""
-        return str(self.folder / self.classes[self.label(index)] / self.name(index))
+        return f"{self.folder}{os.sep}{self.classes[self.label(index)]}{os.sep}{self.name(index)}"
 
     def read(self, index: int) -> bytes:
         """Return the content of an image's file.
@@ -82,19 +82,20 @@ class Listing:
         Raises:
             InputError: it cannot be read, or has another size than when it was listed.
         """
-        path, expected = Path(self.place(index)), int(self.sizes[index])
+        path, expected = self.place(index), int(self.sizes[index])
         if not is_file(path):  # opening a pipe would wait for its writer
             msg = f"{path} is no file; replace or remove it"
             raise InputError(msg)
         try:
-            content = path.read_bytes()
+            with open(path, "rb") as file:  # noqa: PTH123 - a Path costs more than the file
+                content = file.read(expected + 1)
         except OSError as error:
             msg = f"cannot read the image {path} ({error.strerror}); replace or remove it"
             raise InputError(msg) from error
         if len(content) != expected:
             msg = (
-                f"{path} has {len(content):,} bytes, and had {expected:,} when its folder was listed: put it back, or "
-                f"go on with the new one in a new run, after touch {path.parent}"
+                f"{path} has {Path(path).stat().st_size:,} bytes, and had {expected:,} when its folder was listed: put "
+                f"it back, or go on with the new one in a new run, after touch {Path(path).parent}"
             )
             raise InputError(msg)
         return content
@@ -105,7 +106,7 @@ class Listing:
         Raises:
             InputError: it cannot be read or decoded; the message names it.
         """
-        return decode_content(self.read(index), self.place(index))
+        return decode_content(self.read(index), lambda: self.place(index))
 
     def fingerprint(self) -> Iterator[bytes]:
         """Yield each image's split, class, name and size, of which a fingerprint is made."""

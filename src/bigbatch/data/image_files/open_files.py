@@ -31,7 +31,7 @@ class OpenFiles:
         """
         path = self.folder / self.files[number][0]
         try:
-            content = os.pread(self._descriptor(number, path), size, offset)
+            content = _read(self._descriptor(number, path), size, offset)
         except OSError as error:
             msg = f"cannot read {path} ({error.strerror}); put it back"
             raise InputError(msg) from error
@@ -59,3 +59,11 @@ class OpenFiles:
     def __del__(self) -> None:
         for descriptor in self._opened.values():
             os.close(descriptor)
+
+
+def _read(descriptor: int, size: int, offset: int) -> bytes:
+    """Read so many bytes, or up to the file's end: a network's file system may give fewer at once."""
+    content = os.pread(descriptor, size, offset)
+    while len(content) < size and (more := os.pread(descriptor, size - len(content), offset + len(content))):
+        content += more
+    return content

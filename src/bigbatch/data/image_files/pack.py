@@ -90,7 +90,7 @@ class Pack(ContainedListing):
         """
         content = self.read(index)
         if self.encoding != PIXELS:
-            return decode_content(content, self.place(index))
+            return decode_content(content, lambda: self.place(index))
         return from_pixels(content[SIDES.size :], SIDES.unpack_from(content))
 
     def fingerprint(self) -> Iterator[bytes]:
