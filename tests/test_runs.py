@@ -3,11 +3,13 @@
 import json
 import os
 from dataclasses import replace
+from importlib.metadata import version
 
 import pytest
 
 from bigbatch.errors import InputError
 from bigbatch.recipe.presets import digits
+from bigbatch.runs.code_version import library_versions
 from bigbatch.runs.folder import RunFolder, default_folder, run_result
 from bigbatch.runs.metrics import read_line
 from bigbatch.runs.provenance import describe_host, git_state, installed_versions
@@ -113,6 +115,24 @@ def test_run_json_says_what_a_result_might_be_asked_about(tmp_path):
             folder.read_summary()
     with pytest.raises(InputError, match="holds no run"):
         RunFolder(tmp_path / "none").read_summary()
+
+
+def test_the_libraries_that_a_recipe_names_are_recorded_with_their_versions():
+    recipe = digits()
+    assert library_versions(recipe) == {}
+    named = (
+        replace(recipe.model, name="timm/resnet18", width=0),
+        replace(recipe.data, tokenizer="folder/tokenizer.json"),
+    )
+    recipe = replace(recipe, model=named[0], data=named[1], optimizer=replace(recipe.optimizer, name="scipy.x:Y"))
+    found = library_versions(recipe)
+    assert found["scipy"] == version("scipy")
+    assert set(found) <= {"scipy", "timm", "tokenizers"}  # these two are not installed everywhere
+    for name in ("torch.optim:RMSprop", "bigbatch.optim.lars:LARS", "my_own_module:Optimizer", "json:loads"):
+        recipe = replace(digits(), optimizer=replace(recipe.optimizer, name=name))
+        assert library_versions(recipe) == {}
+    recipe = replace(digits(), optimizer=replace(recipe.optimizer, name="PIL.Image:open"))
+    assert library_versions(recipe) == {"PIL": version("pillow")}
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):

@@ -15,7 +15,7 @@ from bigbatch.recipe import Recipe
 from bigbatch.recipe.file import to_toml
 from bigbatch.recipe.metrics import Measure
 from bigbatch.reduction.options import NATIVE
-from bigbatch.runs.code_version import describe_code
+from bigbatch.runs.code_version import describe_code, library_versions
 from bigbatch.runs.contract import MEMORY_FORMAT_BEFORE
 from bigbatch.runs.folder import RunFolder
 from bigbatch.runs.provenance import describe_host, git_state, installed_versions
@@ -68,7 +68,11 @@ def describe_attempt(  # noqa: PLR0913 - each is a fact of the attempt
         processes=machine.processes.world_size,
         threads_per_process=machine.threads,
         device=device_name(machine.device),
-        engine={**describe_engine(machine.device, is_compiled=recipe.model.compile), **data.engine},
+        engine={
+            **describe_engine(machine.device, is_compiled=recipe.model.compile),
+            **library_versions(recipe),
+            **data.engine,
+        },
         default_dtype=str(torch.get_default_dtype()),
         memory_format=str(memory_format),
         code=describe_code(recipe),
