@@ -295,7 +295,7 @@ def test_a_folder_without_splits_is_split(tmp_path, capsys):
         write_class(tmp_path / "photos" / name, seed=seed)
     command = ["pack", str(tmp_path / "photos"), str(tmp_path / "packed")]
     assert main(command) == 2
-    assert "or hold a part out with --validation-share 0.1" in capsys.readouterr().err
+    assert "bigbatch pack FOLDER PACKED --validation-share 0.1 splits a folder of classes" in capsys.readouterr().err
     assert main([*command, "--validation-share", "0.3"]) == 0
     data = load(tmp_path / "packed")
     assert (len(data.train), len(data.validation)) == (6, 2)

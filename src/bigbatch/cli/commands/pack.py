@@ -77,7 +77,7 @@ def pack_command(options: argparse.Namespace) -> int:
         options.output.mkdir(parents=True, exist_ok=True)
         results = {listing.split: _pack(listing, name, options) for name, listing in _splits(options).items()}
     except BrokenImagesError as error:
-        _print_broken(error.reasons)
+        _print_broken(error.reasons, "")
         raise
     except OSError as error:
         msg = f"cannot write to {options.output} ({error.strerror}); the same command goes on with what is there"
@@ -107,12 +107,7 @@ def _splits(options: argparse.Namespace) -> "dict[str, Listing]":
         raise InputError(msg)
     has_splits = is_folder(folder) and any(ways_of(folder, name) for name in NAMES)
     if share is None:
-        try:
-            splits = open_both(str(folder))
-        except InputError as error:
-            hint = "" if has_splits or not is_folder(folder) else "; or hold a part out with --validation-share 0.1"
-            msg = f"{error}{hint}"
-            raise InputError(msg) from error
+        splits = open_both(str(folder))
     elif has_splits:
         msg = f"{folder} has splits of its own; leave --validation-share out"
         raise InputError(msg)
@@ -136,7 +131,7 @@ def _pack(listing: "Listing", name: str, options: argparse.Namespace) -> dict[st
         skips_broken=options.skip_broken,
         report=_reporter(name),
     )
-    _print_broken(packed.left_out)
+    _print_broken(packed.left_out, "left out: ")
     result = {
         "file": str(path),
         "images": len(packed.pack),
@@ -171,9 +166,9 @@ def _sentence(result: dict[str, Any]) -> str:
     )
 
 
-def _print_broken(reasons: Sequence[str]) -> None:
+def _print_broken(reasons: Sequence[str], before: str) -> None:
     for reason in reasons:
-        print(printable(f"bigbatch: {reason}"), file=sys.stderr)
+        print(printable(f"bigbatch: {before}{reason}"), file=sys.stderr)
 
 
 def _reporter(name: str) -> "Report | None":

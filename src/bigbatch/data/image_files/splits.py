@@ -70,7 +70,11 @@ def find_split(root: Path, names: Sequence[str]) -> Stored:
                 msg = f"{root} holds the {name} split twice, as {both}: remove one of them"
                 raise InputError(msg)
             return found[0]
-    msg = f"{root} has no folder {' or '.join(f'{name}/' for name in names)} of class folders, and no tar files or pack"
+    wanted = " or ".join(f"{name}/" for name in names)
+    hint = (
+        "; bigbatch pack FOLDER PACKED --validation-share 0.1 splits a folder of classes" if _folders_in(root) else ""
+    )
+    msg = f"{root} has no folder {wanted} of class folders, and no tar files or pack{hint}"
     raise InputError(msg)
 
 
@@ -93,6 +97,10 @@ def _shards(root: Path, name: str) -> TarShards | None:
 
 def _folders(root: Path, name: str) -> ClassFolders | None:
     return ClassFolders(root / name) if is_folder(root / name) and not _files(root / name, ".tar") else None
+
+
+def _folders_in(folder: Path) -> bool:
+    return any(not path.name.startswith(".") and is_folder(path) for path in folder.glob("*"))
 
 
 def _files(folder: Path, suffix: str) -> tuple[str, ...]:
