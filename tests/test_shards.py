@@ -226,7 +226,9 @@ def test_a_split_in_two_ways_is_refused(folder):
 
 def test_without_any_split_the_line_says_what_is_looked_for(tmp_path):
     (tmp_path / "other.tar").touch()
-    with pytest.raises(InputError, match="has no folder train/ of class folders, and no tar files or pack"):
+    with pytest.raises(
+        InputError, match="has no folder train/ of class folders, and no tar files, Parquet files or pack"
+    ):
         load(tmp_path)
 
 

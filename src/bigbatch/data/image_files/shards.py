@@ -39,17 +39,17 @@ class TarShards:
     Attributes:
         path: the folder that holds them.
         split: the split's name.
-        shards: their names in the folder, sorted.
+        files: their names in the folder, sorted.
     """
 
     path: Path
     split: str
-    shards: tuple[str, ...]
+    files: tuple[str, ...]
     kind: ClassVar = ContainedListing
 
     def watched(self) -> Iterator[Path]:
         """Yield the files that hold the images."""
-        for shard in self.shards:
+        for shard in self.files:
             yield self.path / shard
 
     def list(self, report: Report | None = None) -> ContainedListing:
@@ -62,41 +62,58 @@ class TarShards:
             InputError: a shard is no tar file, compressed, or cut off; or an image in it has no class.
         """
         members: list[Member] = []
-        for number, shard in enumerate(self.shards):
+        for number, shard in enumerate(self.files):
             members += _members(self.path / shard, number)
             if report:
-                report(number + 1, len(self.shards), len(members))
+                report(number + 1, len(self.files), len(members))
         if not members:
-            msg = f"{self.path / self.shards[0]} holds no image ({', '.join(SUFFIXES)})"
+            msg = f"{self.path / self.files[0]} holds no image ({', '.join(SUFFIXES)})"
             raise InputError(msg)
         if len({type(member.label) for member in members}) > 1:
             msg = f"{self.path}: some images have a .cls and some have a folder of their class; {LAYOUT}"
             raise InputError(msg)
         members.sort()
         return contained_listing(
-            self.path, self.split, members, tuple((shard, (self.path / shard).stat().st_size) for shard in self.shards)
+            self.path, self.split, members, tuple((shard, (self.path / shard).stat().st_size) for shard in self.files)
         )
 
 
 def contained_listing(
-    folder: Path, split: str, members: Sequence[Member], containers: tuple[tuple[str, int], ...]
+    folder: Path,
+    split: str,
+    members: Sequence[Member],
+    containers: tuple[tuple[str, int], ...],
+    *,
+    kind: type[ContainedListing] = ContainedListing,
+    names: Sequence[str] | None = None,
 ) -> ContainedListing:
     """Return the listing of sorted members.
 
+    Args:
+        folder: that holds the files.
+        split: the split's name.
+        members: of all files.
+        containers: the files' names and sizes.
+        kind: of the listing.
+        names: of the classes; by default their labels.
+
     Raises:
-        InputError: numbers of classes leave one out.
+        InputError: numbers of classes leave one out, or there are more than names.
     """
     labels = dict.fromkeys(member.label for member in members)
     missing = next(number for number in count() if number not in labels)
     if 0 <= missing < len(labels) and all(isinstance(label, int) for label in labels):
         msg = f"{folder}: no image of the {split} split is of class {missing}, but of {max(labels)} classes; {LAYOUT}"
         raise InputError(msg)
+    if names is not None and len(names) != len(labels):
+        msg = f"{folder}: the {split} split has images of {len(labels)} classes, and names of {len(names)}"
+        raise InputError(msg)
     numbers = {label: number for number, label in enumerate(labels)}
     counts = np.bincount([numbers[member.label] for member in members])
-    return ContainedListing(
+    return kind(
         folder,
         split,
-        tuple(map(str, labels)),
+        tuple(map(str, names or labels)),
         np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         np.cumsum([len(member.name) for member in members], dtype=np.int64),
         np.array([member.size for member in members], np.int64),

@@ -1,6 +1,6 @@
 """Find a data set's splits, whichever way its images are stored."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -8,6 +8,7 @@ from bigbatch.data.image_files.folder import ClassFolders
 from bigbatch.data.image_files.kept_listing import open_listing
 from bigbatch.data.image_files.listing import Listing
 from bigbatch.data.image_files.pack import open_pack
+from bigbatch.data.image_files.parquet import ParquetFiles
 from bigbatch.data.image_files.shards import TarShards
 from bigbatch.errors import InputError
 from bigbatch.paths import is_file, is_folder
@@ -15,9 +16,10 @@ from bigbatch.paths import is_file, is_folder
 TRAIN: Final = ("train",)
 VALIDATION: Final = ("val", "validation", "test")
 NAMES: Final = (*TRAIN, *VALIDATION)
-PACK: Final = ".pack"
+PACK, TAR, PARQUET = ".pack", ".tar", ".parquet"
+KINDS: Final[dict[str, type[TarShards | ParquetFiles]]] = {TAR: TarShards, PARQUET: ParquetFiles}
 
-Stored = ClassFolders | TarShards | Path  # a pack, if it is a path
+Stored = ClassFolders | TarShards | ParquetFiles | Path  # a pack, if it is a path
 
 
 def open_both(
@@ -54,8 +56,8 @@ def open_split(stored: Stored) -> Listing:
 def find_split(root: Path, names: Sequence[str]) -> Stored:
     """Return the first of these splits that a folder holds, in whichever way.
 
-    A split `train` is a folder `train/` of class folders or of tar files, tar files `train.tar` or `*train-*.tar`, or
-    `train.pack`.
+    A split `train` is a folder `train/` of class folders, tar files or Parquet files; such files named `train.tar` or
+    `*train-*.parquet`, here or in `data/`; or `train.pack`.
 
     Raises:
         InputError: there is none, or one in two ways.
@@ -74,13 +76,14 @@ def find_split(root: Path, names: Sequence[str]) -> Stored:
     hint = (
         "; bigbatch pack FOLDER PACKED --validation-share 0.1 splits a folder of classes" if _folders_in(root) else ""
     )
-    msg = f"{root} has no folder {wanted} of class folders, and no tar files or pack{hint}"
+    msg = f"{root} has no folder {wanted} of class folders, and no tar files, Parquet files or pack{hint}"
     raise InputError(msg)
 
 
 def ways_of(root: Path, name: str) -> list[Stored]:
     """Return the ways in which a folder holds a split."""
-    return [way for way in (_pack(root, name), _shards(root, name), _folders(root, name)) if way is not None]
+    ways = (_pack(root, name), *_files_of(root, name, TAR), *_files_of(root, name, PARQUET), _folders(root, name))
+    return [way for way in ways if way is not None]
 
 
 def _pack(root: Path, name: str) -> Path | None:
@@ -88,15 +91,19 @@ def _pack(root: Path, name: str) -> Path | None:
     return path if is_file(path) else None
 
 
-def _shards(root: Path, name: str) -> TarShards | None:
-    if is_folder(root / name) and (shards := _files(root / name, ".tar")):
-        return TarShards(root / name, name, shards)
-    words = [shard for shard in _files(root, ".tar") if name in _words(shard)]
-    return TarShards(root, name, tuple(words)) if words else None
+def _files_of(root: Path, name: str, suffix: str) -> Iterator[TarShards | ParquetFiles]:
+    """Yield the split's tar or Parquet files: those of its own folder, or those that have its name."""
+    kind = KINDS[suffix]
+    if is_folder(root / name) and (files := _files(root / name, suffix)):
+        yield kind(root / name, name, files)
+    for folder in (root, root / "data"):
+        if files := tuple(file for file in _files(folder, suffix) if name in _words(file)):
+            yield kind(folder, name, files)
 
 
 def _folders(root: Path, name: str) -> ClassFolders | None:
-    return ClassFolders(root / name) if is_folder(root / name) and not _files(root / name, ".tar") else None
+    holds_files = any(_files(root / name, suffix) for suffix in KINDS)
+    return ClassFolders(root / name) if is_folder(root / name) and not holds_files else None
 
 
 def _folders_in(folder: Path) -> bool:
@@ -119,4 +126,4 @@ def _words(name: str) -> list[str]:
 def _in_words(stored: Stored) -> str:
     if isinstance(stored, Path):
         return stored.name
-    return stored.shards[0] if isinstance(stored, TarShards) else f"{stored.path.name}/"
+    return f"{stored.path.name}/" if isinstance(stored, ClassFolders) else stored.files[0]

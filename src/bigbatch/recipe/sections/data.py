@@ -33,7 +33,7 @@ class Data:
             `package.module:callable`. The callable is given `arguments`, and returns (training dataset, validation
             dataset). Each has `len()`, and `[index]` or `read_batch(indices, key)`.
         path: the folder or archive; "" looks in the usual places. An image-folder has its splits in class folders, tar
-            files or packs.
+            files, Parquet files or packs.
         augmentation: any of "flip", "crop" (by padding) and "random-resized-crop" (to `image_size`), in this order.
         image_size: the side of the square that the images of an image-folder, and those labelled by pixels, are cut or
             resized to, in pixels.
