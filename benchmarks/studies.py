@@ -105,13 +105,6 @@ STUDIES = {
             *("--minibatch-sizes", "32,64,128,256,512"),
         ),
     ),
-    "imagenette_pack": Study(
-        "Imagenette: does a pack of smaller images keep the error of the JPEGs that it was made of?",
-        (
-            *("imagenette", "--set", "data.path=data/imagenette160", "--minibatch-sizes", "64"),
-            *("--variants", "recipe,pack:data.path=data/imagenette-pack"),
-        ),
-    ),
     "digits_past_the_elbow": Study(
         "Digits at 16 times the reference, about the elbow of linear scaling: AdaScale, growing minibatches, LARS",
         (

@@ -28,8 +28,12 @@ def build_optimizer(recipe: Optimizer, model: nn.Module, learning_rate: float) -
         learning_rate: of the first iteration.
 
     Raises:
-        InputError: the callable returns no optimizer, or one whose rate cannot be set, or that `train` cannot use.
+        InputError: the model has nothing to train; or the callable returns no optimizer, or one whose rate cannot be
+            set, or that `train` cannot use.
     """
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        msg = f"the model {type(model).__name__} has no parameter to train; name another, or freeze less of it"
+        raise InputError(msg)
     if not is_user_code(recipe.name):
         return BUILDERS[recipe.name](recipe, model, learning_rate)
     arguments = {"lr": learning_rate, **recipe.arguments}

@@ -25,6 +25,7 @@ from bigbatch.tasks.detection_metrics import AveragePrecision
 from bigbatch.tasks.fitting import IncomputableError
 from bigbatch.tasks.losses import find_objective, find_predict
 from bigbatch.tasks.metrics import MetricLike, find_metrics, measure_of
+from bigbatch.training.batch_statistics import BatchStatistics
 from bigbatch.training.contributions import gather
 from bigbatch.training.scoring import KeptBuffers, Predict, Scorer, evaluation_mode, result_of
 
@@ -118,14 +119,48 @@ class Evaluation:
         num_parts = -(-len(dataset) // self.part_size)
         device = device_of(model)
         numbers = range(processes.rank, num_parts, processes.world_size)
-        mine: dict[int, Any] = {}
-        try:
-            mine.update(self._parts(model, dataset, numbers, device, loader_workers=self.loader_workers))
-        except InputError as error:  # the others must hear of it, as they wait
-            if processes.world_size == 1:
-                raise
-            mine[numbers[len(mine)]] = str(error)
-        return self._combine(gather(mine, processes, device), len(dataset))
+        parts = self._parts(model, dataset, numbers, device, loader_workers=self.loader_workers)
+        return self._combine(_shared(parts, numbers, processes, device), len(dataset))
+
+    def renew_statistics(
+        self,
+        model: nn.Module,
+        dataset: BatchDataset,
+        batches: Sequence[BatchIndices],
+        processes: Processes,
+        *,
+        seed: int,
+    ) -> None:
+        """Compute batch normalisation's running statistics anew, as the mean over batches of the training data.
+
+        All processes call it together, and all get the same bits.
+
+        Args:
+            model: in training mode.
+            dataset: that the batches are of.
+            batches: one worker's each.
+            processes: which share them.
+            seed: of the augmentation.
+
+        Raises:
+            InputError: the model trains no batch normalisation, or a sample cannot be read; the same on every process.
+            PeerLostError: another process ended, or did not answer in time.
+        """
+        statistics, device = BatchStatistics(model), device_of(model)
+        numbers = range(processes.rank, len(batches), processes.world_size)
+
+        def measure() -> Iterator[tuple[int, Any]]:
+            with kept_generators(device), evaluation_mode(model), statistics.measured():
+                kept, mine = KeptBuffers(model), [batches[number] for number in numbers]
+                found = load_batches(dataset, mine, seed=seed, device=device, loader_workers=self.loader_workers)
+                for number, batch in zip(numbers, found, strict=True):
+                    statistics.clear()
+                    self.scorer(model, batch, part=number, device=device)
+                    measured = statistics.read()
+                    kept.restore()
+                    yield number, measured
+
+        statistics.set_to_mean(_shared(measure(), numbers, processes, device))
 
     def check(self, model: nn.Module, dataset: BatchDataset) -> None:
         """Score the first part of a data set, on every process alone, so that what cannot work fails at once.
@@ -165,13 +200,33 @@ class Evaluation:
                 yield number, contributions
 
     def _combine(self, parts: Sequence[Any], num_samples: int) -> Scores:
-        for part in parts:
-            if isinstance(part, str):
-                raise InputError(part)
         metrics, values = self.scorer.metrics, {}
         for i, metric in enumerate(metrics):
             values[metric.name] = result_of(metric, [part[i] for part in parts])
         return Scores(num_samples, values, self.measures)
+
+
+def _shared(
+    parts: Iterator[tuple[int, Any]], numbers: Sequence[int], processes: Processes, device: torch.device
+) -> list[Any]:
+    """Return the parts of all processes, in order.
+
+    Raises:
+        InputError: of a part, on any process; the same on every one.
+        PeerLostError: another process ended, or did not answer in time.
+    """
+    mine: dict[int, Any] = {}
+    try:
+        mine.update(parts)
+    except InputError as error:  # the others must hear of it, as they wait
+        if processes.world_size == 1:
+            raise
+        mine[numbers[len(mine)]] = str(error)
+    found = gather(mine, processes, device)
+    for part in found:
+        if isinstance(part, str):
+            raise InputError(part)
+    return found
 
 
 def evaluate(  # noqa: PLR0913 - each is a part of the question

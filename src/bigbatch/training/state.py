@@ -27,6 +27,7 @@ from bigbatch.runs.record import FINISHED, STOPPED
 from bigbatch.runs.summary import Summary
 from bigbatch.step.result import StepResult
 from bigbatch.step.step import Step
+from bigbatch.training.batch_statistics import BatchStatistics, statistics_batches
 from bigbatch.training.evaluation import Evaluation, Scores
 from bigbatch.training.freezing import Freezing
 from bigbatch.training.parts import build_minibatches, build_step
@@ -234,7 +235,18 @@ class TrainingState:
     def evaluate(self) -> Scores:
         """Measure the metrics on the validation data, with the averaged weights if there are any."""
         with self.as_evaluated():
+            if samples := self.recipe.evaluation.statistics_samples:
+                self._renew_statistics(samples)
             return self.evaluation.scores(self.model, self.data.validation, self.machine.processes)
+
+    def _renew_statistics(self, samples: int) -> None:
+        """Compute the running statistics of the weights that are evaluated; the next steps change them again."""
+        data, recipe = self.data.train, self.recipe
+        batches = statistics_batches(
+            len(data), samples=samples, batch_size=recipe.worker_minibatch_size, seed=recipe.seed_of("order")
+        )
+        seed = recipe.seed_of("augmentation")
+        self.evaluation.renew_statistics(self.model, data, batches, self.machine.processes, seed=seed)
 
     def check_evaluation(self) -> None:
         """Score a first part of the validation data, on every process alone. Nothing is changed.
@@ -242,6 +254,8 @@ class TrainingState:
         Raises:
             InputError: a metric does not fit the model or the data.
         """
+        if self.recipe.evaluation.statistics_samples:
+            BatchStatistics(self.model)
         with self.as_evaluated():
             self.evaluation.check(self.model, self.data.validation)
 
