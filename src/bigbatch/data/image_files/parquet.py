@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from bigbatch.data.image_files.listing import ContainedListing, Report
-from bigbatch.data.image_files.shards import Member, contained_listing
+from bigbatch.data.image_files.containers import Containers, Member
+from bigbatch.data.image_files.listing import ContainedListing
 from bigbatch.errors import InputError, first_line
 
 if TYPE_CHECKING:
@@ -47,49 +47,43 @@ class ParquetListing(ContainedListing):
         yield repr([size for _, size in self.containers]).encode()
 
 
-@dataclass(frozen=True)
-class ParquetFiles:
-    """A split's files.
+class ParquetFiles(Containers):
+    """A split's files."""
 
-    Attributes:
-        path: the folder that holds them.
-        split: the split's name.
-        files: their names in the folder, sorted.
-    """
+    kind: ClassVar[type[ContainedListing]] = ParquetListing
 
-    path: Path
-    split: str
-    files: tuple[str, ...]
-    kind: ClassVar = ParquetListing
+    def class_names(self) -> Sequence[str] | None:
+        """Return the names that Hugging Face's datasets keep beside the labels; None if there are none."""
+        metadata = _open(self.path / self.files[0]).schema_arrow.metadata or {}
+        try:
+            features = json.loads(metadata[b"huggingface"])["info"]["features"]
+            return next(tuple(features[label]["names"]) for label in LABELS if label in features)
+        except (KeyError, ValueError, TypeError, StopIteration):
+            return None
 
-    def watched(self) -> Iterator[Path]:
-        """Yield the files that hold the images."""
-        for file in self.files:
-            yield self.path / file
-
-    def list(self, report: Report | None = None) -> ContainedListing:
-        """List the classes and images.
-
-        Args:
-            report: is told how far it is, after each file.
+    def members(self, path: Path, number: int) -> Iterator[Member]:
+        """Yield the images of a file.
 
         Raises:
-            InputError: pyarrow is missing; or a file is none of images and labels, or damaged.
+            InputError: pyarrow is missing; or the file is none of images and labels, or damaged.
         """
-        members: list[Member] = []
-        names: Sequence[str] | None = None
-        for number, file in enumerate(self.files):
-            opened = _open(self.path / file)
-            names = _class_names(opened) or names
-            members += _members(opened, self.path / file, number)
-            if report:
-                report(number + 1, len(self.files), len(members))
-        if not members:
-            msg = f"{self.path / self.files[0]} holds no image"
+        file = _open(path)
+        image, label = _column(file, IMAGES, path), _column(file, LABELS, path)
+        kind = file.schema_arrow.field(image).type
+        if not {"bytes", "path"} <= {kind.field(i).name for i in range(kind.num_fields)}:
+            msg = (
+                f"{path}: the column {image} is {kind}, not of bytes and path, as Hugging Face's datasets save an image"
+            )
             raise InputError(msg)
-        members.sort()
-        containers = tuple((file, (self.path / file).stat().st_size) for file in self.files)
-        return contained_listing(self.path, self.split, members, containers, kind=ParquetListing, names=names)
+        for group in range(file.metadata.num_row_groups):
+            table = _said(path, lambda group=group: file.read_row_group(group, columns=[f"{image}.path", label]))
+            labels, places = table.column(label).to_pylist(), table.column(image).to_pylist()
+            for row, (value, place) in enumerate(zip(labels, places, strict=True)):
+                if not isinstance(value, int) or value < 0:
+                    msg = f"{path}: row {row} of group {group} has the label {value}; every image needs one from 0 on"
+                    raise InputError(msg)
+                name = PurePosixPath(place["path"] or "").name or f"{number:06d}-{group:06d}-{row:06d}"
+                yield Member(value, os.fsencode(name), number, group * LARGEST_GROUP + row, 0)
 
 
 class _Groups:
@@ -150,29 +144,3 @@ def _column(file: "ParquetFile", names: Sequence[str], path: Path) -> str:
         msg = f"{path} has the columns {', '.join(file.schema_arrow.names)}, and none named {' or '.join(names)}"
         raise InputError(msg)
     return found
-
-
-def _members(file: "ParquetFile", path: Path, number: int) -> Iterator[Member]:
-    image, label = _column(file, IMAGES, path), _column(file, LABELS, path)
-    kind = file.schema_arrow.field(image).type
-    if not {"bytes", "path"} <= {kind.field(i).name for i in range(kind.num_fields)}:
-        msg = f"{path}: the column {image} is {kind}, not of bytes and path, as Hugging Face's datasets save an image"
-        raise InputError(msg)
-    for group in range(file.metadata.num_row_groups):
-        table = _said(path, lambda group=group: file.read_row_group(group, columns=[f"{image}.path", label]))
-        labels, places = table.column(label).to_pylist(), table.column(image).to_pylist()
-        for row, (value, place) in enumerate(zip(labels, places, strict=True)):
-            if not isinstance(value, int) or value < 0:
-                msg = f"{path}: row {row} of group {group} has the label {value}; every image needs one from 0 on"
-                raise InputError(msg)
-            name = PurePosixPath(place["path"] or "").name or f"{number:06d}-{group:06d}-{row:06d}"
-            yield Member(value, os.fsencode(name), number, group * LARGEST_GROUP + row, 0)
-
-
-def _class_names(file: "ParquetFile") -> Sequence[str] | None:
-    """Return the names that Hugging Face's datasets keep beside the labels; None if there are none."""
-    try:
-        features = json.loads((file.schema_arrow.metadata or {})[b"huggingface"])["info"]["features"]
-        return next(tuple(features[label]["names"]) for label in LABELS if label in features)
-    except (KeyError, ValueError, TypeError, StopIteration):
-        return None
