@@ -36,7 +36,8 @@ class Leaves:
         is_counted: whether the objective counts what the sum is divided by.
 
     Raises:
-        InputError: the objective or the model cannot give the same bits for every number of processes.
+        InputError: the objective or the model cannot give the same bits for every number of processes, or a worker's
+            batch does not fit into memory.
     """
 
     def __init__(  # noqa: PLR0913 - each is a part of the recipe
@@ -66,7 +67,25 @@ class Leaves:
         self.device = trial.device
         self.is_counted = False
         run = partial(self._try, trial, batch)
-        self.state = RunningState(model, lambda restore: try_out(model, objective, run, restore), processes, buffers)
+        fits = True
+        try:
+            self.state = RunningState(
+                model, lambda restore: try_out(model, objective, run, restore), processes, buffers
+            )
+        except (RuntimeError, MemoryError) as error:
+            from bigbatch.step.memory import is_out_of_memory, out_of_memory
+
+            if not is_out_of_memory(error):
+                raise
+            fits = False
+        if not fits:  # the error, which held tensors, is gone
+            own = as_objective(objective)
+            raise out_of_memory(
+                model,
+                batch,
+                worker_minibatch_size,
+                lambda part, count: self._try(make_pass(own, worker_minibatch_size=count), part),
+            )
         counted = "the sum of its weights" if self.is_counted else "the number of samples"
         check_agreement({"what its loss is divided by": [counted]}, processes, self.device)
 
