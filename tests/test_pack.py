@@ -1,5 +1,6 @@
 """A pack: the images of a folder in one file, in the same order, for any number of processes that made it."""
 
+import fcntl
 import json
 import os
 import pickle
@@ -28,7 +29,7 @@ from bigbatch.data.image_files.pack import FILES, JPEG, PIXELS, open_pack
 from bigbatch.data.image_files.packing import make_pack
 from bigbatch.data.load import load_data
 from bigbatch.data.loading import load_batches
-from bigbatch.errors import InputError
+from bigbatch.errors import InputError, ReaderLostError
 from bigbatch.recipe import Data
 from bigbatch.rules.sampling import BatchIndices
 
@@ -177,6 +178,26 @@ def test_a_killed_command_is_gone_on_with(folder, tmp_path):
     assert main(command[3:]) == 0
     assert main(["pack", str(folder), str(tmp_path / "again"), "--short-side", "24"]) == 0
     assert (tmp_path / "out" / "train.pack").read_bytes() == (tmp_path / "again" / "train.pack").read_bytes()
+
+
+def test_two_commands_do_not_write_one_file(folder, tmp_path):
+    with (tmp_path / "a.pack.part").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match=r"a\.pack\.part is being written by another process"):
+            make(listing_of(folder), tmp_path / "a.pack")
+    assert len(make(listing_of(folder), tmp_path / "a.pack").pack) == 12
+
+
+def test_a_process_that_is_killed_is_said_and_nothing_is_lost(folder, tmp_path, monkeypatch):
+    encode = packing.encode
+    monkeypatch.setattr(packing, "CHUNK", 2)
+    monkeypatch.setattr(packing, "encode", lambda *args: encode(*args) if args[2] != 7 else os.kill(os.getpid(), 9))
+    with pytest.raises(ReaderLostError, match="has ended; memory has often run out then: use fewer --jobs"):
+        make(listing_of(folder), tmp_path / "a.pack", processes=2)
+    monkeypatch.undo()
+    make(listing_of(folder), tmp_path / "a.pack")
+    make(listing_of(folder), tmp_path / "b.pack")
+    assert (tmp_path / "a.pack").read_bytes() == (tmp_path / "b.pack").read_bytes()
 
 
 def test_every_broken_image_is_named_and_can_be_left_out(folder, tmp_path, capsys):

@@ -1,9 +1,11 @@
 """Make a pack of a split: decode, resize and encode its images in several processes, and write them in order."""
 
+import fcntl
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +19,7 @@ from bigbatch.atomic_file import put_in_place
 from bigbatch.data.image_files.kept_listing import fingerprint
 from bigbatch.data.image_files.listing import ALIGNMENT, Listing, only
 from bigbatch.data.image_files.pack import END, FILES, FOOTER, JPEG, RECORD, SIDES, Making, Pack, open_pack
-from bigbatch.errors import InputError
+from bigbatch.errors import InputError, ReaderLostError
 from bigbatch.processes.parent import die_with_parent
 
 UNFINISHED: Final = ".part"
@@ -86,6 +88,7 @@ def make_pack(
     Raises:
         BrokenImagesError: some images cannot be decoded.
         InputError: there is an unfinished pack that was made in another way, or a class has no image left.
+        ReaderLostError: a process that encodes has ended.
         OSError: the pack cannot be written.
     """
     is_copy, is_jpeg = encoding == FILES, encoding == JPEG
@@ -94,6 +97,7 @@ def make_pack(
         return Packed(_made_before(path, making), ())
     unfinished = path.with_name(path.name + UNFINISHED)
     with unfinished.open("a+b") as file:
+        _lock(file, unfinished)
         sizes, checksums = _begin(file, making, unfinished, most=len(listing))
         for content in _encoded(listing, making, range(len(sizes), len(listing)), processes):
             file.write(RECORD.pack(len(content) or LEFT_OUT, crc32(content)) + content)
@@ -115,6 +119,15 @@ def _made_before(path: Path, making: Making) -> Pack:
             msg = f"{path} is there already, of other images or options: remove it, or write to another folder"
             raise InputError(msg)
     return open_pack(path)
+
+
+def _lock(file: IO[bytes], path: Path) -> None:
+    """Keep the file for this process, until it is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        msg = f"{path} is being written by another process; wait for it, or write to another folder"
+        raise InputError(msg) from error
 
 
 def _begin(file: IO[bytes], making: Making, path: Path, *, most: int) -> tuple[list[int], list[int]]:
@@ -161,6 +174,12 @@ def _encoded(listing: Listing, making: Making, numbers: range, processes: int) -
                 waiting.append(pool.submit(_encode_remembered, chunk))
             while waiting:
                 yield from waiting.popleft().result()
+        except BrokenProcessPool as error:
+            msg = (
+                "a process that encodes images has ended; memory has often run out then: use fewer --jobs. The same "
+                "command goes on with what is there"
+            )
+            raise ReaderLostError(msg) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
