@@ -20,7 +20,10 @@ from bigbatch.study.statistics import Elbow
 from card import RESULTS, write_card
 
 NAME = "noise_and_elbow"
-STUDIES = ("digits_figure1", "fashion_mnist_figure1", "cifar10_figure1", "tinyshakespeare_figure1")
+STUDIES = (
+    *("digits_figure1", "fashion_mnist_figure1", "cifar10_figure1", "imagenette_figure1"),
+    "tinyshakespeare_figure1",
+)
 PARTS = {"early": (0, 1 / 3), "middle": (1 / 3, 2 / 3), "late": (2 / 3, 1), "whole": (0, 1)}
 FEWEST_MEASURED = 9  # lines of a run with an estimate, three for each third
 
