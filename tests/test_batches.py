@@ -500,6 +500,7 @@ def test_a_small_shared_memory_is_one_line(monkeypatch, place):
     line = refusal(Numbers(), loader_workers=1)
     assert line.startswith("/dev/shm has ")  # noqa: S108
     assert "MiB" in line
+    assert "--loader-workers" in line
     assert "loader_workers=0" in line
 
 

@@ -48,7 +48,7 @@ def shared_memory_is_full() -> InputError:
     size, free = (blocks * space.f_frsize / MIB for blocks in (space.f_blocks, space.f_bavail))
     return InputError(
         f"{SHARED_MEMORY} has {size:.0f} MiB, {free:.0f} of them free: too little for the batches that loader_workers "
-        "read ahead (--loader-workers); make it larger (docker run --shm-size=8g), or use fewer of them, or 0"
+        "read ahead; make it larger (docker run --shm-size=8g), or use fewer (--loader-workers), or loader_workers=0"
     )
 
 
