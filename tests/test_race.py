@@ -12,11 +12,13 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 def race(monkeypatch):
     """Return the race's modules."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for name in [name for name in sys.modules if name.split(".")[0] == "race"]:
-        monkeypatch.delitem(sys.modules, name)
+    known = set(sys.modules)
     import race.__main__ as main_module
 
-    return main_module
+    yield main_module
+    for name in set(sys.modules) - known:  # other scripts have a `card` of their own
+        if name.split(".")[0] in {"race", "card"}:
+            del sys.modules[name]
 
 
 def test_racers_take_turns(race):
