@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bigbatch.data.byte_images import MEAN, STD
 from bigbatch.data.dataset import BatchDataset, read
+from bigbatch.data.image_files.listing import ContainedListing
 from bigbatch.data.image_folder import ImageFolder
 from bigbatch.data.load import load_data
 from bigbatch.data.loading import load_batches
@@ -104,9 +106,7 @@ def _their_stages(recipe: Recipe, dataset: BatchDataset, beside: str) -> tuple[M
     load, size = datasets.folder.pil_loader, recipe.data.image_size
     cut = [transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip()]
     as_bytes = transforms.Compose([*cut, transforms.PILToTensor()])
-    as_floats = transforms.Compose(
-        [*cut, transforms.ToTensor(), transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
-    )
+    as_floats = transforms.Compose([*cut, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
     return {
         DECODE: lambda indices: [load(paths[i % len(paths)]) for i in indices.tolist()],
         AS_BYTES: lambda indices: torch.stack([as_bytes(load(paths[i % len(paths)])) for i in indices.tolist()]),
@@ -116,7 +116,7 @@ def _their_stages(recipe: Recipe, dataset: BatchDataset, beside: str) -> tuple[M
 
 def _files(dataset: BatchDataset) -> list[str]:
     listing = dataset.listing if isinstance(dataset, ImageFolder) else None
-    if listing is None or hasattr(listing, "containers"):
+    if listing is None or isinstance(listing, ContainedListing):
         return []
     return [listing.place(index) for index in range(len(listing))]
 

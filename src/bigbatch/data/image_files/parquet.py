@@ -100,7 +100,9 @@ class _Groups:
             self.process = os.getpid()
         if (path, group) not in self.groups:
             _check_size(path, size)
-            file = self.files.setdefault(path, _open(path))
+            if path not in self.files:
+                self.files[path] = _open(path)
+            file = self.files[path]
             column = f"{_column(file, IMAGES, path)}.bytes"
             images = _said(path, lambda: file.read_row_group(group, columns=[column], use_threads=False))
             self.groups[path, group] = images.column(0).combine_chunks().field("bytes")

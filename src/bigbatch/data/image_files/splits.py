@@ -22,21 +22,17 @@ KINDS: Final[dict[str, type[TarShards | ParquetFiles]]] = {TAR: TarShards, PARQU
 Stored = ClassFolders | TarShards | ParquetFiles | Path  # a pack, if it is a path
 
 
-def open_both(
-    path: str, *, train: Sequence[str] = TRAIN, validation: Sequence[str] = VALIDATION
-) -> tuple[Listing, Listing]:
+def open_both(path: str) -> tuple[Listing, Listing]:
     """Open the training and the validation split, which must have the same classes.
 
     Args:
         path: of the folder that holds both.
-        train: the names that the training split may have.
-        validation: those of the validation split.
 
     Raises:
         InputError: a split is missing, cannot be read, or has other classes than the other one.
     """
     root = Path(path)
-    first, second = open_split(find_split(root, train)), open_split(find_split(root, validation))
+    first, second = open_split(find_split(root, TRAIN)), open_split(find_split(root, VALIDATION))
     if first.classes != second.classes:
         only = sorted(set(first.classes) ^ set(second.classes))
         msg = f"{root}: the splits differ in their classes; only one of them has {', '.join(only[:5])}"
