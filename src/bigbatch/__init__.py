@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bigbatch.optim.learning_rate import set_learning_rate
     from bigbatch.optim.weight_average import WeightAverage
     from bigbatch.processes.join import joined
+    from bigbatch.processes.portable import portable
     from bigbatch.recipe import Recipe
     from bigbatch.recipe.presets import find_recipe
     from bigbatch.reduction.options import AggregationOptions
@@ -58,6 +59,7 @@ MODULE_OF: Final = {
     "linear_scaling": "rules.scaling",
     "no_scaling": "rules.scaling",
     "objective": "step.objective",
+    "portable": "processes.portable",
     "set_learning_rate": "optim.learning_rate",
     "square_root_scaling": "rules.scaling",
     "train": "training.trainer",
@@ -87,6 +89,7 @@ __all__ = [
     "linear_scaling",
     "no_scaling",
     "objective",
+    "portable",
     "set_learning_rate",
     "square_root_scaling",
     "train",

@@ -3,6 +3,7 @@
 A command that needs several processes runs once in the launcher, and again in each process. The launcher is the process
 that the user has started: it checks what it can, and starts `python -m bigbatch` with the same words, several times.
 Each of these processes finds its place in the environment, and does its share. torchrun and srun are launchers too.
+A process that needs other variables than it was started with (`processes/portable.py`) starts itself again, once.
 """
 
 import os
@@ -13,9 +14,11 @@ from functools import partial
 from typing import NoReturn
 
 from bigbatch.cli.explain import Explain, tell_our_launcher, tell_torchrun, tell_user, tell_user_all
+from bigbatch.processes.interpreter import start_again
 from bigbatch.processes.outcome import STORE, ExitCode, Outcome, mark_group_lost, report_outcome
 from bigbatch.processes.parent import LAUNCHER, die_with_launcher
-from bigbatch.processes.stop_signals import notice_signals_early
+from bigbatch.processes.portable import STARTED_AGAIN, VARIABLES, StartAgainError
+from bigbatch.processes.stop_signals import leave_signals_to_the_next, notice_signals_early
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,15 +40,28 @@ def start() -> int:
         die_with_launcher()
         del os.environ[LAUNCHER]  # what it starts is no child of the sweep's
     if os.environ.keys() & {"RANK", "SLURM_PROCID"}:  # srun, or another launcher, has started it
-        _leave_after(partial(_run, tell_user_all))
-    return main()
+        _leave_after(partial(_run_again_if_needed, tell_user_all))
+    return _run_again_if_needed(tell_user, sys.argv[1:])
 
 
-def _run(explain: Explain, arguments: Sequence[str]) -> int:
+def _run_again_if_needed(explain: Explain, arguments: Sequence[str]) -> int:
+    """Run the command of this process, which is ours to replace."""
+    try:
+        return _run(explain, arguments, may_start_again=STARTED_AGAIN not in os.environ)
+    except StartAgainError:
+        leave_signals_to_the_next()
+        start_again(arguments, {**VARIABLES, STARTED_AGAIN: "1"})
+
+
+def _run(explain: Explain, arguments: Sequence[str], *, may_start_again: bool = False) -> int:
     from bigbatch.cli.parse import run  # imports much, so only when signals are noticed
 
     try:
         return run(arguments)
+    except StartAgainError as error:
+        if may_start_again:
+            raise
+        return explain(error) or ExitCode.FAILURE
     except (Exception, KeyboardInterrupt) as error:
         exit_code = explain(error)
         if exit_code is None:
@@ -59,7 +75,9 @@ def _run_recorded(arguments: Sequence[str]) -> int:
 
     is_ours = STORE in os.environ
     try:
-        exit_code = record(partial(_run, tell_our_launcher if is_ours else tell_torchrun))(arguments) or 0
+        exit_code = (
+            record(partial(_run_again_if_needed, tell_our_launcher if is_ours else tell_torchrun))(arguments) or 0
+        )
     except (Exception, KeyboardInterrupt):
         mark_group_lost()
         raise

@@ -10,11 +10,15 @@ from typing import Final
 import torch
 
 from bigbatch.errors import InputError
+from bigbatch.processes.arithmetic import arithmetic_digest
 from bigbatch.processes.place import Place
 
 SHARED: Final = "BIGBATCH_SHARED_GPUS"  # set: several processes may share a GPU, and talk over Gloo; for `verify`
 # What changes the kernels of libraries. The instruction set of torch's own is in the device's name.
-VARIABLES: Final = ("ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR", "CUBLAS_WORKSPACE_CONFIG")
+VARIABLES: Final = (
+    *("ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR", "CUBLAS_WORKSPACE_CONFIG"),
+    *("OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES"),
+)
 VERSION: Final = re.compile(r"version (\d[\d.]*)")
 DRIVER: Final = Path("/proc/driver/nvidia/version")
 
@@ -79,8 +83,9 @@ def describe_engine(device: torch.device, *, is_compiled: bool = False) -> dict[
         engine["NCCL"] = ".".join(map(str, torch.cuda.nccl.version()))  # type: ignore[no-untyped-call]
         engine["driver"] = _driver()
         engine["float32"] = "TF32" if torch.backends.cudnn.allow_tf32 else "float32"
-    elif is_compiled:
-        engine |= _compiler()
+    else:
+        engine["arithmetic"] = arithmetic_digest()
+        engine |= _compiler() if is_compiled else {}
     return engine
 
 

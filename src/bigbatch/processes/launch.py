@@ -18,6 +18,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from bigbatch.errors import DisagreementError, PeerLostError, ProcessFailedError, ReaderLostError
+from bigbatch.processes.interpreter import python_command
 from bigbatch.processes.join import INTERFACES, LOOPBACK
 from bigbatch.processes.outcome import EXIT_CODES, STORE, note_failure, read_outcome
 from bigbatch.processes.parent import LAUNCHER
@@ -59,7 +60,8 @@ def launch(arguments: Sequence[str], processes: int, *, max_restarts: int = 0, s
         _listen_to_torch(folder, max_restarts)
         ending: BaseException | None = None
         try:
-            elastic_launch(config, sys.executable)("-m", "bigbatch", *arguments)
+            program, *words = python_command()
+            elastic_launch(config, program)(*words, "-m", "bigbatch", *arguments)
         except ChildFailedError as error:
             killed = [failure for failure in error.failures.values() if failure.exitcode < 0]
             rank, first = error.get_first_failure()

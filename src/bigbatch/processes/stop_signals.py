@@ -118,6 +118,19 @@ def notice_signals_early(arguments: Sequence[str]) -> None:
     """
     if arguments and arguments[0] in POLITE_COMMANDS:
         StopSignals(cannot_go_on, what_follows="stops as soon as it can").__enter__()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, POLITE)  # if `leave_signals_to_the_next` has blocked them
+
+
+def leave_signals_to_the_next() -> None:
+    """Leave signals, also one that has come, to the program that replaces this one in its process."""
+    early = StopSignals.innermost
+    if early is None:
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, POLITE)  # both outlive the replacement: the mask, and what waits behind it
+    signal.set_wakeup_fd(-1)
+    early._end_thread()  # noqa: SLF001 - of this module
+    if early.received:
+        signal.pthread_kill(threading.get_ident(), signal.Signals[early.received])
 
 
 def end_at_a_signal() -> None:

@@ -11,6 +11,7 @@ from bigbatch.errors import InputError
 from bigbatch.models.names import check_task
 from bigbatch.recipe.losses import CROSS_ENTROPY, check_loss_name, check_objective
 from bigbatch.recipe.metrics import TOP_1_ERROR, check_metric_names
+from bigbatch.recipe.numerics import NATIVE, check_numerics
 from bigbatch.recipe.scaled_optimizer import scale_optimizer
 from bigbatch.recipe.sections import (
     Average,
@@ -63,6 +64,8 @@ class Recipe:
         seed: of the first weights, the order of samples and the augmentation, where `seeds` has no other.
         precision: "float32", "tf32" for a GPU's rounded products of float32, or "bfloat16" for autocast of the forward
             pass.
+        numerics: "native" computes as fast as the machine can; its bits are those of one kind of CPU or model of GPU.
+            "portable" gives the same bits on every x86-64 CPU with AVX2, and is slower; there is none for GPUs.
         loss: what is minimised: "cross-entropy", "token-cross-entropy", "pixel-cross-entropy", "binary-cross-entropy",
             "mean-squared-error" or `package.module:callable`. The callable is given (outputs, targets), and returns one
             loss a sample or a `Loss`.
@@ -90,6 +93,7 @@ class Recipe:
     samples: int = 0
     seed: int = 0
     precision: str = "float32"
+    numerics: str = NATIVE
     loss: str = CROSS_ENTROPY
     objective: str = ""
     metrics: tuple[str, ...] = (TOP_1_ERROR.name,)
@@ -117,6 +121,7 @@ class Recipe:
         self._check_length()
         check_at_most(MAX_SAMPLES, {"minibatch_size": self.minibatch_size})
         check_choice("precision", self.precision, PRECISIONS)
+        check_numerics(self.numerics, precision=self.precision, is_compiled=self.model.compile)
         check_loss_name(self.loss)
         check_objective(self.objective, self.loss)
         check_task(self.model.name, self.task)

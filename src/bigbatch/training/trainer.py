@@ -8,6 +8,7 @@ from bigbatch.errors import SaveError
 from bigbatch.models.memory_format import sound_memory_format
 from bigbatch.processes.join import Machine
 from bigbatch.processes.outcome import failure_before
+from bigbatch.processes.portable import check_taken
 from bigbatch.processes.siblings import cannot_go_on, note_that_all_have_met
 from bigbatch.processes.stop_signals import StopSignals
 from bigbatch.recipe import Recipe
@@ -62,6 +63,7 @@ def train(
         DisagreementError: the processes no longer hold the same weights.
         SaveError: checkpoints could not be saved three times in a row.
     """
+    check_taken(recipe.numerics)
     with (
         StopSignals(cannot_go_on) as signals,
         locked(folder.path) if machine.processes.rank == 0 else nullcontext(),

@@ -16,6 +16,7 @@ from bigbatch.data.dataset import read
 from bigbatch.data.load import load_data
 from bigbatch.data.own_order import OwnOrder
 from bigbatch.errors import InputError
+from bigbatch.processes.interpreter import python_command
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.file import read_recipe, to_toml
 from bigbatch.rules.randomness.keyed import augmentation_key
@@ -37,7 +38,7 @@ def read_as_rank(recipe: Recipe, rank: int, world_size: int) -> dict[str, Any]:
         path = Path(folder) / "recipe.toml"
         path.write_text(to_toml(recipe))
         done = subprocess.run(  # noqa: S603 - our own program
-            [sys.executable, "-m", "bigbatch.verification.reading", str(path)],
+            [*python_command(), "-m", "bigbatch.verification.reading", str(path)],
             capture_output=True,
             text=True,
             check=False,

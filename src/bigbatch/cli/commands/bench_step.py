@@ -12,6 +12,7 @@ from bigbatch.cli.options.recipe import add_recipe, resolve_recipe
 from bigbatch.cli.output.json import print_json
 from bigbatch.errors import InputError
 from bigbatch.processes.place import find_place
+from bigbatch.processes.portable import take_numerics
 
 
 def add_bench_step(benches: Commands) -> None:
@@ -40,6 +41,7 @@ def add_bench_step(benches: Commands) -> None:
 def bench_step_command(options: argparse.Namespace) -> int:
     """Time the step here if this is one process of several or the only one, otherwise start the processes."""
     recipe = resolve_recipe(options)
+    take_numerics(recipe.numerics)
     aggregation = resolve_aggregation(options)
     from bigbatch.benchmark.step import bench_step, find_input
     from bigbatch.processes.launch import launch

@@ -9,6 +9,8 @@ from bigbatch.cli.options.run_folder import add_best, add_run
 from bigbatch.cli.output.json import print_json
 from bigbatch.printable import printable
 from bigbatch.processes.place import find_place
+from bigbatch.processes.portable import take_numerics
+from bigbatch.recipe.numerics import NATIVE
 from bigbatch.runs.folder import RunFolder
 
 
@@ -24,6 +26,10 @@ def add_evaluate(commands: Commands) -> None:
 
 def evaluate_command(options: argparse.Namespace) -> int:
     """Evaluate here if this is one process of several or the only one asked for, otherwise start the processes."""
+    folder = RunFolder(options.folder)
+    recipe = folder.recipe if folder.exists() else None  # what is no run is refused below
+    take_numerics(recipe.numerics if recipe else NATIVE)
+
     from bigbatch.processes.launch import launch
     from bigbatch.training.run_evaluation import evaluate_run
 
@@ -31,9 +37,7 @@ def evaluate_command(options: argparse.Namespace) -> int:
     # One process unless more are asked for: starting them takes longer than a small evaluation.
     if processes := processes_to_launch(options, place, worker_count=1):
         return launch([*options.arguments, "--processes", str(processes)], processes)
-    folder = RunFolder(options.folder)
-    precision = folder.recipe.precision if folder.exists() else "float32"  # what is no run is refused below
-    with join(options, precision=precision) as machine:
+    with join(options, precision=recipe.precision if recipe else "float32") as machine:
         result = evaluate_run(folder, machine, loader_workers=options.loader_workers, best=options.best)
     if machine.processes.rank:
         return 0

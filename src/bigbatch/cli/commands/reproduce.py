@@ -19,6 +19,7 @@ from bigbatch.errors import InputError
 from bigbatch.models.weights_file import sha256_of_file
 from bigbatch.paths import is_file
 from bigbatch.printable import printable
+from bigbatch.processes.portable import take_numerics
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.file import to_toml, with_settings
 from bigbatch.runs.comparison import compare
@@ -68,6 +69,7 @@ def reproduce_command(options: argparse.Namespace, *, train: Train) -> int:
     run = read_record(options.folder)
     recipe = with_settings(run.recipe, options.set)
     check_weights(run, recipe)
+    take_numerics(recipe.numerics)
     target = options.output or free_folder(run.path)
     length = run.num_iterations  # of a run that goes on, what it has recorded by now
     with tempfile.TemporaryDirectory(prefix="bigbatch-") as folder:

@@ -14,6 +14,7 @@ from bigbatch.data.load import count_train_samples
 from bigbatch.printable import printable
 from bigbatch.processes.outcome import ExitCode
 from bigbatch.processes.place import find_place
+from bigbatch.processes.portable import take_numerics
 from bigbatch.recipe import Recipe
 from bigbatch.rules.sampling import process_workers
 from bigbatch.runs.folder import RunFolder, default_folder
@@ -50,6 +51,7 @@ def add_train(commands: Commands) -> None:
 def train_command(options: argparse.Namespace) -> int:
     """Train here if this is one process of several or the only one, otherwise start the processes."""
     recipe = resolve_recipe(options)
+    take_numerics(recipe.numerics)
     aggregation = resolve_aggregation(options)
     place = find_place(os.environ)
     if place is None:

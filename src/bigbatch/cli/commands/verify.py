@@ -10,6 +10,7 @@ from bigbatch.cli.options.machine import check_outside_group
 from bigbatch.cli.options.parser import Commands, add_command, add_json
 from bigbatch.cli.options.recipe import add_recipe, resolve_recipe
 from bigbatch.cli.output.json import print_json
+from bigbatch.processes.portable import take_numerics
 from bigbatch.rules.sampling import process_workers
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def verify_command(options: argparse.Namespace) -> int:
     """Print a line for each check; return 0 if all passed, 1 if one failed."""
     check_outside_group("verify")
     recipe = resolve_recipe(options)
+    take_numerics(recipe.numerics)
     processes = choose_processes(options.processes, recipe.initial_worker_count)
 
     from bigbatch.processes.join import joined

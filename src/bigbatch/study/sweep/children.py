@@ -4,13 +4,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from bigbatch.errors import InputError
+from bigbatch.processes.interpreter import python_command
 from bigbatch.processes.outcome import ExitCode
 from bigbatch.processes.parent import LAUNCHER
 from bigbatch.recipe import NOT_OF_THE_RESULT, flat_fields
@@ -78,7 +78,7 @@ def start(job: Job, *, processes: int, place: int, environment: Mapping[str, str
     with locked(folder.path):
         folder.create(job.recipe)
     log = folder.path.parent / LOGS / f"{job.name}.log"
-    command = [sys.executable, "-m", "bigbatch", *training_arguments(job, processes=processes)]
+    command = [*python_command(), "-m", "bigbatch", *training_arguments(job, processes=processes)]
     try:
         log.parent.mkdir(exist_ok=True)
         with log.open("ab") as file:

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from bigbatch.processes.device import num_gpus, shared_gpus
+from bigbatch.processes.interpreter import python_command
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.file import to_toml
 from bigbatch.runs.folder import RunFolder
@@ -18,7 +18,7 @@ from bigbatch.verification.check import Check, failed, passed
 
 NAME: Final = "same bits"
 ERROR: Final = "bigbatch: error: "
-TRAIN: Final = (sys.executable, "-m", "bigbatch", "train")
+TRAIN: Final = ("-m", "bigbatch", "train")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def compare(runs: Sequence[Run]) -> Check:
 def short_run(recipe: Path, processes: int, folder: Path, *, iterations: int) -> Run:
     """Train a recipe's first iterations in processes of their own, in the current folder."""
     options = ("--processes", str(processes), "--output", str(folder), "--stop-after-iteration", str(iterations))
-    command = [*TRAIN, str(recipe), *options]
+    command = [*python_command(), *TRAIN, str(recipe), *options]
     environment = os.environ | shared_gpus(processes)
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603 - our own
     if done.returncode:
