@@ -16,7 +16,23 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 # What is read while torch or Python starts. PYTHONPATH can be made up for.
-EARLY = ("ATEN", "CUDA", "CUBLAS", "CXX", "GLOO", "KMP", "LD", "MALLOC", "MKL", "OMP", "ONEDNN", "PYTHON", "TORCH")
+EARLY = (
+    "ATEN",
+    "CUDA",
+    "CUBLAS",
+    "CXX",
+    "GLOO",
+    "KMP",
+    "LD",
+    "MALLOC",
+    "MKL",
+    "NPY",
+    "OMP",
+    "ONEDNN",
+    "OPENBLAS",
+    "PYTHON",
+    "TORCH",
+)
 PATH = "PYTHONPATH"
 
 

@@ -52,6 +52,7 @@ def measure_operations(jobs: int) -> dict[str, Any]:
             numerics: {cpu: one["capability"] for cpu, one in by.items()} for numerics, by in found.items()
         },
         **{numerics: compared({cpu: one["digests"] for cpu, one in by.items()}) for numerics, by in found.items()},
+        "digests": found["portable"][HERE]["digests"],
     }
 
 

@@ -1,6 +1,6 @@
 """The operations whose bits are compared, each as a function of its numbers that returns tensors.
 
-Run alone, it prints a digest of what each operation gives here, forward and backward, in float32 and bfloat16, as JSON.
+As a program (`--portable` or `--native`), it prints as JSON a digest of what each gives here, forward and backward.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from torch.nn import functional
 
 Compute = Callable[..., Any]
 SIZES: Final = (7, 20_011)  # of what works number by number: one vector and a rest, and many
-DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 DIGITS: Final = 12
 ONE: Final = ("float32",)
 REFUSED: Final = "refused"
@@ -331,7 +331,7 @@ def pointwise() -> Iterator[tuple[str, Operation]]:
     """Yield what works number by number, and sums."""
     for name, (compute, low, high) in NUMBER_BY_NUMBER.items():
         for size in SIZES:
-            yield f"{name} of {size}", Operation(compute, ((size,),), low, high)
+            yield f"{name} of {size}", Operation(compute, ((size,),), low, high, dtypes=tuple(DTYPES))
     yield "pow of tensors", Operation(torch.pow, ((1003,), (1003,)), 0.1, 3.0)
     yield "atan2", Operation(torch.atan2, ((1003,), (1003,)), 0.1, 3.0)
     yield "divide", Operation(torch.div, ((1003,), (1003,)), 0.1, 3.0)

@@ -22,7 +22,7 @@ Value = str | int | float | bool | None
 Row = Mapping[str, Value]
 
 DAMAGED: Final = "damaged"
-TABLE: Final = ("run", "recipe", "minibatch", "error", "state", "when", "weights")
+TABLE: Final = ("run", "recipe", "minibatch", "error", "state", "when", "weights", "numerics")
 COLUMNS: Final = (
     *(*TABLE, "variant", "iterations", "seconds", "processes", "device", "problem"),
     *("result", "metric", "unit", "better"),
@@ -106,6 +106,7 @@ def _row(record: RunRecord, membership: Membership) -> dict[str, Value]:
         DIVERGED if record.has_diverged else record.state,
         when if when and WRITTEN.fullmatch(when) else None,
         record.weights,
+        as_text(fields.get("numerics")),
         found[0][0] if found else None,
         record.num_iterations,
         record.summary.seconds,

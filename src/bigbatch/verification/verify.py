@@ -19,6 +19,8 @@ from bigbatch.verification.checks.momentum import NAME as MOMENTUM
 from bigbatch.verification.checks.momentum import check_momentum
 from bigbatch.verification.checks.normalisation import NAME as NORMALISATION
 from bigbatch.verification.checks.normalisation import check_normalisation
+from bigbatch.verification.checks.portability import NAME as PORTABLE_BITS
+from bigbatch.verification.checks.portability import check_portability
 from bigbatch.verification.checks.processes import NAME as SAME_BITS
 from bigbatch.verification.checks.processes import check_processes
 from bigbatch.verification.checks.repeatability import NAME as REPEATABILITY
@@ -40,7 +42,13 @@ CHECKS: Final[dict[str, Callable[[Subject], Check]]] = {
 
 
 def verify(
-    recipe: Recipe, device: torch.device, *, processes: Sequence[int], iterations: int, loop: str | None = None
+    recipe: Recipe,
+    device: torch.device,
+    *,
+    processes: Sequence[int],
+    iterations: int,
+    loop: str | None = None,
+    is_portable: bool = False,
 ) -> list[Check]:
     """Check that training the recipe is exact and keeps the four precautions (arXiv 1706.02677, section 3).
 
@@ -50,6 +58,7 @@ def verify(
         processes: each number of them trains the first iterations.
         iterations: how many.
         loop: a training loop of the user's own to check as well, as `package.module:callable`; see `check_loop`.
+        is_portable: whether to compare with another processor, emulated if QEMU is installed.
 
     Raises:
         InputError: something that the recipe names does not exist or cannot be built.
@@ -64,6 +73,8 @@ def verify(
         return [failed(DATA, str(error))]
     subject = build_subject(recipe, data, device)
     checks = [checked(SAME_BITS, lambda: check_processes(recipe, processes, iterations=iterations))]
+    if is_portable:
+        checks.append(checked(PORTABLE_BITS, lambda: check_portability(subject)))
     checks += check_computation(subject, loop)
     return [*checks, checked(SHUFFLING, lambda: check_shuffling(recipe, data, processes))]
 

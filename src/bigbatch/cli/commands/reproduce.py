@@ -77,6 +77,8 @@ def reproduce_command(options: argparse.Namespace, *, train: Train) -> int:
         file.write_text(to_toml(recipe))
         to_train = training_arguments(run, length, file, target, vars(options))
         print(printable(f"reproducing {run.path} in {target}{_say_code(recipe)}"), flush=True)
+        for line in prospect_of(run, recipe, options.threads_per_process):
+            print(printable(line), flush=True)
         if exit_code := train(to_train):
             print(printable(f"stopped, and not compared; bigbatch diff {run.path} {target} compares what there is"))
             return exit_code
@@ -85,6 +87,15 @@ def reproduce_command(options: argparse.Namespace, *, train: Train) -> int:
     for line in comparison_lines(comparison):
         print(printable(line))
     return 0 if comparison.is_identical else DIFFERENT
+
+
+def prospect_of(run: RunRecord, recipe: Recipe, threads: int | None) -> list[str]:
+    """Say whether the run can have the same bits here, with its own threads unless others are asked for."""
+    from bigbatch.processes.join import joined
+    from bigbatch.training.prospect import prospect
+
+    with joined(threads=threads or recorded_threads(run) or 1, tf32=recipe.precision == "tf32") as machine:
+        return list(prospect(run, recipe, machine))
 
 
 def check_weights(run: RunRecord, recipe: Recipe) -> None:
@@ -114,10 +125,9 @@ def training_arguments(
     Raises:
         InputError: it has recorded none.
     """
-    threads = run.attempts[0].threads_per_process
     reduction = run.summary.reduction
     recorded = {
-        "threads_per_process": threads if threads in range(1, MOST_THREADS + 1) else None,
+        "threads_per_process": recorded_threads(run),
         "reduction": reduction if reduction in REDUCTIONS else None,
     }
     asked = {name: options[name] for name in MACHINE_OPTIONS if options[name] is not None}
@@ -130,6 +140,12 @@ def training_arguments(
         msg = f"{run.path} is {run.state} and has recorded no iteration: there is nothing to reproduce"
         raise InputError(msg)
     return [*arguments, f"--stop-after-iteration={length}"]
+
+
+def recorded_threads(run: RunRecord) -> int | None:
+    """Return the threads of each process of the run; None if the record is damaged."""
+    threads = run.attempts[0].threads_per_process
+    return threads if threads in range(1, MOST_THREADS + 1) else None
 
 
 def free_folder(run: Path) -> Path:

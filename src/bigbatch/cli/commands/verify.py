@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Final
 
 from bigbatch.cli.options.argument_types import list_of, named, positive, process_count
@@ -11,6 +11,7 @@ from bigbatch.cli.options.parser import Commands, add_command, add_json
 from bigbatch.cli.options.recipe import add_recipe, resolve_recipe
 from bigbatch.cli.output.json import print_json
 from bigbatch.processes.portable import take_numerics
+from bigbatch.recipe.numerics import PORTABLE
 from bigbatch.rules.sampling import process_workers
 
 if TYPE_CHECKING:
@@ -50,6 +51,12 @@ def add_verify(commands: Commands) -> None:
         help="also check your training loop, which is called as loop(model, loss_function, optimizer, minibatches, "
         "learning_rates); docs/verification.md shows one",
     )
+    parser.add_argument(
+        "--portable",
+        action="store_true",
+        help="check the recipe with numerics = portable, and whether it has the same bits on another processor: QEMU "
+        "emulates one if it is installed",
+    )
     add_json(parser)
     parser.set_defaults(run=verify_command)
 
@@ -58,6 +65,8 @@ def verify_command(options: argparse.Namespace) -> int:
     """Print a line for each check; return 0 if all passed, 1 if one failed."""
     check_outside_group("verify")
     recipe = resolve_recipe(options)
+    if options.portable:
+        recipe = replace(recipe, numerics=PORTABLE)
     take_numerics(recipe.numerics)
     processes = choose_processes(options.processes, recipe.initial_worker_count)
 
@@ -65,7 +74,14 @@ def verify_command(options: argparse.Namespace) -> int:
     from bigbatch.verification.verify import verify
 
     with joined(tf32=recipe.precision == "tf32") as machine:
-        checks = verify(recipe, machine.device, processes=processes, iterations=options.iterations, loop=options.loop)
+        checks = verify(
+            recipe,
+            machine.device,
+            processes=processes,
+            iterations=options.iterations,
+            loop=options.loop,
+            is_portable=options.portable,
+        )
     num_failed = sum(not check.is_passed for check in checks)
     if options.json:
         result = {"passed": not num_failed, "checks": [asdict(check) for check in checks]}

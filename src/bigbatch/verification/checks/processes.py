@@ -51,7 +51,7 @@ def compare(runs: Sequence[Run]) -> Check:
     """Compare the runs with the first; the second has as many processes."""
     first = runs[0]
     for run in runs[1:]:
-        if not (difference := _difference(first, run)):
+        if not (difference := difference(first, run)):
             continue
         if run.processes == first.processes:
             return failed(
@@ -66,12 +66,34 @@ def compare(runs: Sequence[Run]) -> Check:
     return passed(NAME, f"p = {counts}{hint}: {len(first.losses)} iterations, every loss and the {weights} the same")
 
 
-def short_run(recipe: Path, processes: int, folder: Path, *, iterations: int) -> Run:
-    """Train a recipe's first iterations in processes of their own, in the current folder."""
+def short_run(
+    recipe: Path,
+    processes: int,
+    folder: Path,
+    *,
+    iterations: int,
+    program: Sequence[str] = (),
+    timeout_seconds: float | None = None,
+) -> Run:
+    """Train a recipe's first iterations in processes of their own, in the current folder.
+
+    Args:
+        recipe: its file.
+        processes: how many.
+        folder: of the run.
+        iterations: how many.
+        program: starts Python; by default as this process was started.
+        timeout_seconds: after which the run is given up.
+    """
     options = ("--processes", str(processes), "--output", str(folder), "--stop-after-iteration", str(iterations))
-    command = [*python_command(), *TRAIN, str(recipe), *options]
+    command = [*(program or python_command()), *TRAIN, str(recipe), *options]
     environment = os.environ | shared_gpus(processes)
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603 - our own
+    try:
+        done = subprocess.run(  # noqa: S603 - our own program
+            command, capture_output=True, text=True, check=False, env=environment, timeout=timeout_seconds
+        )
+    except subprocess.TimeoutExpired:
+        return Run(processes, error=f"it was given up after {timeout_seconds:g} s; try a smaller worker_minibatch_size")
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"it ended with exit code {done.returncode}"]
         return Run(processes, error=lines[-1].removeprefix(ERROR))
@@ -80,7 +102,8 @@ def short_run(recipe: Path, processes: int, folder: Path, *, iterations: int) ->
     return Run(processes, tuple(losses), RunFolder(folder).read_summary().weights_sha256 or "")
 
 
-def _difference(before: Run, after: Run) -> str | None:
+def difference(before: Run, after: Run) -> str | None:
+    """Return the first value in which two runs differ, in words."""
     if len(before.losses) != len(after.losses):
         return f"{len(before.losses)} iterations and {len(after.losses)}"
     for iteration, (a, b) in enumerate(zip(before.losses, after.losses, strict=True)):

@@ -1,0 +1,136 @@
+"""What portable numerics cost: a recipe's own step in two processes, one of each kind, in pairs.
+
+Run as a program, it is one of the two: it takes the step as often as each line of its input says, and prints seconds.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from bigbatch.errors import InputError
+from bigbatch.processes.interpreter import python_command
+from bigbatch.processes.portable import VARIABLES, take_numerics
+from bigbatch.recipe import Recipe
+from bigbatch.recipe.file import read_recipe, to_toml
+from bigbatch.recipe.numerics import NATIVE, PORTABLE
+
+MODULE: Final = "bigbatch.benchmark.numerics"
+
+
+def bench_numerics(recipe: Recipe, *, threads: int, rounds: int, seconds_per_turn: float) -> dict[str, Any]:
+    """Time the recipe's step with native and with portable numerics in turn, on its own data, in one process each.
+
+    Args:
+        recipe: whatever its numerics are.
+        threads: of each process.
+        rounds: pairs of turns; odd rounds begin with the other one.
+        seconds_per_turn: about how long a turn lasts.
+
+    Returns:
+        Samples/s of both (medians over the rounds) and the ratio portable / native: median, least and largest.
+
+    Raises:
+        InputError: one of the two cannot be trained; the line says why.
+    """
+    with ExitStack() as stack:
+        native, portable = (
+            stack.enter_context(_racer(replace(recipe, numerics=numerics), threads)) for numerics in (NATIVE, PORTABLE)
+        )
+        iterations = max(1, round(seconds_per_turn / max(racer.turn(1) for racer in (native, portable))))
+        times = []
+        for number in range(rounds):
+            order = (native, portable) if number % 2 == 0 else (portable, native)
+            pair = [racer.turn(iterations) for racer in order]
+            times.append(pair if number % 2 == 0 else pair[::-1])
+    ratios = [native_seconds / portable_seconds for native_seconds, portable_seconds in times]
+    samples = iterations * recipe.initial_minibatch_size
+    return {
+        "recipe": recipe.name,
+        "model": recipe.model.name,
+        "precision": recipe.precision,
+        "minibatch_size": recipe.initial_minibatch_size,
+        "rounds": rounds,
+        "iterations_per_turn": iterations,
+        "native_samples_per_second": median(samples / seconds for seconds, _ in times),
+        "portable_samples_per_second": median(samples / seconds for _, seconds in times),
+        "ratio": median(ratios),
+        "ratio_least": min(ratios),
+        "ratio_largest": max(ratios),
+    }
+
+
+class _Racer:
+    """A process that takes the step of a recipe."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        self.turn(1)  # which it starts with, and which takes longer
+
+    def turn(self, iterations: int) -> float:
+        """Return the seconds of some iterations."""
+        process = self.process
+        assert process.stdin
+        assert process.stdout
+        try:
+            process.stdin.write(f"{iterations}\n")
+            process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has ended, and said why
+        line = process.stdout.readline()
+        if not line:
+            assert process.stderr
+            lines = process.stderr.read().strip().splitlines() or ["it ended without a word"]
+            raise InputError(lines[-1].removeprefix(f"{InputError.__module__}.{InputError.__name__}: "))
+        return float(line)
+
+
+@contextmanager
+def _racer(recipe: Recipe, threads: int) -> Iterator[_Racer]:
+    variables = VARIABLES if recipe.numerics == PORTABLE else {}
+    with tempfile.TemporaryDirectory(prefix="bigbatch-") as folder:
+        path = Path(folder) / "recipe.toml"
+        path.write_text(to_toml(recipe))
+        process = subprocess.Popen(  # noqa: S603 - our own program
+            [*python_command(), "-m", MODULE, str(path), str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **variables},
+        )
+        with process:
+            try:
+                yield _Racer(process)
+            finally:
+                process.kill()
+
+
+def main() -> None:
+    """Take the step of a recipe as often as each line of the input says, and print the seconds."""
+    recipe = read_recipe(Path(sys.argv[1]))
+    take_numerics(recipe.numerics)
+    from bigbatch.processes.join import joined
+    from bigbatch.reduction.options import AggregationOptions
+    from bigbatch.training.build import build
+
+    with joined(threads=int(sys.argv[2])) as machine:
+        training = build(recipe, machine, aggregation=AggregationOptions(), loader_workers=0)
+        training.model.train()
+        minibatch = list(next(iter(training.minibatches.epoch(0))))
+        for line in sys.stdin:
+            start = time.perf_counter()
+            for _ in range(int(line)):
+                training.step(minibatch, iteration=0)
+            print(time.perf_counter() - start, flush=True)  # noqa: T201 - for the process that has started this one
+
+
+if __name__ == "__main__":
+    main()
