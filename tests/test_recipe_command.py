@@ -20,6 +20,7 @@ from bigbatch.recipe.descriptions import descriptions_of, summary_of
 from bigbatch.recipe.file import from_toml, to_toml, with_settings
 from bigbatch.recipe.losses import LOSSES
 from bigbatch.recipe.metrics import MEASURES
+from bigbatch.recipe.numerics import NUMERICS
 from bigbatch.recipe.presets import PRESETS, digits
 from bigbatch.recipe.sections.data import AUGMENTATIONS
 from bigbatch.recipe.sections.growth import GROWTHS
@@ -45,6 +46,7 @@ CHOICES = {
     "metrics": MEASURES,
     "model.buffers": BUFFER_ROLES,
     "optimizer.name": OPTIMIZERS,
+    "numerics": NUMERICS,
     "precision": PRECISIONS,
     "scaling.rule": SCALING_RULES,
     "scaling.weight_decay": WEIGHT_DECAY_RULES,

@@ -1,6 +1,6 @@
 """Measure what is portable, and what it costs; QEMU's user emulation must be installed (Debian: qemu-user).
 
-Run from the repository's root: PYTHONPATH=benchmarks python -m portable operations [--jobs N] [--name NAME]
+Run from the repository's root: PYTHONPATH=benchmarks python -m portable operations [--jobs N] [--name NAME] [--against NAME]
 PYTHONPATH=benchmarks python -m portable trainings RECIPE [--epochs E] [--processes P,...] [--cpus CPU,...]
 PYTHONPATH=benchmarks python -m portable speed RECIPE ...
 """
@@ -20,8 +20,8 @@ import torch
 
 from bigbatch.runs.folder import RunFolder
 from bigbatch.verification.emulation import CPUS, python_on
-from card import write_card
-from portable.comparison import compared, operations_table
+from card import RESULTS, write_card
+from portable.comparison import bits_of, compared, condensed, operations_table, other_version
 
 HERE: Final = "here"
 OPERATIONS: Final = Path(__file__).parent / "operations.py"
@@ -52,7 +52,7 @@ def measure_operations(jobs: int) -> dict[str, Any]:
             numerics: {cpu: one["capability"] for cpu, one in by.items()} for numerics, by in found.items()
         },
         **{numerics: compared({cpu: one["digests"] for cpu, one in by.items()}) for numerics, by in found.items()},
-        "digests": found["portable"][HERE]["digests"],
+        "bits": bits_of(found["portable"][HERE]["digests"]),
     }
 
 
@@ -126,12 +126,16 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--name", default="")
+    parser.add_argument("--against", default="", help="the name of operations' card that was made with another torch")
     options = parser.parse_args()
     name = options.name or f"portable_{options.what}"
     write: Callable[..., None] = partial(write_card, name)
     if options.what == "operations":
         found = measure_operations(options.jobs)
-        write("Operations with the same bits on other processors", found, operations_table(found))
+        table = operations_table(found)
+        if options.against:
+            table += other_version(found, json.loads((RESULTS / f"{options.against}.json").read_text())["result"])
+        write("Operations with the same bits on other processors", condensed(found), table)
     elif options.what == "trainings":
         settings = ["--epochs", options.epochs, *(word for text in options.set for word in ("--set", text))]
         counts = [int(text) for text in options.processes.split(",")]

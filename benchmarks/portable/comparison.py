@@ -1,5 +1,7 @@
 """The digests of operations on several processors, compared, as a table."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -81,3 +83,34 @@ def _differing(families: Cells) -> Iterator[str]:
         for name, cells in operations.items():
             if set(cells.values()) != {SAME}:
                 yield f"| {name} | {' | '.join(cells.values())} |"
+
+
+def bits_of(digests: Digests) -> dict[str, str]:
+    """Return a digest for each operation, of all that it gave."""
+    return {
+        operation: hashlib.sha256(json.dumps(dtypes, sort_keys=True).encode()).hexdigest()[:12]
+        for operations in digests.values()
+        for operation, dtypes in operations.items()
+    }
+
+
+def condensed(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was found without the operations that are the same everywhere, but for the bits that they gave."""
+    differing = {
+        numerics: {
+            name: cells
+            for operations in found[numerics].values()
+            for name, cells in operations.items()
+            if set(cells.values()) != {SAME}
+        }
+        for numerics in ("portable", "native")
+    }
+    return {**found, **differing}
+
+
+def other_version(found: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Say which operations have other bits here with another version of torch, with portable numerics."""
+    names = [name for name, bits in found["bits"].items() if other["bits"].get(name, bits) != bits]
+    total = len(found["bits"].keys() & other["bits"].keys())
+    same = f"{total - len(names)} of {total} operations have the bits of torch {other['torch']}"
+    return f"\n\n## Beside torch {other['torch']}\n\n{same}" + (f"; others have {', '.join(names)}." if names else ".")

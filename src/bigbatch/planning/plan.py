@@ -11,6 +11,7 @@ from bigbatch.planning.optimizer import optimizer_rules, optimizer_values, rate_
 from bigbatch.recipe import Growth, Recipe
 from bigbatch.recipe.course import course_of
 from bigbatch.recipe.idle import FIXED_RULES
+from bigbatch.recipe.numerics import PORTABLE
 from bigbatch.recipe.sections.schedule import PLATEAU
 from bigbatch.recipe.warnings import warnings_of
 from bigbatch.rules.duration import EPOCHS
@@ -22,6 +23,10 @@ from bigbatch.user_code import is_user_code
 
 PAPER: Final = "arXiv 1706.02677"
 WARMUP_START: Final = "warmup_start_learning_rate"
+COST_OF_PORTABLE: Final = (
+    "the same bits on every x86-64 CPU with AVX2. It costs time: `bigbatch bench step --numerics portable` measures "
+    "how much, benchmarks/results/portable_speed.md has examples"
+)
 SOURCES: Final = {**SCHEDULE_SOURCES, PLATEAU: "times the factor where the results no longer improve, as in torch"}
 
 
@@ -104,6 +109,7 @@ class Plan:
             **optimizer_values(recipe),
             **kept_values(recipe),
             "seed": recipe.seed,
+            "numerics": recipe.numerics,
             "learning_rate_at": {str(iteration): rate_at(recipe, self.num_samples, iteration) for iteration in at},
             "warnings": warnings_of(recipe),
         }
@@ -146,6 +152,8 @@ class Plan:
             **kept_rules(),
             **forecast(recipe, self.num_samples).rules,
         }
+        if recipe.numerics == PORTABLE:
+            rules["numerics"] = COST_OF_PORTABLE
         idle = {"length"} if unit == EPOCHS else {"epochs"}
         if not any(table[name] for table in (before, after) for name in ("warmup_iterations", "own_warmup_iterations")):
             idle.add(WARMUP_START)

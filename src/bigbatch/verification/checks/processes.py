@@ -51,13 +51,11 @@ def compare(runs: Sequence[Run]) -> Check:
     """Compare the runs with the first; the second has as many processes."""
     first = runs[0]
     for run in runs[1:]:
-        if not (difference := difference(first, run)):
+        if not (found := difference(first, run)):
             continue
         if run.processes == first.processes:
-            return failed(
-                NAME, f"two runs with p = {run.processes} differ, so unseeded randomness enters: {difference}"
-            )
-        return failed(NAME, f"p = {run.processes} differs from p = {first.processes}: {difference}")
+            return failed(NAME, f"two runs with p = {run.processes} differ, so unseeded randomness enters: {found}")
+        return failed(NAME, f"p = {run.processes} differs from p = {first.processes}: {found}")
     counts = ", ".join(str(run.processes) for run in runs)
     if shared_gpus(most := max(run.processes for run in runs)):
         counts += f" (above {num_gpus()} on shared GPUs, over Gloo)"

@@ -1,0 +1,103 @@
+"""The bits of portable trainings: pinned, so that every machine which runs this must reach them, whatever its CPU."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bigbatch.processes.outcome import ExitCode
+from bigbatch.verification.emulation import AMD, EMULATOR, INTEL, has_emulator, other_cpu, python_on
+from test_language_models import RECIPE, TEXT
+
+HERE = str(Path(__file__).parent)
+SOURCE = str(Path(__file__).parents[1] / "src")
+TOO_OLD = "IvyBridge"  # it has no AVX2
+TRAININGS = {
+    "SGD, ResNet-8": ("digits", "--minibatch-size", "256", "--epochs", "1"),
+    "LARS, ResNet-20": (
+        *("digits", "--minibatch-size", "96", "--stop-after-iteration", "3", "--set", "model.name=cifar-resnet20"),
+        *("--set", "optimizer.name=lars", "--set", "reference.learning_rate=1"),
+    ),
+    "AdamW, transformer": ("recipe.toml",),
+    "short": ("digits", "--minibatch-size", "32", "--stop-after-iteration", "2", "--set", "model.width=4"),
+}
+PINNED = {
+    "SGD, ResNet-8": "d52df3c72a7ed404d14f7da7876310d2ae3dec734eb9748cdead490b6ce655fb",
+    "LARS, ResNet-20": "3849efd68c2402d9565928d5f8095cd7983d5c5de3d6706079fa6c51559808a4",
+    "AdamW, transformer": "9225bcbc13d4537c69198d210ae197b298ea2a160a1ff55676cee70153cb25e6",
+    "short": "2c0a74d6b9c7aa91db91d9ae140985d0372d8d6776c75f06d33d1e96e6e299ee",
+}
+# Seen with torch 2.13.0 and 2.14.1. Nobody promises it of the next.
+of_this_torch = PINNED if torch.__version__.startswith(("2.13.", "2.14.")) else {}
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT)
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    return tmp_path
+
+
+def start(folder, *words, program=(sys.executable,)):
+    return subprocess.Popen(
+        [*program, "-m", "bigbatch", *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([SOURCE, HERE])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def train(folder, training, output, *, program=(sys.executable,), processes=1, numerics="portable"):
+    options = ("--processes", str(processes), "--output", output, "--set", f"numerics={numerics}")
+    return start(folder, "train", *TRAININGS[training], *options, program=program)
+
+
+def sha256_of(run):
+    return json.loads((run / "run.json").read_text())["weights_sha256"]
+
+
+@pytest.mark.skipif(not of_this_torch, reason="no hash is pinned for this version of torch")
+@pytest.mark.parametrize("training", list(TRAININGS)[:-1])
+def test_every_machine_reaches_the_pinned_hash(project, training):
+    for processes in (1, 3):
+        running = train(project, training, str(processes), processes=processes)
+        _, error = running.communicate()
+        assert running.returncode == 0, error
+        assert sha256_of(project / str(processes)) == of_this_torch[training]
+
+
+@pytest.mark.skipif(not has_emulator(), reason=f"not run: no {EMULATOR} (Debian: qemu-user) to emulate processors with")
+def test_other_processors_have_the_same_bits_and_an_old_one_is_refused(project):
+    """In parallel, as each takes about as long as importing torch does there."""
+    other = other_cpu()
+    runs = {cpu: train(project, "short", cpu, program=python_on(cpu)) for cpu in (INTEL, AMD)}
+    runs["here"] = train(project, "short", "here")
+    runs["native"] = train(project, "short", "native", program=python_on(other), numerics="native")
+    refused = train(project, "short", "old", program=python_on(TOO_OLD))
+    for name, running in runs.items():
+        _, error = running.communicate()
+        assert running.returncode == 0, (name, error)
+    hashes = {name: sha256_of(project / name) for name in runs}
+    assert hashes[INTEL] == hashes[AMD] == hashes["here"]
+    assert hashes["here"] == of_this_torch.get("short", hashes["here"])
+    _, error = refused.communicate()
+    assert refused.returncode == ExitCode.BAD_INPUT
+    assert "needs an x86-64 processor with AVX2, which this is not" in error
+
+    repeated = start(project, "reproduce", other)
+    said, error = repeated.communicate()
+    assert repeated.returncode == 0, error
+    assert said.index("it can be the same here: portable numerics") < said.index("\nidentical: weights_sha256")
+    repeated = start(project, "reproduce", "native")
+    said, _ = repeated.communicate()
+    assert repeated.returncode == 1  # the control: native numerics have other bits there
+    assert said.index("it cannot be the same here: it was made on another kind of machine") < said.index(
+        "the runs part"
+    )
+    assert "\n  arithmetic: " in said
