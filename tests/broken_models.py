@@ -154,7 +154,29 @@ class Locked(nn.Module):
         return x
 
 
+class Applies(nn.Module):
+    """Applies a function, which may have other bits on another processor."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+class Recurs(nn.LSTM):
+    """Returns its states alone."""
+
+    def forward(self, x):
+        return super().forward(x.unsqueeze(0))[0][0]
+
+
 LAYERS = {
+    "arctangent": lambda: Applies(torch.atan),
+    "in-place": lambda: Applies(lambda x: torch.acos_(x.tanh())),
+    "root": lambda: Applies(lambda x: (x.abs() + 1) ** 0.5),
+    "recurrent": lambda: Recurs(8, 8),
     "locked": Locked,
     "right": lambda: nn.Sequential(nn.BatchNorm1d(8), nn.ReLU(inplace=True), nn.Dropout(0.3), GlobalGenerators()),
     "counts": Counts,

@@ -1,6 +1,6 @@
 """Measure what is portable, and what it costs; QEMU's user emulation must be installed (Debian: qemu-user).
 
-Run from the repository's root: PYTHONPATH=benchmarks python -m portable operations [--jobs N] [--name NAME] [--against NAME]
+Run from the repository's root: PYTHONPATH=benchmarks python -m portable operations [--name NAME] [--against NAME]
 PYTHONPATH=benchmarks python -m portable trainings RECIPE [--epochs E] [--processes P,...] [--cpus CPU,...]
 PYTHONPATH=benchmarks python -m portable speed RECIPE ...
 """

@@ -34,9 +34,9 @@ def _cell(here: Mapping[str, Mapping[str, str]], there: Mapping[str, Mapping[str
     for dtype, directions in here.items():
         for direction, digest in directions.items():
             other = there[dtype].get(direction, REFUSED)
-            if digest == other:
+            if digest == other or direction == REFUSED:
                 continue
-            if REFUSED not in (direction, other) and _size(digest, other) > LARGEST:
+            if other == REFUSED or _size(digest, other) > LARGEST:
                 return WRONG
             differing.setdefault(dtype, []).append(direction)
     return "; ".join(f"{dtype} {', '.join(directions)}" for dtype, directions in differing.items()) or SAME

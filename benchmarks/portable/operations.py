@@ -6,6 +6,7 @@ As a program (`--portable` or `--native`), it prints as JSON a digest of what ea
 import hashlib
 import json
 import math
+import os
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -41,6 +42,7 @@ class Operation:
         low, high: between which their values lie.
         formats: of images in memory.
         dtypes: in which it is computed.
+        kills: whether it can kill its process, where QEMU emulates the gathering of numbers from memory wrongly.
     """
 
     compute: Compute
@@ -49,6 +51,7 @@ class Operation:
     high: float = 2.0
     formats: tuple[torch.memory_format, ...] = (torch.contiguous_format,)
     dtypes: tuple[str, ...] = ("float32", "bfloat16")
+    kills: bool = False
 
 
 def numbers(key: str, shape: tuple[int, ...], low: float, high: float) -> Tensor:
@@ -95,6 +98,21 @@ def measure(name: str, operation: Operation, dtype: str) -> dict[str, str]:
             ]
             gradients = torch.autograd.grad(floats, given, outer, allow_unused=True)
             found[f"backward{suffix}"] = digest([gradient for gradient in gradients if gradient is not None])
+    return found
+
+
+def measure_apart(name: str, operation: Operation, dtype: str) -> dict[str, str]:
+    """Measure an operation in a process of its own, which may die of it."""
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.write(theirs, json.dumps(measure(name, operation, dtype)).encode())
+        os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours) as file:
+        text = file.read()
+    os.waitpid(pid, 0)
+    found: dict[str, str] = json.loads(text) if text else {REFUSED: "its process died"}
     return found
 
 
@@ -193,7 +211,9 @@ def normalisations() -> Iterator[tuple[str, Operation]]:
     yield "interpolate bilinear antialias", Operation(smooth, (image,), formats=BOTH)
     yield (
         "grid_sample",
-        Operation(partial(functional.grid_sample, align_corners=False), ((2, 4, 9, 9), (2, 5, 5, 2)), -0.9, 0.9),
+        Operation(
+            partial(functional.grid_sample, align_corners=False), ((2, 4, 9, 9), (2, 5, 5, 2)), -0.9, 0.9, kills=True
+        ),
     )
     yield "pixel_shuffle", Operation(partial(functional.pixel_shuffle, upscale_factor=2), (image,))
     yield "unfold", Operation(partial(functional.unfold, kernel_size=3), (image,))
@@ -221,7 +241,12 @@ def attention() -> Iterator[tuple[str, Operation]]:
 
     for name, kind, gates in (("lstm", nn.LSTM, 4), ("gru", nn.GRU, 3), ("rnn", nn.RNN, 1)):
         wide = 8 * gates
-        yield name, Operation(partial(recurrent, kind), ((6, 3, 12), (wide, 12), (wide, 8), (wide,), (wide,)), -1, 1)
+        yield (
+            name,
+            Operation(
+                partial(recurrent, kind), ((6, 3, 12), (wide, 12), (wide, 8), (wide,), (wide,)), -1, 1, kills=True
+            ),
+        )
 
 
 def losses() -> Iterator[tuple[str, Operation]]:
@@ -496,7 +521,10 @@ def main() -> None:
     """Print the digests as JSON: by family, operation and dtype."""
     torch.set_num_threads(1)
     digests = {
-        family: {name: {dtype: measure(name, one, dtype) for dtype in one.dtypes} for name, one in operations()}
+        family: {
+            name: {dtype: (measure_apart if one.kills else measure)(name, one, dtype) for dtype in one.dtypes}
+            for name, one in operations()
+        }
         for family, operations in FAMILIES.items()
     }
     about = {"torch": torch.__version__, "capability": torch.backends.cpu.get_cpu_capability()}
