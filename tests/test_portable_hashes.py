@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -42,11 +43,11 @@ def project(tmp_path):
     return tmp_path
 
 
-def start(folder, *words, program=(sys.executable,)):
+def start(folder, *words, program=(sys.executable,), **more):
     return subprocess.Popen(
         [*program, "-m", "bigbatch", *words],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([SOURCE, HERE])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([SOURCE, HERE]), **more},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -56,6 +57,17 @@ def start(folder, *words, program=(sys.executable,)):
 def train(folder, training, output, *, program=(sys.executable,), processes=1, numerics="portable"):
     options = ("--processes", str(processes), "--output", output, "--set", f"numerics={numerics}")
     return start(folder, "train", *TRAININGS[training], *options, program=program)
+
+
+def train_together(folder, training, output, programs):
+    """Start a group of processes, each of which another program runs."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    for rank, program in enumerate(programs):
+        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
+        more = {name: str(value) for name, value in place.items()} | {"MASTER_ADDR": "127.0.0.1"}
+        words = ("train", *TRAININGS[training], "--output", output, "--set", "numerics=portable")
+        yield start(folder, *words, program=program, **more)
 
 
 def sha256_of(run):
@@ -74,17 +86,19 @@ def test_every_machine_reaches_the_pinned_hash(project, training):
 
 @pytest.mark.skipif(not has_emulator(), reason=f"not run: no {EMULATOR} (Debian: qemu-user) to emulate processors with")
 def test_other_processors_have_the_same_bits_and_an_old_one_is_refused(project):
-    """In parallel, as each takes about as long as importing torch does there."""
+    """In parallel, as each takes about as long as importing torch does there. Two processors train together, too."""
     other = other_cpu()
     runs = {cpu: train(project, "short", cpu, program=python_on(cpu)) for cpu in (INTEL, AMD)}
     runs["here"] = train(project, "short", "here")
+    rank_0, runs["together"] = train_together(project, "short", "together", [(sys.executable,), python_on(other)])
     runs["native"] = train(project, "short", "native", program=python_on(other), numerics="native")
     refused = train(project, "short", "old", program=python_on(TOO_OLD))
     for name, running in runs.items():
         _, error = running.communicate()
         assert running.returncode == 0, (name, error)
     hashes = {name: sha256_of(project / name) for name in runs}
-    assert hashes[INTEL] == hashes[AMD] == hashes["here"]
+    assert rank_0.wait() == 0
+    assert hashes[INTEL] == hashes[AMD] == hashes["here"] == hashes["together"]
     assert hashes["here"] == of_this_torch.get("short", hashes["here"])
     _, error = refused.communicate()
     assert refused.returncode == ExitCode.BAD_INPUT
