@@ -11,10 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+from bigbatch.benchmark.pairs import ratios, take_turns
 from bigbatch.errors import InputError
 from bigbatch.processes.interpreter import python_command
 from bigbatch.processes.portable import VARIABLES, take_numerics
@@ -31,7 +33,7 @@ def bench_numerics(recipe: Recipe, *, threads: int, rounds: int, seconds_per_tur
     Args:
         recipe: whatever its numerics are.
         threads: of each process.
-        rounds: pairs of turns; odd rounds begin with the other one.
+        rounds: pairs of turns.
         seconds_per_turn: about how long a turn lasts.
 
     Returns:
@@ -41,16 +43,11 @@ def bench_numerics(recipe: Recipe, *, threads: int, rounds: int, seconds_per_tur
         InputError: one of the two cannot be trained; the line says why.
     """
     with ExitStack() as stack:
-        native, portable = (
-            stack.enter_context(_racer(replace(recipe, numerics=numerics), threads)) for numerics in (NATIVE, PORTABLE)
-        )
-        iterations = max(1, round(seconds_per_turn / max(racer.turn(1) for racer in (native, portable))))
-        times = []
-        for number in range(rounds):
-            order = (native, portable) if number % 2 == 0 else (portable, native)
-            pair = [racer.turn(iterations) for racer in order]
-            times.append(pair if number % 2 == 0 else pair[::-1])
-    ratios = [native_seconds / portable_seconds for native_seconds, portable_seconds in times]
+        racers = [
+            stack.enter_context(_racer(replace(recipe, numerics=numerics), threads)) for numerics in (PORTABLE, NATIVE)
+        ]
+        iterations = max(1, round(seconds_per_turn / max(racer.turn(1) for racer in racers)))
+        times = take_turns(*(partial(racer.turn, iterations) for racer in racers), rounds=rounds)
     samples = iterations * recipe.initial_minibatch_size
     return {
         "recipe": recipe.name,
@@ -59,11 +56,9 @@ def bench_numerics(recipe: Recipe, *, threads: int, rounds: int, seconds_per_tur
         "minibatch_size": recipe.initial_minibatch_size,
         "rounds": rounds,
         "iterations_per_turn": iterations,
-        "native_samples_per_second": median(samples / seconds for seconds, _ in times),
-        "portable_samples_per_second": median(samples / seconds for _, seconds in times),
-        "ratio": median(ratios),
-        "ratio_least": min(ratios),
-        "ratio_largest": max(ratios),
+        "native_samples_per_second": median(samples / seconds for _, seconds in times),
+        "portable_samples_per_second": median(samples / seconds for seconds, _ in times),
+        **ratios(times),
     }
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from bigbatch.benchmark.pairs import ratios, take_turns
 from bigbatch.errors import InputError
 from bigbatch.models.memory_format import sound_memory_format
 from bigbatch.optim.build import build_optimizer
@@ -61,7 +63,7 @@ def bench_step(
     Args:
         recipe: gives the model, the optimizer and the sizes.
         machine: this process.
-        rounds: pairs of turns; odd rounds begin with the other one.
+        rounds: pairs of turns.
         seconds_per_turn: about how long a turn lasts.
         aggregation: of our step.
 
@@ -72,11 +74,8 @@ def bench_step(
     ours, plain = _our_step(recipe, machine, aggregation), _plain_step(recipe, machine)
     iterations = _iterations_per_turn(plain, machine, seconds_per_turn)
     _time(ours, iterations, machine)
-    times = []
-    for number in range(rounds):
-        pair = [_time(step, iterations, machine) for step in ((ours, plain) if number % 2 == 0 else (plain, ours))]
-        times.append(pair if number % 2 == 0 else pair[::-1])
-    ratios = [plain_seconds / our_seconds for our_seconds, plain_seconds in times]
+    turns = (partial(_time, step, iterations, machine) for step in (ours, plain))
+    times = take_turns(*turns, rounds=rounds)
     images = iterations * recipe.minibatch_size
     return {
         "recipe": recipe.name,
@@ -92,9 +91,7 @@ def bench_step(
         "iterations_per_turn": iterations,
         "images_per_second": median(images / ours_seconds for ours_seconds, _ in times),
         "plain_images_per_second": median(images / plain_seconds for _, plain_seconds in times),
-        "ratio": median(ratios),
-        "ratio_least": min(ratios),
-        "ratio_largest": max(ratios),
+        **ratios(times),
     }
 
 
