@@ -33,8 +33,9 @@ def output_of(words: Sequence[str]) -> str:
     return subprocess.run(words, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
 
 
-def measure_operations(jobs: int) -> dict[str, Any]:
-    """Run all operations here and on each emulated processor, with portable and with native numerics."""
+def measure_operations(jobs: int, cpus: Sequence[str]) -> dict[str, Any]:
+    """Run all operations here and on emulated processors, with portable and with native numerics."""
+    programs = (HERE, *cpus)
 
     def digests(numerics: str, cpu: str) -> dict[str, Any]:
         words = [*PROGRAMS[cpu], "-W", "ignore", str(OPERATIONS), f"--{numerics}"]
@@ -43,7 +44,7 @@ def measure_operations(jobs: int) -> dict[str, Any]:
 
     with ThreadPoolExecutor(jobs) as pool:
         found = {
-            numerics: dict(zip(PROGRAMS, pool.map(partial(digests, numerics), PROGRAMS), strict=True))
+            numerics: dict(zip(programs, pool.map(partial(digests, numerics), programs), strict=True))
             for numerics in ("portable", "native")
         }
     return {
@@ -122,7 +123,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--epochs", default="1")
     parser.add_argument("--processes", default="1,2")
-    parser.add_argument("--cpus", default="Haswell,Skylake-Client,EPYC,EPYC-Milan")
+    parser.add_argument("--cpus", default=",".join(CPUS))
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--name", default="")
@@ -131,7 +132,7 @@ def main() -> None:
     name = options.name or f"portable_{options.what}"
     write: Callable[..., None] = partial(write_card, name)
     if options.what == "operations":
-        found = measure_operations(options.jobs)
+        found = measure_operations(options.jobs, options.cpus.split(","))
         table = operations_table(found)
         if options.against:
             table += other_version(found, json.loads((RESULTS / f"{options.against}.json").read_text())["result"])

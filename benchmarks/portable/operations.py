@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Compute = Callable[..., Any]
-SIZES: Final = (7, 20_011)  # of what works number by number: one vector and a rest, and many
+FEW: Final = 7  # numbers of a vector, and a rest
+MANY: Final = 523_177  # of every magnitude
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 DIGITS: Final = 12
 ONE: Final = ("float32",)
@@ -42,6 +43,7 @@ class Operation:
         low, high: between which their values lie.
         formats: of images in memory.
         dtypes: in which it is computed.
+        is_spread: whether its numbers are of every magnitude instead.
         kills: whether it can kill its process, where QEMU emulates the gathering of numbers from memory wrongly.
     """
 
@@ -51,6 +53,7 @@ class Operation:
     high: float = 2.0
     formats: tuple[torch.memory_format, ...] = (torch.contiguous_format,)
     dtypes: tuple[str, ...] = ("float32", "bfloat16")
+    is_spread: bool = False
     kills: bool = False
 
 
@@ -60,13 +63,25 @@ def numbers(key: str, shape: tuple[int, ...], low: float, high: float) -> Tensor
     return torch.from_numpy(np.asarray(low + (high - low) * drawn / (1 << 24), dtype=np.float32))
 
 
+def every_magnitude(dtype: str) -> Tensor:
+    """Return numbers of every magnitude, evenly spread over their bits: all of bfloat16's, many of the others'."""
+    if dtype == "bfloat16":
+        return torch.arange(-(1 << 15), 1 << 15, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
+    wide, kind, floats = (32, np.uint32, np.float32) if dtype == "float32" else (64, np.uint64, np.float64)
+    places = np.arange(MANY, dtype=np.uint64) * np.uint64((1 << wide) // MANY)
+    return torch.from_numpy(places.astype(kind).view(floats))
+
+
 def digest(tensors: list[Tensor]) -> str:
     """Return a digest of the bits, and how large the numbers are: what differs by more than rounding is no rounding."""
     sha, size = hashlib.sha256(), 0.0
     for tensor in tensors:
         plain = tensor.detach().float() if tensor.dtype == torch.bfloat16 else tensor.detach()
-        sha.update(plain.numpy().tobytes())
-        size += float(np.abs(plain.numpy().astype(np.float64)).sum())
+        values = plain.numpy()
+        if plain.is_floating_point():
+            values = np.where(np.isnan(values), np.float32(np.nan), values)  # one NaN is as good as another
+        sha.update(values.tobytes())
+        size += float(np.abs(values[np.isfinite(values)].astype(np.float64)).sum())
     return f"{sha.hexdigest()[:DIGITS]} {size:.6g}"
 
 
@@ -82,7 +97,10 @@ def measure(name: str, operation: Operation, dtype: str) -> dict[str, str]:
         torch.manual_seed(1)
         given = []
         for place, shape in enumerate(operation.shapes):
-            tensor = numbers(f"{name}{place}", shape, operation.low, operation.high).to(DTYPES[dtype])
+            if operation.is_spread:
+                tensor = every_magnitude(dtype)
+            else:
+                tensor = numbers(f"{name}{place}", shape, operation.low, operation.high).to(DTYPES[dtype])
             is_image = len(shape) == len("NCHW")
             given.append((tensor.contiguous(memory_format=memory_format) if is_image else tensor).requires_grad_())
         suffix = " channels_last" if memory_format == torch.channels_last else ""
@@ -361,9 +379,10 @@ def over_decades(compute: Compute, x: Tensor) -> Tensor:
 def pointwise() -> Iterator[tuple[str, Operation]]:
     """Yield what works number by number, and sums."""
     for name, (compute, low, high) in NUMBER_BY_NUMBER.items():
-        for size in SIZES:
-            of_many = compute if size == min(SIZES) or high < 1 else partial(over_decades, compute)
-            yield f"{name} of {size}", Operation(of_many, ((size,),), low, high, dtypes=tuple(DTYPES))
+        yield f"{name} of few", Operation(compute, ((FEW,),), low, high, dtypes=tuple(DTYPES))
+        of_many = compute if high < 1 else partial(over_decades, compute)
+        yield f"{name} of many", Operation(of_many, ((200_003,),), low, high, dtypes=tuple(DTYPES))
+        yield f"{name} of all magnitudes", Operation(compute, ((MANY,),), dtypes=tuple(DTYPES), is_spread=True)
     yield "pow of tensors", Operation(torch.pow, ((1003,), (1003,)), 0.1, 3.0)
     yield "atan2", Operation(torch.atan2, ((1003,), (1003,)), 0.1, 3.0)
     yield "divide", Operation(torch.div, ((1003,), (1003,)), 0.1, 3.0)
@@ -407,7 +426,7 @@ def linear_algebra() -> Iterator[tuple[str, Operation]]:
 
 def random() -> Iterator[tuple[str, Operation]]:
     """Yield what draws from torch's generator."""
-    for size in SIZES:
+    for size in (FEW, 20_011):
         yield f"rand of {size}", Operation(torch.rand_like, ((size,),))
         yield f"randn of {size}", Operation(torch.randn_like, ((size,),))
     yield "randperm", Operation(lambda x: torch.randperm(x.numel()), ((1003,),), dtypes=ONE)
