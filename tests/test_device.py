@@ -9,6 +9,7 @@ from torch import nn
 from bigbatch.cli.commands.verify import choose_processes
 from bigbatch.errors import InputError, PeerLostError
 from bigbatch.processes import device
+from bigbatch.processes.arithmetic import arithmetic_digest
 from bigbatch.processes.join import INTERFACES, joined
 from bigbatch.processes.lost_peer import wait_for_peers
 from bigbatch.processes.place import Place
@@ -95,10 +96,13 @@ def test_the_processes_of_one_machine_talk_over_its_loopback_interface(bigbatch,
 def test_the_engine_names_what_changes_the_kernels(monkeypatch):
     for name in device.VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    assert device.describe_engine(torch.device("cpu")) == {}
+    assert device.describe_engine(torch.device("cpu")) == {"arithmetic": arithmetic_digest()}
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
-    assert device.describe_engine(torch.device("cpu")) == {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    assert device.describe_engine(torch.device("cpu")) == {
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "arithmetic": arithmetic_digest(),
+    }
 
 
 def test_the_engine_of_a_gpu_has_its_libraries_and_its_driver(monkeypatch, tmp_path):
@@ -119,7 +123,7 @@ def test_the_engine_of_a_gpu_has_its_libraries_and_its_driver(monkeypatch, tmp_p
 
 def test_a_compiled_models_engine_has_its_compiler():
     engine = device.describe_engine(torch.device("cpu"), is_compiled=True)
-    assert set(engine) - set(device.VARIABLES) == {"compiler", "compiled for"}
+    assert set(engine) - set(device.VARIABLES) == {"arithmetic", "compiler", "compiled for"}
     assert any(character.isdigit() for character in engine["compiler"])
 
 

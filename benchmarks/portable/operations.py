@@ -26,7 +26,7 @@ from torch.nn import functional
 
 Compute = Callable[..., Any]
 FEW: Final = 7  # numbers of a vector, and a rest
-MANY: Final = 4_206_631 if "--portable" in sys.argv else 65_537  # of every magnitude
+MANY: Final = 4_206_631 if "--portable" in sys.argv else 65_537  # of every magnitude, in float32
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 DIGITS: Final = 12
 ONE: Final = ("float32",)
@@ -68,7 +68,8 @@ def every_magnitude(dtype: str) -> Tensor:
     if dtype == "bfloat16":
         return torch.arange(-(1 << 15), 1 << 15, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
     wide, kind, floats = (32, np.uint32, np.float32) if dtype == "float32" else (64, np.uint64, np.float64)
-    places = np.arange(MANY, dtype=np.uint64) * np.uint64((1 << wide) // MANY)
+    count = MANY if dtype == "float32" else MANY // 16
+    places = np.arange(count, dtype=np.uint64) * np.uint64((1 << wide) // count)
     return torch.from_numpy(places.astype(kind).view(floats))
 
 
