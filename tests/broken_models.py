@@ -174,7 +174,7 @@ class Recurs(nn.LSTM):
 
 LAYERS = {
     "arctangent": lambda: Applies(torch.atan),
-    "in-place": lambda: Applies(lambda x: torch.acos_(x.tanh())),
+    "in-place": lambda: Applies(lambda x: torch.acos_(x.tanh() * 0.9)),
     "root": lambda: Applies(lambda x: (x.abs() + 1) ** 0.5),
     "recurrent": lambda: Recurs(8, 8),
     "locked": Locked,

@@ -40,29 +40,26 @@ def start() -> int:
         die_with_launcher()
         del os.environ[LAUNCHER]  # what it starts is no child of the sweep's
     if os.environ.keys() & {"RANK", "SLURM_PROCID"}:  # srun, or another launcher, has started it
-        _leave_after(partial(_run_again_if_needed, tell_user_all))
-    return _run_again_if_needed(tell_user, sys.argv[1:])
+        _leave_after(partial(_run, tell_user_all, is_program=True))
+    return _run(tell_user, sys.argv[1:], is_program=True)
 
 
-def _run_again_if_needed(explain: Explain, arguments: Sequence[str]) -> int:
-    """Run the command of this process, which is ours to replace."""
-    try:
-        return _run(explain, arguments, may_start_again=STARTED_AGAIN not in os.environ)
-    except StartAgainError:
-        leave_signals_to_the_next()
-        start_again(arguments, {**VARIABLES, STARTED_AGAIN: "1"})
+def _run(explain: Explain, arguments: Sequence[str], *, is_program: bool = False) -> int:
+    """Run a command, and explain its error.
 
-
-def _run(explain: Explain, arguments: Sequence[str], *, may_start_again: bool = False) -> int:
+    Args:
+        explain: tells the error to whom it concerns.
+        arguments: of the command.
+        is_program: whether this process was started for the command, and may be replaced.
+    """
     from bigbatch.cli.parse import run  # imports much, so only when signals are noticed
 
     try:
         return run(arguments)
-    except StartAgainError as error:
-        if may_start_again:
-            raise
-        return explain(error) or ExitCode.FAILURE
     except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, StartAgainError) and is_program and STARTED_AGAIN not in os.environ:
+            leave_signals_to_the_next()
+            start_again(arguments, {**VARIABLES, STARTED_AGAIN: "1"})
         exit_code = explain(error)
         if exit_code is None:
             raise
@@ -75,9 +72,8 @@ def _run_recorded(arguments: Sequence[str]) -> int:
 
     is_ours = STORE in os.environ
     try:
-        exit_code = (
-            record(partial(_run_again_if_needed, tell_our_launcher if is_ours else tell_torchrun))(arguments) or 0
-        )
+        run = partial(_run, tell_our_launcher if is_ours else tell_torchrun, is_program=True)
+        exit_code = record(run)(arguments) or 0
     except (Exception, KeyboardInterrupt):
         mark_group_lost()
         raise

@@ -28,9 +28,13 @@ ROOT: Final = 0.5
 PAGE: Final = "docs/portable.md names what is portable"
 
 
+SINGLE, DOUBLE = "torch.float32", "torch.float64"
 # By their names in torch, with the dtypes in which they differ, and those that QEMU computes wrongly.
 # benchmarks/results/portable_operations.md has what was measured; a test compares the two.
-NOT_PORTABLE: Final[Mapping[str, tuple[str, ...]]] = {}
+NOT_PORTABLE: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("tan", "atan", "asin", "acos", "log2", "log10", "pow 0.5"), (SINGLE, DOUBLE)),
+    **dict.fromkeys(("log", "logit"), (DOUBLE,)),
+}
 NOT_KNOWN: Final = frozenset({"grid_sampler_2d", "mkldnn_rnn_layer"})
 
 
