@@ -56,3 +56,9 @@ def test_a_part_of_many_images_of_their_own_sizes_is_large():
     assert found.startswith("evaluation.part_size 250: so many images")
     assert warnings("data.name=coco", "data.path=coco", "data.augmentation=[]", "evaluation.part_size=8") == []
     assert warnings("data.name=mask-folder", "data.path=masks", "data.augmentation=[]") == []
+
+
+def test_bfloat16_is_slow_where_it_is_portable():
+    (found,) = warnings("numerics=portable", "precision=bfloat16")
+    assert found.startswith("bfloat16 is slower than float32 with portable numerics")
+    assert warnings("numerics=portable") == warnings("precision=bfloat16") == []

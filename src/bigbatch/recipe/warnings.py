@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from bigbatch.recipe.course import largest_size
+from bigbatch.recipe.numerics import PORTABLE
 from bigbatch.recipe.recipe import Recipe
 from bigbatch.recipe.sections.duration import Duration
 from bigbatch.recipe.sections.optimizer import BY_SQUARE_ROOT
@@ -30,7 +31,13 @@ def warnings_of(recipe: Recipe) -> list[str]:
         *_optimizer_warnings(recipe),
         *_model_warnings(recipe),
         *_evaluation_warnings(recipe),
+        *_numerics_warnings(recipe),
     ]
+
+
+def _numerics_warnings(recipe: Recipe) -> Iterator[str]:
+    if recipe.numerics == PORTABLE and recipe.precision == "bfloat16":
+        yield "bfloat16 is slower than float32 with portable numerics: AVX2 has no kernels for it (docs/portable.md)"
 
 
 def _size_warnings(recipe: Recipe) -> Iterator[str]:
