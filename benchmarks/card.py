@@ -36,7 +36,8 @@ def describe() -> dict[str, str]:
 
 def write_text(name: str, title: str, table: str, card: Mapping[str, str]) -> None:
     """Write benchmarks/results/NAME.md, and print it."""
-    lines = "\n".join(f"- {key}: {value}" for key, value in card.items())
+    wrapper = textwrap.TextWrapper(118, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    lines = "\n".join(wrapper.fill(f"- {key}: {value}") for key, value in card.items())
     text = f"# {title}\n\n{_wrapped(table)}\n\n{lines}\n"
     (RESULTS / f"{name}.md").write_text(text)
     print(text)
