@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -27,7 +28,7 @@ def write_card(name: str, title: str, result: Any, table: str) -> None:  # noqa:
 def describe() -> dict[str, str]:
     """Return command, commit, date and hardware."""
     return {
-        "command": "python " + " ".join([os.path.relpath(sys.argv[0]), *sys.argv[1:]]),
+        "command": "python " + shlex.join([os.path.relpath(sys.argv[0]), *sys.argv[1:]]),
         "commit": COMMIT,
         "date": datetime.now(UTC).date().isoformat(),
         "hardware": f"{_processor()}, {os.cpu_count()} cores, torch {torch.__version__}, {platform.system()}",

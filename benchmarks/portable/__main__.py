@@ -1,7 +1,7 @@
 """Measure what is portable, and what it costs; QEMU's user emulation must be installed (Debian: qemu-user).
 
 Run from the repository's root: PYTHONPATH=benchmarks python -m portable operations [--name NAME] [--against NAME]
-PYTHONPATH=benchmarks python -m portable trainings RECIPE [--epochs E] [--processes P,...] [--cpus CPU,...]
+PYTHONPATH=benchmarks python -m portable trainings RECIPE [--epochs E] [--processes P,...] [--cpus CPU,...] [--short]
 PYTHONPATH=benchmarks python -m portable speed RECIPE ...
 """
 
@@ -57,8 +57,20 @@ def measure_operations(jobs: int, cpus: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def cases_of(cpus: Sequence[str], processes: Sequence[int], *, is_short: bool) -> list[tuple[str, int, str]]:
+    """Return what is trained: the processor, the number of processes, and the numerics.
+
+    If it is to be short, each emulated processor has one of the numbers of processes, and one has native numerics.
+    """
+    each = [(cpu, count) for cpu in cpus for count in processes]
+    if is_short:
+        each = [(cpu, processes[place % len(processes)]) for place, cpu in enumerate(cpus)]
+    portable = [(cpu, count, "portable") for cpu, count in [*((HERE, count) for count in processes), *each]]
+    return portable + [(cpu, processes[0], "native") for cpu in (HERE, *(cpus[:1] if is_short else cpus))]
+
+
 def measure_trainings(
-    recipe: str, settings: Sequence[str], *, cpus: Sequence[str], processes: Sequence[int], jobs: int
+    recipe: str, settings: Sequence[str], cases: Sequence[tuple[str, int, str]], *, jobs: int
 ) -> list[dict[str, Any]]:
     """Train a recipe here and on emulated processors, with portable and with native numerics."""
 
@@ -78,8 +90,6 @@ def measure_trainings(
         }
 
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(jobs) as pool:
-        cases = [(cpu, count, "portable") for cpu in (HERE, *cpus) for count in processes]
-        cases += [(cpu, processes[0], "native") for cpu in (HERE, *cpus)]
         return list(pool.map(lambda case: train(Path(name), *case), cases))
 
 
@@ -124,6 +134,7 @@ def main() -> None:
     parser.add_argument("--epochs", default="1")
     parser.add_argument("--processes", default="1,2")
     parser.add_argument("--cpus", default=",".join(CPUS))
+    parser.add_argument("--short", action="store_true", help="fewer emulated trainings, which take long")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--name", default="")
@@ -140,9 +151,8 @@ def main() -> None:
     elif options.what == "trainings":
         settings = ["--epochs", options.epochs, *(word for text in options.set for word in ("--set", text))]
         counts = [int(text) for text in options.processes.split(",")]
-        trained = measure_trainings(
-            options.recipes[0], settings, cpus=options.cpus.split(","), processes=counts, jobs=options.jobs
-        )
+        cases = cases_of(options.cpus.split(","), counts, is_short=options.short)
+        trained = measure_trainings(options.recipes[0], settings, cases, jobs=options.jobs)
         write(f"{options.recipes[0]}, trained on several processors", trained, trainings_table(trained))
     else:
         results = speed(options.recipes, options.rounds)
