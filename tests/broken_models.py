@@ -176,6 +176,7 @@ LAYERS = {
     "arctangent": lambda: Applies(torch.atan),
     "in-place": lambda: Applies(lambda x: torch.acos_(x.tanh() * 0.9)),
     "root": lambda: Applies(lambda x: (x.abs() + 1) ** 0.5),
+    "powers": lambda: Applies(lambda x: (x.abs() + 1) ** x),
     "recurrent": lambda: Recurs(8, 8),
     "locked": Locked,
     "right": lambda: nn.Sequential(nn.BatchNorm1d(8), nn.ReLU(inplace=True), nn.Dropout(0.3), GlobalGenerators()),

@@ -13,6 +13,7 @@ from bigbatch.verification.checks.portability import NOT_KNOWN, NOT_PORTABLE, ch
 from bigbatch.verification.checks.processes import Run
 from test_verification import OWN, recipe, subject
 
+POWERS = "model.arguments.layer=powers"
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 CARD = json.loads((RESULTS / "portable_operations.json").read_text())
 NAMES = {"grid_sample": "grid_sampler_2d", "lstm": "mkldnn_rnn_layer"}  # of what the card names otherwise
@@ -31,7 +32,7 @@ def test_what_qemu_computes_wrongly_is_not_said_to_be_portable():
     assert "mkldnn_rnn_layer, which could not be compared" in check.text
 
 
-@pytest.mark.parametrize("settings", [(*OWN, "optimizer.name=adamw"), ("minibatch_size=64",)])
+@pytest.mark.parametrize("settings", [(*OWN, "optimizer.name=adamw"), ("minibatch_size=64",), (*OWN, POWERS)])
 def test_a_plain_training_has_no_such_operator(settings, monkeypatch):
     monkeypatch.setattr(portability, "has_emulator", lambda: False)
     check = check_portability(subject(*settings))

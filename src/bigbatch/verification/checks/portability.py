@@ -27,7 +27,6 @@ ITERATIONS: Final = 2
 ROOT: Final = 0.5
 PAGE: Final = "docs/portable.md names what is portable"
 
-
 SINGLE, DOUBLE = "torch.float32", "torch.float64"
 # By their names in torch, with the dtypes in which they differ, and those that QEMU computes wrongly.
 # benchmarks/results/portable_operations.md has what was measured; a test compares the two.
@@ -55,7 +54,7 @@ class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Note the operator, and let it run."""
         del types
         name = operator.overloadpacket.__name__.removeprefix("_foreach_").removesuffix("_")
-        if name == "pow" and ROOT in args[1:]:
+        if name == "pow" and any(isinstance(exponent, float) and exponent == ROOT for exponent in args[1:]):
             name = f"pow {ROOT}"
         self.found.update((name, str(one.dtype)) for one in tree_leaves(args) if isinstance(one, Tensor))
         return operator(*args, **(kwargs or {}))
