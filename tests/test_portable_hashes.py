@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from test_language_models import RECIPE, TEXT
 HERE = str(Path(__file__).parent)
 SOURCE = str(Path(__file__).parents[1] / "src")
 TOO_OLD = "IvyBridge"  # it has no AVX2
+PATIENCE_SECONDS = 600
 TRAININGS = {
     "SGD, ResNet-8": ("digits", "--minibatch-size", "256", "--epochs", "1"),
     "LARS, ResNet-20": (
@@ -43,8 +45,18 @@ def project(tmp_path):
     return tmp_path
 
 
-def start(folder, *words, program=(sys.executable,), **more):
-    return subprocess.Popen(
+@pytest.fixture(autouse=True)
+def started():
+    """Return the list of what was started. It is ended with the test."""
+    running = []
+    yield running
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def start(started, folder, *words, program=(sys.executable,), **more):
+    process = subprocess.Popen(
         [*program, "-m", "bigbatch", *words],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([SOURCE, HERE]), **more},
@@ -52,22 +64,30 @@ def start(folder, *words, program=(sys.executable,), **more):
         stderr=subprocess.PIPE,
         text=True,
     )
+    started.append(process)
+    return process
 
 
-def train(folder, training, output, *, program=(sys.executable,), processes=1, numerics="portable"):
+def train(started, folder, training, output, *, program=(sys.executable,), processes=1, numerics="portable"):
     options = ("--processes", str(processes), "--output", output, "--set", f"numerics={numerics}")
-    return start(folder, "train", *TRAININGS[training], *options, program=program)
+    return start(started, folder, "train", *TRAININGS[training], *options, program=program)
 
 
-def train_together(folder, training, output, programs):
+def train_together(started, folder, training, output, programs):
     """Start a group of processes, each of which another program runs."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     for rank, program in enumerate(programs):
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
         more = {name: str(value) for name, value in place.items()} | {"MASTER_ADDR": "127.0.0.1"}
-        words = ("train", *TRAININGS[training], "--output", output, "--set", "numerics=portable")
-        yield start(folder, *words, program=program, **more)
+        options = ("--output", output, "--set", "numerics=portable", "--timeout", str(PATIENCE_SECONDS))
+        yield start(started, folder, "train", *TRAININGS[training], *options, program=program, **more)
+
+
+def finished(process):
+    """Return the exit code of a process, its output and its errors."""
+    said, error = process.communicate(timeout=PATIENCE_SECONDS)
+    return process.returncode, said, error
 
 
 def sha256_of(run):
@@ -76,41 +96,37 @@ def sha256_of(run):
 
 @pytest.mark.skipif(not of_this_torch, reason="no hash is pinned for this version of torch")
 @pytest.mark.parametrize("training", list(TRAININGS)[:-1])
-def test_every_machine_reaches_the_pinned_hash(project, training):
+def test_every_machine_reaches_the_pinned_hash(started, project, training):
     for processes in (1, 3):
-        running = train(project, training, str(processes), processes=processes)
-        _, error = running.communicate()
-        assert running.returncode == 0, error
+        code, _, error = finished(train(started, project, training, str(processes), processes=processes))
+        assert code == 0, error
         assert sha256_of(project / str(processes)) == of_this_torch[training]
 
 
 @pytest.mark.skipif(not has_emulator(), reason=f"not run: no {EMULATOR} (Debian: qemu-user) to emulate processors with")
-def test_other_processors_have_the_same_bits_and_an_old_one_is_refused(project):
+def test_other_processors_have_the_same_bits_and_an_old_one_is_refused(started, project):
     """In parallel, as each takes about as long as importing torch does there. Two processors train together, too."""
+    run = partial(train, started, project, "short")
     other = other_cpu()
-    runs = {cpu: train(project, "short", cpu, program=python_on(cpu)) for cpu in (INTEL, AMD)}
-    runs["here"] = train(project, "short", "here")
-    rank_0, runs["together"] = train_together(project, "short", "together", [(sys.executable,), python_on(other)])
-    runs["native"] = train(project, "short", "native", program=python_on(other), numerics="native")
-    refused = train(project, "short", "old", program=python_on(TOO_OLD))
-    for name, running in runs.items():
-        _, error = running.communicate()
-        assert running.returncode == 0, (name, error)
-    hashes = {name: sha256_of(project / name) for name in runs}
-    assert rank_0.wait() == 0
-    assert hashes[INTEL] == hashes[AMD] == hashes["here"] == hashes["together"]
-    assert hashes["here"] == of_this_torch.get("short", hashes["here"])
-    _, error = refused.communicate()
-    assert refused.returncode == ExitCode.BAD_INPUT
+    runs = dict(enumerate(train_together(started, project, "short", "together", [(sys.executable,), python_on(other)])))
+    runs |= {cpu: run(cpu, program=python_on(cpu)) for cpu in (INTEL, AMD)}
+    runs["native"] = run("native", program=python_on(other), numerics="native")
+    refused = run("old", program=python_on(TOO_OLD))
+    for name, process in runs.items():
+        code, _, error = finished(process)
+        assert code == 0, (name, error)
+    hashes = {sha256_of(project / name) for name in ("together", INTEL, AMD)}
+    assert len(hashes) == 1
+    assert of_this_torch.get("short") in {None, *hashes}
+    code, _, error = finished(refused)
+    assert code == ExitCode.BAD_INPUT
     assert "needs an x86-64 processor with AVX2, which this is not" in error
 
-    repeated = start(project, "reproduce", other)
-    said, error = repeated.communicate()
-    assert repeated.returncode == 0, error
+    code, said, error = finished(start(started, project, "reproduce", other))
+    assert code == 0, error
     assert said.index("it can be the same here: portable numerics") < said.index("\nidentical: weights_sha256")
-    repeated = start(project, "reproduce", "native")
-    said, _ = repeated.communicate()
-    assert repeated.returncode == 1  # the control: native numerics have other bits there
+    code, said, _ = finished(start(started, project, "reproduce", "native"))
+    assert code == 1  # the control: native numerics have other bits there
     assert said.index("it cannot be the same here: it was made on another kind of machine") < said.index(
         "the runs part"
     )
