@@ -21,7 +21,7 @@ import torch
 from bigbatch.runs.folder import RunFolder
 from bigbatch.verification.emulation import CPUS, python_on
 from card import RESULTS, write_card
-from portable.comparison import bits_of, compared, condensed, operations_table, other_version
+from portable.comparison import bits_of, compared, condensed, facts_of, operations_table, other_version
 
 HERE: Final = "here"
 OPERATIONS: Final = Path(__file__).parent / "operations.py"
@@ -141,17 +141,18 @@ def main() -> None:
     parser.add_argument("--against", default="", help="the name of operations' card that was made with another torch")
     options = parser.parse_args()
     name = options.name or f"portable_{options.what}"
+    cpus = [cpu for cpu in options.cpus.split(",") if cpu]
     write: Callable[..., None] = partial(write_card, name)
     if options.what == "operations":
-        found = measure_operations(options.jobs, options.cpus.split(","))
-        table = operations_table(found)
+        found = measure_operations(options.jobs, cpus)
+        table = operations_table(found) if cpus else facts_of(found)
         if options.against:
             table += other_version(found, json.loads((RESULTS / f"{options.against}.json").read_text())["result"])
         write("Operations with the same bits on other processors", condensed(found), table)
     elif options.what == "trainings":
         settings = ["--epochs", options.epochs, *(word for text in options.set for word in ("--set", text))]
         counts = [int(text) for text in options.processes.split(",")]
-        cases = cases_of(options.cpus.split(","), counts, is_short=options.short)
+        cases = cases_of(cpus, counts, is_short=options.short)
         trained = measure_trainings(options.recipes[0], settings, cases, jobs=options.jobs)
         write(f"{options.recipes[0]}, trained on several processors", trained, trainings_table(trained))
     else:

@@ -51,7 +51,7 @@ def _size(digest: str, other: str) -> float:
 def operations_table(found: Mapping[str, Any]) -> str:
     """Return how many operations are the same by family, and each one that is not, by processor."""
     cpus = next(iter(next(iter(found["portable"].values())).values()))
-    lines = [_facts(found), ""]
+    lines = [facts_of(found), ""]
     for numerics in ("portable", "native"):
         lines += [f"## {numerics.capitalize()} numerics", "", f"| operations | {' | '.join(cpus)} |"]
         lines.append("|---" * (len(cpus) + 1) + "|")
@@ -69,7 +69,8 @@ def operations_table(found: Mapping[str, Any]) -> str:
     return "\n".join(lines).rstrip()
 
 
-def _facts(found: Mapping[str, Any]) -> str:
+def facts_of(found: Mapping[str, Any]) -> str:
+    """Say how the operations were compared."""
     here = {numerics: by["here"] for numerics, by in found["capabilities"].items()}
     return (
         f'Each operation was computed here and on emulated processors; "same" is the bits of here, forward and '
