@@ -71,11 +71,16 @@ def operations_table(found: Mapping[str, Any]) -> str:
 
 def facts_of(found: Mapping[str, Any]) -> str:
     """Say how the operations were compared."""
-    here = {numerics: by["here"] for numerics, by in found["capabilities"].items()}
+    capabilities = found["capabilities"]
+    facts = (
+        f"torch {found['torch']}; here it computes natively with {capabilities['native']['here']}, portably with "
+        f"{capabilities['portable']['here']}."
+    )
+    if len(capabilities["portable"]) == 1:
+        return f"Each operation was computed here. {facts}"
     return (
         f'Each operation was computed here and on emulated processors; "same" is the bits of here, forward and '
-        f"backward, in float32 and, where that makes sense, in bfloat16. torch {found['torch']}; here it computes "
-        f"natively with {here['native']}, portably with {here['portable']}."
+        f"backward, in float32 and, where that makes sense, in bfloat16 and float64. {facts}"
     )
 
 
