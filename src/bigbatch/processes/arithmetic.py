@@ -16,8 +16,8 @@ DIGITS: Final = 12
 def arithmetic_digest() -> str:
     """Return a digest of the bits of a few operations on fixed numbers: products, convolutions, sums, functions.
 
-    Two processes with the same libraries, settings and threads, and another digest, have no bits in common. The same
-    digest says that they can have. With portable numerics, functions are left out that are not portable.
+    Two processes with the same libraries, settings and threads whose digests differ compute differently. With portable
+    numerics, functions are left out that are not portable.
     """
     sha = hashlib.sha256()
     with torch.enable_grad():
