@@ -60,7 +60,7 @@ def test_another_processor_is_tried_and_a_difference_named(monkeypatch, there, l
     monkeypatch.setattr(portability, "has_emulator", lambda: True)
     monkeypatch.setattr(portability, "other_cpu", lambda: "Haswell")
     here = Run(1, (2.0, 1.0), "ab" * 32)
-    monkeypatch.setattr(portability, "short_run", lambda *_, program=(), **__: there if "Haswell" in program else here)
+    monkeypatch.setattr(portability, "short_run", lambda *_, train=(), **__: there if "Haswell" in train else here)
     check = check_portability(subject(*OWN))
     assert check.text == line
     assert check.is_passed == (there.losses == here.losses)

@@ -17,7 +17,7 @@ from bigbatch.optim.build import build_optimizer
 from bigbatch.recipe import Recipe
 from bigbatch.recipe.file import to_toml
 from bigbatch.verification.check import Check, failed, passed
-from bigbatch.verification.checks.processes import difference, short_run
+from bigbatch.verification.checks.processes import COMMAND, difference, short_run
 from bigbatch.verification.emulation import EMULATOR, has_emulator, other_cpu, python_on
 from bigbatch.verification.subject import Subject
 
@@ -92,9 +92,8 @@ def compare_processors(recipe: Recipe) -> Check:
         path = folder / "recipe.toml"
         path.write_text(to_toml(one_worker(recipe)))
         here = short_run(path, 1, folder / "here", iterations=ITERATIONS)
-        there = short_run(
-            path, 1, folder / "there", iterations=ITERATIONS, program=python_on(cpu), timeout_seconds=SECONDS
-        )
+        train = (*python_on(cpu), *COMMAND)
+        there = short_run(path, 1, folder / "there", iterations=ITERATIONS, train=train, timeout_seconds=SECONDS)
     for run, where in ((here, "here"), (there, f"on an emulated {cpu}")):
         if run.error:
             return failed(NAME, f"{where}: {run.error}")

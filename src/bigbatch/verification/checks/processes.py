@@ -18,7 +18,8 @@ from bigbatch.verification.check import Check, failed, passed
 
 NAME: Final = "same bits"
 ERROR: Final = "bigbatch: error: "
-TRAIN: Final = ("-m", "bigbatch", "train")
+COMMAND: Final = ("-m", "bigbatch", "train")
+TRAIN: Final = (*python_command(), *COMMAND)
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def short_run(
     folder: Path,
     *,
     iterations: int,
-    program: Sequence[str] = (),
+    train: Sequence[str] = (),
     timeout_seconds: float | None = None,
 ) -> Run:
     """Train a recipe's first iterations in processes of their own, in the current folder.
@@ -80,11 +81,11 @@ def short_run(
         processes: how many.
         folder: of the run.
         iterations: how many.
-        program: starts Python; by default as this process was started.
+        train: the words that start a training; by default those of this Python.
         timeout_seconds: after which the run is given up.
     """
     options = ("--processes", str(processes), "--output", str(folder), "--stop-after-iteration", str(iterations))
-    command = [*(program or python_command()), *TRAIN, str(recipe), *options]
+    command = [*(train or TRAIN), str(recipe), *options]
     environment = os.environ | shared_gpus(processes)
     try:
         done = subprocess.run(  # noqa: S603 - our own program
