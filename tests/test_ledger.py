@@ -212,8 +212,8 @@ def test_the_command_lists_filters_and_sorts(rows, capsys, tmp_path):
     lines = shown(capsys, tmp_path, "--where", "recipe=digits", "--sort", "-error").splitlines()
     table = [line.split() for line in lines if "/" in line]
     assert [[Path(row[0]).name, *row[1:]] for row in table] == [
-        ["small", "digits", "16", "3.00", "finished", "2026-11-02", "00:00", "abababab", "native"],
-        ["large", "digits", "256", "1.50", "finished", "2026-11-03", "00:00", "abababab", "native"],
+        ["small", "digits", "16", "3.00", "finished", "2026-11-02", "00:00", "abababab"],
+        ["large", "digits", "256", "1.50", "finished", "2026-11-03", "00:00", "abababab"],
     ]
     assert json.loads(shown(capsys, tmp_path, "--json", "--sort=run")) == sorted(rows, key=lambda row: row["run"])
     assert shown(capsys, tmp_path, tmp_path / "small").count("small") == 1

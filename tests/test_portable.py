@@ -207,6 +207,8 @@ def test_evaluate_reproduce_runs_and_diff_know_the_numerics(bigbatch):
     assert "numerics" in bigbatch("diff", "native", "portable").stdout.partition("outside the contract")[2]
     rows = json.loads(bigbatch("runs", ".", "--json", "--where", "numerics=portable").stdout)
     assert {row["run"] for row in rows} == {"portable", "portable-reproduction"}
+    assert "numerics" in bigbatch("runs", ".").stdout
+    assert "numerics" not in bigbatch("runs", "native").stdout
 
 
 def test_a_run_that_cannot_be_the_same_is_told_before_it_starts(record_run):

@@ -22,9 +22,9 @@ Value = str | int | float | bool | None
 Row = Mapping[str, Value]
 
 DAMAGED: Final = "damaged"
-TABLE: Final = ("run", "recipe", "minibatch", "error", "state", "when", "weights", "numerics")
+TABLE: Final = ("run", "recipe", "minibatch", "error", "state", "when", "weights")
 COLUMNS: Final = (
-    *(*TABLE, "variant", "iterations", "seconds", "processes", "device", "problem"),
+    *(*TABLE, "numerics", "variant", "iterations", "seconds", "processes", "device", "problem"),
     *("result", "metric", "unit", "better"),
 )
 RESULT: Final = "result"

@@ -11,6 +11,7 @@ from bigbatch.cli.output.json import print_json
 from bigbatch.cli.output.tables import cell, print_table
 from bigbatch.printable import printable
 from bigbatch.recipe.metrics import Measure
+from bigbatch.recipe.numerics import PORTABLE
 from bigbatch.runs.contract import in_words
 from bigbatch.runs.folder import RUNS_FOLDER
 from bigbatch.runs.json_table import as_number
@@ -72,15 +73,16 @@ def _print_table(rows: Sequence[Row]) -> None:
 
     measures = {found for row in rows if (found := _measure(row))}
     heading_of_results = heading_of(measures.pop()) if len(measures) == 1 else ANY_METRIC
+    headings = [*TABLE, *["numerics"] * any(row["numerics"] == PORTABLE for row in rows)]
     table = Table()
     table.add_column("run", overflow="fold")  # whole, to be copied
-    for heading in TABLE[1:]:
+    for heading in headings[1:]:
         is_number = heading in {"minibatch", "error"}
         title = heading_of_results if heading == "error" else heading
         table.add_column(title, justify="right" if is_number else "left", no_wrap=True)
     for row in rows:
         result = _result(row, has_noun=heading_of_results == ANY_METRIC)
-        cells = (result if heading == "error" else _in_words(heading, row[heading]) for heading in TABLE)
+        cells = (result if heading == "error" else _in_words(heading, row[heading]) for heading in headings)
         table.add_row(*map(cell, cells))
     print_table(table, width_of_a_file=UNWRAPPED)
 
