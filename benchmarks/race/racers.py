@@ -4,6 +4,7 @@ Run by torchrun: python -m race.racers NAME TASK [FOLDER]. Without a folder, on 
 one, on an epoch of its images.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, Final
@@ -163,6 +164,8 @@ def main() -> None:
     from race.photographs import photographs
 
     RACERS[racer](TASKS[task], photographs(folder[0], TASKS[task].side, is_ours=racer.startswith("bigbatch")), 1)
+    sys.stdout.flush()
+    os._exit(0)  # torch's threads can abort an interpreter that is torn down (pytorch#190489), whoever's trainer ran
 
 
 if __name__ == "__main__":
