@@ -37,6 +37,15 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 SHORT = ("--minibatch-size", "256", "--stop-after-iteration", "2", "--set", "model.width=4")
 PORTABLE = ("--set", "numerics=portable")
 CPU = torch.device("cpu")
+TALKING = """
+from torch import nn
+class Net(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(64, 10))
+    def forward(self, x):
+        print("a line in every pass" * 99)
+        return super().forward(x)
+"""
 BITS = st.integers(0, 2**31 - 1)  # of the floats that are not negative, NaN among them
 
 
@@ -232,6 +241,9 @@ def test_a_run_that_cannot_be_the_same_is_told_before_it_starts(record_run):
     assert rest == [f"  arithmetic: 0123456789ab there, {engine['arithmetic']} here"]
     (line,) = said(engine={})
     assert line.startswith("whether it can be the same here is not known")
+    device = "NVIDIA H200"
+    assert said(engine={"CUDA": "13.0"})[0].endswith("it takes one of that kind (NVIDIA H200)")
+    device = device_name(CPU)
     here_versions = here_versions | {"torch": "2.8.0"}
     first, *rest = said(engine=engine)
     assert first.startswith("that it will be the same here is not promised")
@@ -243,11 +255,14 @@ def test_the_plan_says_what_it_costs(bigbatch):
     assert "numerics" not in bigbatch("plan", "digits").stdout
 
 
-def test_portable_is_timed_beside_native(bigbatch):
+def test_portable_is_timed_beside_native(bigbatch, tmp_path):
     words = ("bench", "step", "digits", "--numerics", "portable", "--seconds", "0.01", "--rounds", 2)
     result = json.loads(bigbatch(*words, "--json").stdout)
     assert result["ratio_least"] <= result["ratio"] <= result["ratio_largest"]
     assert result["native_samples_per_second"] > 0
+    (tmp_path / "talking.py").write_text(TALKING)
+    talking = bigbatch(*words, "--rounds", 1, "--set", "model.name=talking:Net", PYTHONPATH=f"{tmp_path}:{SOURCE}")
+    assert talking.returncode == 0, talking.stderr
     refused = bigbatch(*words, "--processes", 2)
     assert (refused.returncode, refused.stderr.count("\n")) == (ExitCode.BAD_INPUT, 1)
     refused = bigbatch(*words, "--set", "model.compile=true")

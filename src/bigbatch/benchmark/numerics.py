@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -63,10 +63,10 @@ def bench_numerics(recipe: Recipe, *, threads: int, rounds: int, seconds_per_tur
 
 
 class _Racer:
-    """A process that takes the step of a recipe."""
+    """A process that takes the step of a recipe; the file has its errors, and what the user's code prints."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self.process = process
+    def __init__(self, process: "subprocess.Popen[str]", errors: Path) -> None:
+        self.process, self.errors = process, errors
         self.turn(1)  # which it starts with, and which takes longer
 
     def turn(self, iterations: int) -> float:
@@ -74,15 +74,12 @@ class _Racer:
         process = self.process
         assert process.stdin
         assert process.stdout
-        try:
+        with suppress(BrokenPipeError):  # it has ended, and said why
             process.stdin.write(f"{iterations}\n")
             process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has ended, and said why
         line = process.stdout.readline()
         if not line:
-            assert process.stderr
-            lines = process.stderr.read().strip().splitlines() or ["it ended without a word"]
+            lines = self.errors.read_text(errors="replace").strip().splitlines() or ["it ended without a word"]
             raise InputError(lines[-1].removeprefix(f"{InputError.__module__}.{InputError.__name__}: "))
         return float(line)
 
@@ -93,23 +90,27 @@ def _racer(recipe: Recipe, threads: int) -> Iterator[_Racer]:
     with tempfile.TemporaryDirectory(prefix="bigbatch-") as folder:
         path = Path(folder) / "recipe.toml"
         path.write_text(to_toml(recipe))
-        process = subprocess.Popen(  # noqa: S603 - our own program
-            [*python_command(), "-m", MODULE, str(path), str(threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **variables},
-        )
+        errors = path.with_name("errors.txt")
+        with errors.open("w") as file:
+            process = subprocess.Popen(  # noqa: S603 - our own program
+                [*python_command(), "-m", MODULE, str(path), str(threads)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                text=True,
+                env={**os.environ, **variables},
+            )
         with process:
             try:
-                yield _Racer(process)
+                yield _Racer(process, errors)
             finally:
                 process.kill()
 
 
 def main() -> None:
     """Take the step of a recipe as often as each line of the input says, and print the seconds."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever the user's code prints is no answer
     recipe = read_recipe(Path(sys.argv[1]))
     take_numerics(recipe.numerics)
     from bigbatch.processes.join import joined
@@ -124,7 +125,7 @@ def main() -> None:
             start = time.perf_counter()
             for _ in range(int(line)):
                 training.step(minibatch, iteration=0)
-            print(time.perf_counter() - start, flush=True)  # noqa: T201 - for the process that has started this one
+            print(time.perf_counter() - start, file=answers, flush=True)
 
 
 if __name__ == "__main__":

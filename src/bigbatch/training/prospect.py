@@ -33,7 +33,7 @@ def prospect(run: RunRecord, recipe: Recipe, machine: Machine) -> Iterator[str]:
     }
     names = [name for name in here.keys() | there.keys() if (name in here or name in VARIABLES) and name != "bigbatch"]
     differing = [name for name in sorted(names) if there.get(name) != here.get(name)]
-    if ARITHMETIC in here and ARITHMETIC not in there:
+    if attempt.device == here["device"] and ARITHMETIC in here and ARITHMETIC not in there:
         yield "whether it can be the same here is not known: the run is older, and has not recorded its arithmetic"
         differing.remove(ARITHMETIC)
     elif kinds := [name for name in differing if name in KINDS]:
