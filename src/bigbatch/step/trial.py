@@ -169,7 +169,7 @@ def _modules(function: object) -> list[nn.Module]:
             found.append(value)
         else:
             held += [getattr(value, name) for name in ("function", "func", "__self__") if hasattr(value, name)]
-            held += [*getattr(value, "args", ()), *(getattr(value, "keywords", None) or {}).values()]
+            held += [*value.args, *value.keywords.values()] if isinstance(value, partial) else []
             held += [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
     return found
 

@@ -1,0 +1,215 @@
+"""Accelerate: a loop of one's own that `Accelerator` launches, with exact steps in place of its backward pass.
+
+from bigbatch.integrations.accelerate import prepare
+
+step, train_loader, scheduler = prepare(accelerator, model, optimizer, train_loader, scheduler, minibatch_size=256)
+for minibatch in train_loader:
+loss = step.backward(minibatch).loss  # in place of the model's call and of accelerator.backward(loss)
+optimizer.step(); scheduler.step(); optimizer.zero_grad()  # as before
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from bigbatch.errors import InputError
+from bigbatch.integrations.loaders import Part, Parts, minibatches_of
+from bigbatch.integrations.rates import ScaledUpdate, factor_of
+from bigbatch.processes.numerics import reproducible_numerics
+from bigbatch.step.objective import Loss, LossFunction, Objective
+from bigbatch.step.step import Step
+
+PRECISIONS: Final = {"no": "float32", "bf16": "bfloat16"}
+KINDS: Final = ("NO", "MULTI_CPU", "MULTI_GPU")  # of Accelerate's ways to run; the others divide the model
+
+
+def prepare(  # noqa: PLR0913 - each is a part of the recipe
+    accelerator: Any,  # noqa: ANN401 - Accelerate's
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loader: Any,  # noqa: ANN401 - torch's
+    scheduler: Any = None,  # noqa: ANN401 - torch's or the user's
+    *,
+    minibatch_size: int,
+    worker_minibatch_size: int | None = None,
+    objective: LossFunction | Objective | None = None,
+    reference: int | None = None,
+    warmup_epochs: float = 0.0,
+    scaling: str = "linear",
+    seed: int = 0,
+    threads: int = 1,
+    **options: Any,  # noqa: ANN401 - Step's
+) -> "tuple[ExactStep, Minibatches, Scheduler]":
+    """Return what takes exact steps, in place of `accelerator.prepare` of the same things.
+
+    The model stays unwrapped, on the accelerator's device. The threads of this process are set until `step.close()`.
+    Evaluation data is prepared by Accelerate as before.
+
+    Args:
+        accelerator: before or after it has prepared other things.
+        model: not prepared.
+        optimizer: of the model's parameters.
+        loader: torch's DataLoader of the training data, not prepared; see `integrations.loaders.minibatches_of`.
+        scheduler: whose steps count batches of `loader`, as Accelerate has it: it is stepped once an update, and an
+            epoch of updates advances it by an epoch of batches. None if there is none.
+        minibatch_size: samples per update, over all processes (kn).
+        worker_minibatch_size: samples of one worker (n); by default the loader's batch size.
+        objective: as for `bigbatch.Step`; by default the loss that the model itself returns for `model(**batch)`, of
+            which the mean over the workers is minimised.
+        reference: the minibatch size that the optimizer's rate is trusted at; None leaves the rate as it is.
+        warmup_epochs: epochs of gradual warmup, from the trusted rate to the scaled one.
+        scaling: "linear" for SGD, "square-root" for Adam and its kind, or "none".
+        seed: keys order, augmentation and dropout.
+        threads: of each process on the CPU; the bits depend on them.
+        options: more for `bigbatch.Step`, such as `buffers`.
+
+    Raises:
+        InputError: what cannot be exact: fp16, a divided model, accumulation, streams, samplers of one's own.
+    """
+    _check(accelerator)
+    numerics = ExitStack()
+    numerics.enter_context(reproducible_numerics(threads))
+    size = worker_minibatch_size or getattr(loader, "batch_size", None) or minibatch_size
+    model.to(accelerator.device)
+    minibatches = minibatches_of(
+        loader, minibatch_size=minibatch_size, worker_minibatch_size=size, seed=seed, device=accelerator.device
+    )
+    optimizer = getattr(optimizer, "optimizer", optimizer)  # of one that Accelerate has prepared
+    factor = None
+    if reference is not None:
+        factor = factor_of(
+            reference=reference,
+            minibatch_size=minibatch_size,
+            iterations_per_epoch=len(minibatches),
+            warmup_epochs=warmup_epochs,
+            scaling=scaling,
+        )
+    precision = PRECISIONS[accelerator.mixed_precision]
+    step = ExactStep(model, objective or Objective(own_loss), optimizer, minibatches, precision=precision, **options)
+    step.numerics_before, step.factor = numerics, factor
+    schedule = Scheduler(scheduler, batches_per_epoch=len(loader), updates_per_epoch=len(minibatches))
+    return step, Minibatches(Parts(minibatches), step), schedule
+
+
+class ExactStep(Step):
+    """A `bigbatch.Step` whose minibatches come from the loader of `prepare`, and whose rates follow the rule.
+
+    Args:
+        arguments: as Step's.
+        options: as Step's.
+
+    Attributes:
+        factor: what the rates of an iteration's update are multiplied by; the scheduler does not see it.
+        numerics_before: puts the threads and torch's settings back, when the step is closed.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - Step's
+        super().__init__(*arguments, **options)
+        self.factor: Callable[[float], float] | None = None
+        self.numerics_before = ExitStack()
+        self.update = ScaledUpdate(self.optimizer)
+
+    def backward(self, minibatch: Any, **options: Any) -> Any:  # noqa: ANN401 - as Step's
+        """Set the gradients of a minibatch, as `Step.backward` does, and the rates of its update."""
+        iteration = self.iteration if options.get("iteration") is None else options["iteration"]
+        result = super().backward(minibatch.batches if isinstance(minibatch, Part) else minibatch, **options)
+        if self.factor:
+            self.update.scale(self.factor(iteration))
+        return result
+
+    def close(self) -> None:
+        """End what the processes talk over, and give back the threads."""
+        super().close()
+        self.numerics_before.close()
+
+
+class Minibatches:
+    """This process's parts of the minibatches, of one epoch each time; it begins where `step.iteration` stands.
+
+    To resume, set `step.iteration` before. `len()` is the number of updates in an epoch.
+    """
+
+    def __init__(self, parts: Parts, step: Step) -> None:
+        self.parts, self.step = parts, step
+        self.dataset: Any = parts.minibatches.dataset
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __iter__(self) -> Iterator[Part]:
+        """Yield the rest of the epoch that the step is in."""
+        epoch, done = divmod(self.step.iteration, len(self))
+        for place in range(done, len(self)):
+            yield self.parts.at(epoch, place)
+
+
+class Scheduler:
+    """A scheduler that is stepped once an update, whatever the number of processes.
+
+    Args:
+        scheduler: the user's; None for none.
+        batches_per_epoch: steps of the scheduler in an epoch.
+        updates_per_epoch: updates in it.
+    """
+
+    def __init__(self, scheduler: Any, *, batches_per_epoch: int, updates_per_epoch: int) -> None:  # noqa: ANN401 - any
+        self.scheduler = scheduler
+        self.batches_per_epoch, self.updates_per_epoch = batches_per_epoch, updates_per_epoch
+        self.updates = 0
+
+    def step(self) -> None:
+        """Advance the schedule by the batches of one update; after an epoch of updates, it has had an epoch's."""
+        before, self.updates = self._steps(), self.updates + 1
+        for _ in range(self._steps() - before):
+            if self.scheduler is not None:
+                self.scheduler.step()
+
+    def get_last_lr(self) -> list[float]:
+        """Return the schedule's own rates."""
+        rates: list[float] = self.scheduler.get_last_lr()
+        return rates
+
+    def _steps(self) -> int:
+        return self.updates * self.batches_per_epoch // self.updates_per_epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the scheduler's state, and how many updates it has seen."""
+        return {"scheduler": self.scheduler and self.scheduler.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self.updates = state["updates"]
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+
+
+def own_loss(model: nn.Module, batch: Any) -> Loss:  # noqa: ANN401 - any batch
+    """Return the mean loss that a model returns for its own batch, as those of transformers do.
+
+    Raises:
+        InputError: the batch is no dictionary, or the model returns no loss.
+    """
+    output = model(**batch) if isinstance(batch, Mapping) else None
+    loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+    if not isinstance(loss, Tensor):
+        msg = "the model returns no loss for model(**batch); give prepare an objective, as bigbatch.Step takes it"
+        raise InputError(msg)
+    return Loss(loss, 1)
+
+
+def _check(accelerator: Any) -> None:  # noqa: ANN401 - Accelerate's
+    kind, precision = accelerator.distributed_type.name, accelerator.mixed_precision
+    accumulates = accelerator.gradient_accumulation_steps != 1
+    refusals = {
+        f"distributed type {kind}: the model must be whole in each process": kind not in KINDS,
+        f"mixed precision '{precision}'; say 'no' or 'bf16'": precision not in PRECISIONS,
+        "gradient_accumulation_steps; a larger minibatch_size accumulates": accelerator.gradient_accumulation_steps
+        != 1,
+    }
+    for what, is_asked in refusals.items():
+        if is_asked:
+            msg = f"an exact step does not take Accelerate's {what}"
+            raise InputError(msg)

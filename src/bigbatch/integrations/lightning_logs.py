@@ -1,0 +1,130 @@
+"""What a module of Lightning logs while its workers run: gathered, so that every number of processes logs the same."""
+
+import copy
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from bigbatch.errors import InputError
+from bigbatch.processes.group import Processes, check_agreement, communication_device
+
+MEANS: Final = ("mean", torch.mean)  # as which `log` reduces by default
+
+
+class WorkerLogs:
+    """Take what `training_step` logs for each worker; log the mean over all workers of the minibatch, once.
+
+    Numbers that are reduced by their mean are taken. Metric objects go to Lightning, which sums their states itself.
+
+    Args:
+        module: whose `log` is called.
+        worker_count: workers of a minibatch (k).
+        minibatch_size: samples per update (kn), the weight of a mean within its epoch.
+    """
+
+    def __init__(self, module: Any, *, worker_count: int, minibatch_size: int) -> None:  # noqa: ANN401 - Lightning's
+        self.module, self.worker_count, self.minibatch_size = module, worker_count, minibatch_size
+        self.processes = Processes.current()
+        self.rows: list[dict[str, float | Tensor]] = []
+        self.options: dict[str, dict[str, Any]] = {}
+
+    @contextmanager
+    def worker(self) -> Iterator[None]:
+        """Take what the next worker logs."""
+        row: dict[str, float | Tensor] = {}
+
+        def log(name: str, value: Any, *positional: Any, **options: Any) -> None:  # noqa: ANN401 - Lightning's
+            is_number = isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1)
+            if positional or not is_number or options.get("reduce_fx", "mean") not in MEANS:
+                type(self.module).log(self.module, name, value, *positional, **options)
+                return
+            row[name] = value.detach() if isinstance(value, Tensor) else value
+            self.options[name] = options
+
+        with _replaced(self.module, log):
+            yield
+        self.rows.append(row)
+
+    def log(self, first: int, device: torch.device) -> None:
+        """Log the means, after all workers of the minibatch have run.
+
+        Args:
+            first: this process's first worker.
+            device: of the model.
+
+        Raises:
+            InputError: `training_step` logs something for some of the workers only.
+        """
+        rows, self.rows = self.rows, []
+        names = list(rows[0]) if rows else []
+        _check_names(names, rows, self.processes)
+        if not names:
+            return
+        table = torch.zeros(self.worker_count, len(names), dtype=torch.float64, device=device)
+        for worker, row in enumerate(rows, start=first):
+            table[worker] = torch.stack(
+                [torch.as_tensor(row[name], dtype=torch.float64).reshape(()).to(device) for name in names]
+            )
+        if self.processes.world_size > 1:
+            table = table.to(communication_device(self.processes))
+            dist.all_reduce(table)  # each row is of one process, and of zeros elsewhere: the sum is exact
+        for name, mean in zip(names, table.mean(0).float().to(device), strict=True):
+            options = self.options[name] | {"sync_dist": False, "batch_size": self.minibatch_size}
+            self.module.log(name, mean, **options)
+
+
+@contextmanager
+def unnoticed(module: Any, notes: Collection[str]) -> Iterator[None]:  # noqa: ANN401 - Lightning's
+    """Make a pass that logs, counts and takes notes as if it had not been made.
+
+    Args:
+        module: whose `log`, and whose metrics of torchmetrics, do not see the pass.
+        notes: attributes of the module that are put back.
+    """
+    metrics = [part for part in module.modules() if hasattr(part, "_defaults")]  # torchmetrics keep their state there
+    before = [(part, {name: _copy(value) for name, value in vars(part).items()}) for part in metrics]
+    kept = {name: copy.copy(getattr(module, name)) for name in notes}
+    try:
+        with _replaced(module, lambda *_, **__: None):
+            yield
+    finally:
+        for part, values in before:
+            vars(part).clear()
+            vars(part).update(values)
+        for name, value in kept.items():
+            setattr(module, name, value)
+
+
+@contextmanager
+def _replaced(module: Any, log: Any) -> Iterator[None]:  # noqa: ANN401 - Lightning's
+    module.log = log
+    try:
+        yield
+    finally:
+        del module.log
+
+
+def _copy(value: Any) -> Any:  # noqa: ANN401 - a metric's state
+    if isinstance(value, Tensor):
+        return value.clone()
+    return list(value) if type(value) is list else value
+
+
+def _check_names(names: list[str], rows: list[dict[str, Any]], processes: Processes) -> None:
+    """Refuse logs of some workers only, of this process or of others."""
+    differing = next((list(row) for row in rows if list(row) != names), names)
+    logged = ", ".join(differing) or "nothing"
+    hint = "log the same for every worker, whatever its data and its rank"
+    if processes.world_size > 1:
+        try:
+            check_agreement({"what training_step logs": [logged]}, processes, communication_device(processes))
+        except InputError as error:
+            msg = f"{error}; {hint}"
+            raise InputError(msg) from error
+    if differing != names:
+        msg = f"training_step logs {logged} for one worker, and {', '.join(names) or 'nothing'} for another; {hint}"
+        raise InputError(msg)

@@ -1,0 +1,117 @@
+"""A torch DataLoader's data, read again as exact minibatches: its dataset, its collate function and its order."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, RandomSampler, SequentialSampler
+
+from bigbatch.data.batch import Batch
+from bigbatch.data.minibatches import Minibatches
+from bigbatch.data.own_order import Order
+from bigbatch.errors import InputError
+
+
+class Part:
+    """This process's part of a minibatch: one batch for each of its workers, read when it is asked for.
+
+    Trainers look into a batch for its size; this one has none that they could find.
+    """
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self.batches = batches
+
+
+class Parts:
+    """The parts of one minibatch after another, from any iteration of a training on.
+
+    Args:
+        minibatches: of the training.
+
+    Attributes:
+        minibatches: the same.
+    """
+
+    def __init__(self, minibatches: Minibatches) -> None:
+        self.minibatches = minibatches
+        self.next: tuple[int, int] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of iterations in an epoch."""
+        return len(self.minibatches)
+
+    def at(self, epoch: int, place: int) -> Part:
+        """Return the part of the minibatch `place` of an epoch, both counted from 0."""
+        if self.next != (epoch, place):
+            self.reading = self.minibatches.epoch(epoch, first=place)
+        self.next = (epoch, place + 1)
+        return Part(next(self.reading))
+
+
+def minibatches_of(
+    loader: Any,  # noqa: ANN401 - whatever a user calls a loader
+    *,
+    minibatch_size: int,
+    worker_minibatch_size: int,
+    seed: int,
+    device: torch.device,
+) -> Minibatches:
+    """Return minibatches of what a DataLoader reads, in an order that does not depend on the processes.
+
+    `shuffle=True` becomes bigbatch's own shuffle of (seed, epoch), and a sequential order stays. The loader's batch
+    size plays no part. Its `num_workers` read ahead, its `collate_fn` collates.
+
+    Args:
+        loader: torch's, of a dataset with a length, before a trainer has divided it.
+        minibatch_size: samples per update, over all workers (kn).
+        worker_minibatch_size: samples of one worker (n).
+        seed: of the order and of the dataset's randomness.
+        device: where the batches go.
+
+    Raises:
+        InputError: it is no DataLoader, reads a stream, or has a sampler of its own.
+    """
+    if not isinstance(loader, DataLoader):
+        msg = f"the training data is a {type(loader).__name__}; give one torch DataLoader of a dataset with a length"
+        raise InputError(msg)
+    if isinstance(loader.dataset, torch.utils.data.IterableDataset):
+        msg = "the DataLoader reads a stream, which has no exact shuffle; give it a dataset with len() and [index]"
+        raise InputError(msg)
+    if loader.batch_sampler is not None and type(loader.batch_sampler) is not BatchSampler:
+        msg = (
+            f"the DataLoader has the batch sampler {type(loader.batch_sampler).__name__}, whose batches would not be "
+            "cut into workers; give it batch_size and shuffle instead"
+        )
+        raise InputError(msg)
+    return Minibatches(
+        loader.dataset,  # type: ignore[arg-type]  # it has a length, or Minibatches refuses it
+        minibatch_size=minibatch_size,
+        worker_minibatch_size=worker_minibatch_size,
+        seed=seed,
+        collate=loader.collate_fn if loader.batch_size is not None else None,
+        order=order_of(loader.sampler, len(loader.dataset)),  # type: ignore[arg-type]
+        device=device,
+        loader_workers=loader.num_workers,
+    )
+
+
+def order_of(sampler: Any, num_samples: int) -> Order | None:  # noqa: ANN401 - whatever a user calls a sampler
+    """Return the order of a sampler's epochs; None for a shuffle.
+
+    Args:
+        sampler: torch's random, sequential or distributed one.
+        num_samples: of the dataset.
+
+    Raises:
+        InputError: another sampler, or a random one that draws with replacement or not all samples.
+    """
+    is_shuffle = isinstance(sampler, RandomSampler) and not sampler.replacement and sampler.num_samples == num_samples
+    if is_shuffle or (type(sampler) is DistributedSampler and sampler.shuffle):
+        return None
+    if type(sampler) in {SequentialSampler, DistributedSampler}:
+        return lambda epoch: range(num_samples)  # noqa: ARG005 - the same in every epoch
+    msg = (
+        f"the order comes from a {type(sampler).__name__}, which would depend on the processes; give the DataLoader "
+        "shuffle=True, or train in a loop of your own with bigbatch.Minibatches(order=...)"
+    )
+    raise InputError(msg)
