@@ -206,8 +206,7 @@ def _check(accelerator: Any) -> None:  # noqa: ANN401 - Accelerate's
     refusals = {
         f"distributed type {kind}: the model must be whole in each process": kind not in KINDS,
         f"mixed precision '{precision}'; say 'no' or 'bf16'": precision not in PRECISIONS,
-        "gradient_accumulation_steps; a larger minibatch_size accumulates": accelerator.gradient_accumulation_steps
-        != 1,
+        "gradient_accumulation_steps; a larger minibatch_size accumulates": accumulates,
     }
     for what, is_asked in refusals.items():
         if is_asked:

@@ -70,8 +70,8 @@ class ExactStrategy(pl.strategies.DDPStrategy):
 
     Raises:
         InputError: what cannot be exact, when a training begins: other precisions than "32-true" and "bf16-mixed",
-            manual optimization, accumulation (the minibatch is the accumulation), several optimizers, SyncBatchNorm,
-            several DataLoaders, streams, or samplers of one's own.
+            manual optimization, accumulation (the minibatch is the accumulation), SyncBatchNorm, several DataLoaders,
+            streams, or samplers of one's own.
     """
 
     def __init__(
@@ -129,6 +129,9 @@ class ExactStrategy(pl.strategies.DDPStrategy):
 
     def training_step(self, minibatch: Part, *numbers: int) -> Tensor:
         """Run `training_step` for each worker, go backward, and sum; return the minibatch's loss."""
+        if not isinstance(minibatch, Part):
+            msg = "the training has several DataLoaders; give ExactStrategy one training DataLoader"
+            raise InputError(msg)
         step = self._current_step()
         self.numbers = numbers
         iteration = self.trainer.global_step
@@ -327,7 +330,6 @@ def _check(trainer: Any, strategy: ExactStrategy) -> None:  # noqa: ANN401 - Lig
         f"precision '{precision}'; say '32-true' or 'bf16-mixed'": precision not in PRECISIONS,
         "manual optimization; call bigbatch.Step in training_step yourself": not module.automatic_optimization,
         "accumulate_grad_batches; a larger minibatch_size accumulates": trainer.accumulate_grad_batches != 1,
-        f"{len(strategy.optimizers)} optimizers; one has all parameters": len(strategy.optimizers) != 1,
         "sync_batchnorm; statistics are over the samples of one worker": bool(strategy._layer_sync),  # noqa: SLF001
     }
     refusals |= {

@@ -6,7 +6,7 @@ trainer = ExactTrainer(model, arguments, train_dataset=..., data_collator=..., m
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import torch
@@ -36,6 +36,11 @@ REFUSED: Final = {
     "torch_compile": "torch_compile",
     "auto_find_batch_size": "auto_find_batch_size; find a worker's size by hand, its samples are summed apart",
     "include_num_input_tokens_seen": "include_num_input_tokens_seen",
+}
+COUNTS: Final[dict[str, Callable[[Mapping[str, Any]], Any]]] = {  # the labels of a batch that a loss may count
+    "shifted outside": lambda inputs: _number(inputs.get("shift_labels")),
+    "all": lambda inputs: _number(inputs.get("labels")),
+    "all but the first": lambda inputs: _number(inputs.get("labels"), first=1),
 }
 CLOSE: Final = 1e-3  # relative; two ways to compute one loss differ by rounding
 
@@ -84,7 +89,7 @@ class ExactTrainer(Trainer):
         self.reference, self.warmup_epochs, self.scaling = reference, warmup_epochs, scaling
         self.threads, self.buffers = threads, buffers
         self.step: Step | None = None
-        self.is_counted: bool | None = None
+        self.counted: str | None = None
         self.flops = 0
         self.optimizer: Any
         _check(self)
@@ -190,40 +195,43 @@ class ExactTrainer(Trainer):
     def _worker(self, model: Any, batch: Mapping[str, Any]) -> Loss:  # noqa: ANN401 - the user's
         """Return the loss of one worker's batch, and what it counts."""
         inputs = self._prepare_inputs(dict(batch))
-        count = self._get_num_items_in_batch([inputs], self.args.device)
-        if self.is_counted is None:
-            self.is_counted = self._follows_count(model, inputs, count)
+        if self.counted is None:
+            self.counted = self._counted(model, inputs)
         if self.step and self.step.aggregation:  # no trial
             self.flops += int(super().floating_point_ops(inputs))
-        if not self.is_counted:
+        if not self.counted:
             return Loss(self.compute_loss(model, inputs), 1)
-        one = torch.ones_like(torch.as_tensor(count))
-        return Loss(self.compute_loss(model, inputs, num_items_in_batch=one), count)
+        count = COUNTS[self.counted](inputs)
+        return Loss(self.compute_loss(model, inputs, num_items_in_batch=torch.ones_like(count)), count)
 
     @torch.no_grad()
-    def _follows_count(self, model: Any, inputs: Mapping[str, Any], count: Any) -> bool:  # noqa: ANN401 - the user's
-        """Tell whether the loss is a sum over items, divided by the number that it is told.
+    def _counted(self, model: Any, inputs: Mapping[str, Any]) -> str:  # noqa: ANN401 - the user's
+        """Return which labels the loss is a mean over, of `COUNTS`; "" if it does not follow a number of items.
 
-        Models may take `num_items_in_batch` and leave it unused; then the loss is a mean.
+        Models may take `num_items_in_batch` and leave it unused, and Trainer's own count includes, for some models, a
+        first token that the loss leaves out. So the loss itself is asked.
 
         Raises:
-            InputError: it is neither.
+            InputError: its sum is its mean times none of these counts.
         """
-        if count is None:
-            return False
+        counts = {name: count(inputs) for name, count in COUNTS.items() if count(inputs) is not None}
+        if not counts:
+            return ""
         losses = []
-        for divisor in (torch.ones_like(torch.as_tensor(count)), torch.as_tensor(count)):
+        for divisor in (torch.ones_like(next(iter(counts.values()))), None):
             with torch.random.fork_rng():
                 torch.manual_seed(0)
                 losses.append(float(self.compute_loss(model, dict(inputs), num_items_in_batch=divisor)))
         total, mean = losses
         if abs(total - mean) <= CLOSE * abs(mean):
-            return False
-        if abs(total - mean * float(count)) <= CLOSE * abs(total):
-            return True
+            return ""
+        for name, count in counts.items():
+            if abs(total - mean * int(count)) <= CLOSE * abs(total):
+                return name
+        known = ", ".join(str(int(count)) for count in counts.values())
         msg = (
-            f"the loss is {mean:g} for {int(count)} items and {total:g} for one: it neither ignores num_items_in_batch "
-            "nor divides by it; override compute_loss to do one of these"
+            f"the loss is {mean:g}, and {total:g} for num_items_in_batch=1: not {known} times as much, as its labels "
+            "are; override compute_loss to divide a sum by num_items_in_batch, or to leave it unused"
         )
         raise InputError(msg)
 
@@ -237,6 +245,13 @@ class _Plain:
     def __call__(self, samples: list[Any]) -> Any:  # noqa: ANN401 - the user's
         batch = self.collate(samples)
         return dict(batch) if isinstance(batch, Mapping) else batch
+
+
+def _number(labels: Any, *, first: int = 0) -> Any:  # noqa: ANN401 - whatever a collator makes of them
+    """Return how many labels count; None if they are no whole numbers."""
+    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.ndim <= first:
+        return None
+    return labels[..., first:].ne(-100).sum()
 
 
 def _is_of_datasets(dataset: object) -> bool:

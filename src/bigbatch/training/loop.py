@@ -20,6 +20,7 @@ from bigbatch.step.result import StepResult
 from bigbatch.training.consistency import compare_processes
 from bigbatch.training.data_wait import DataWait
 from bigbatch.training.evaluation import Scores
+from bigbatch.training.hooks import Hooks
 from bigbatch.training.nonfinite import check_weights, meet_nonfinite
 from bigbatch.training.recorder import Recorder
 from bigbatch.training.state import TrainingState
@@ -76,6 +77,7 @@ class Loop:
         self.signals, self.limit = signals, limit
         self.updates: list[Update] = []
         self.data_wait = DataWait()
+        self.hooks = Hooks(training)
         self.started, self.samples_before = time.monotonic(), self.course.now.samples_consumed  # of this epoch
 
     def run(self) -> None:
@@ -108,10 +110,13 @@ class Loop:
         """
         self.started, self.samples_before = time.monotonic(), self.course.now.samples_consumed
         self.training.model.train()
+        self.hooks.call("before epoch")
         for minibatch in self.training.rest_of_epoch():
             if self.course.is_epoch_over or self.is_ended:
                 break
+            self.hooks.call("before step")
             requests = self.step(minibatch)
+            self.hooks.call("after step")
             self.follow(requests)
         if self.course.is_epoch_over and not self.training.stopped_by:
             self.end_epoch(seconds=time.monotonic() - self.started)
@@ -217,6 +222,7 @@ class Loop:
         recorder.append(replace(line, **self.course.epoch_values()))
         if advice := self.data_wait.advice(waited, seconds, loader_workers=training.evaluation.loader_workers):
             recorder.display.say(advice)
+        self.hooks.call("after epoch")
         training.end_epoch()
         if training.is_finished or recorder.is_due_after_epoch(epoch) or recorder.is_due_after(iteration):
             self.save()

@@ -23,6 +23,7 @@ from bigbatch.runs.metrics import Line, TimingLine
 from bigbatch.runs.record import FAILED
 from bigbatch.runs.summary import Summary
 from bigbatch.training.consistency import Timing
+from bigbatch.training.observers import Observers
 from bigbatch.training.progress import ProgressDisplay
 
 
@@ -55,6 +56,7 @@ class Recorder:
         self.is_state_checked = False
         self.straggler: int | None = None
         self.writer, self.staging = CheckpointWriter(folder.checkpoints, keep=recipe.checkpoints.keep), Staging()
+        self.observers = Observers(folder, recipe.launch.observers if is_writer else ())
 
     @property
     def has_given_up(self) -> bool:
@@ -87,6 +89,8 @@ class Recorder:
             self.waiting_lines += lines
             if self._try("the metrics", lambda: self.folder.append_metrics(*self.waiting_lines)):
                 self.waiting_lines.clear()
+            for warning in self.observers.warnings():
+                self.display.say(warning)
 
     def write_summary(self, summary: Summary) -> bool:
         """Write run.json, and return whether that worked."""
@@ -155,6 +159,8 @@ class Recorder:
         self.writer.close()
         self.show_warnings()
         self.append()
+        for warning in self.observers.close():
+            self.display.say(warning)
 
     def _try(self, what: str, write: Callable[[], None]) -> bool:
         """Write, and return whether that worked; warn of the first failure in a row."""

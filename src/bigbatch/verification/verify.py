@@ -14,6 +14,8 @@ from bigbatch.user_code import is_user_code, load_callable
 from bigbatch.verification.check import Check, checked, failed
 from bigbatch.verification.checks.coupling import NAME as COUPLING
 from bigbatch.verification.checks.coupling import check_coupling
+from bigbatch.verification.checks.hooks import NAME as HOOKS
+from bigbatch.verification.checks.hooks import check_hooks
 from bigbatch.verification.checks.loop import check_loop
 from bigbatch.verification.checks.momentum import NAME as MOMENTUM
 from bigbatch.verification.checks.momentum import check_momentum
@@ -63,7 +65,7 @@ def verify(
     Raises:
         InputError: something that the recipe names does not exist or cannot be built.
     """
-    for name in filter(is_user_code, (*recipe.user_code, loop or "")):
+    for name in filter(is_user_code, (*recipe.user_code, *recipe.launch.hooks, loop or "")):
         load_callable(name)
     try:
         data = load_data(recipe.data)
@@ -73,6 +75,8 @@ def verify(
         return [failed(DATA, str(error))]
     subject = build_subject(recipe, data, device)
     checks = [checked(SAME_BITS, lambda: check_processes(recipe, processes, iterations=iterations))]
+    if recipe.launch.hooks:
+        checks.append(checked(HOOKS, lambda: check_hooks(recipe, processes[0], iterations=iterations)))
     if is_portable:
         checks.append(checked(PORTABLE_BITS, lambda: check_portability(subject)))
     checks += check_computation(subject, loop)

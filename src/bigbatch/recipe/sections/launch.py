@@ -5,8 +5,10 @@ from typing import Final
 
 from bigbatch.errors import InputError
 from bigbatch.recipe.sections.bounds import check_at_least, check_choice
+from bigbatch.user_code import is_user_code
 
 ON_NONFINITE: Final = ("stop", "skip")
+OBSERVERS: Final = ("tensorboard", "wandb", "mlflow", "trackio")
 MAX_SECONDS: Final = 1e9  # 30 years; a clock that counts nanoseconds overflows at ten times that
 
 
@@ -19,6 +21,10 @@ class Launch:
         max_restarts: how often the processes are started again after a fault. They go on from the last checkpoint.
         on_nonfinite: what all processes do when a loss or a gradient is NaN or infinite: "stop", or "skip" the update.
             It changes nothing before that, so a run that stopped may be resumed with "skip".
+        observers: what gets every line of metrics.jsonl, in a process of its own beside rank 0: "tensorboard", "wandb",
+            "mlflow" and "trackio", or package.module:callable.
+        hooks: package.module:callable of a `Moment`, called by every process before and after each epoch and step. A
+            hook may look at everything and change nothing; `bigbatch verify` checks that.
 
     Raises:
         InputError: a field is out of its range.
@@ -27,6 +33,8 @@ class Launch:
     timeout_seconds: float = 120.0
     max_restarts: int = 0
     on_nonfinite: str = "stop"
+    observers: tuple[str, ...] = ()
+    hooks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout_seconds <= MAX_SECONDS:
@@ -34,3 +42,10 @@ class Launch:
             raise InputError(msg)
         check_at_least(0, {"launch.max_restarts": self.max_restarts})
         check_choice("launch.on_nonfinite", self.on_nonfinite, ON_NONFINITE)
+        for name in self.observers:
+            if not is_user_code(name):
+                check_choice("launch.observers", name, OBSERVERS)
+        for name in self.hooks:
+            if not is_user_code(name):
+                msg = f"launch.hooks: '{name}' is not of the form package.module:callable"
+                raise InputError(msg)

@@ -1,0 +1,75 @@
+"""The process of one observer: it follows a run's metrics.jsonl, and hands over line after line until the run ends.
+
+Run by a training: python -m bigbatch.integrations.observer FOLDER NAME FIRST_BYTE. The end of its input is the end of
+the training, also of one that was killed.
+"""
+
+import json
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from bigbatch.errors import InputError
+from bigbatch.integrations.trackers import TRACKERS
+from bigbatch.user_code import is_user_code, load_callable
+
+FOLDER: Final = "BIGBATCH_RUN_FOLDER"  # tells an observer of the user's where the run is
+SECONDS_BETWEEN_LOOKS: Final = 0.5
+SECONDS_AFTER_THE_END: Final = 60  # after which it ends itself; a training waits for less
+
+Record = dict[str, Any]
+
+
+def main() -> int:
+    """Follow the run, and return the exit code."""
+    folder, name, first_byte = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    os.environ[FOLDER] = str(folder)
+    try:
+        observe = load_callable(name) if is_user_code(name) else TRACKERS[name](folder)
+    except (InputError, ImportError) as error:
+        print(error, file=sys.stderr)  # noqa: T201 - into the observer's log
+        return 2
+    follow(folder / "metrics.jsonl", first_byte, observe)
+    if callable(close := getattr(observe, "close", None)):
+        close()
+    return 0
+
+
+def follow(path: Path, first_byte: int, observe: Callable[[Record], object]) -> None:
+    """Call `observe` with each line of a file that grows, until the input ends and all lines are read.
+
+    Args:
+        path: of metrics.jsonl.
+        first_byte: where the first line of this attempt begins.
+        observe: gets each line as a table.
+    """
+    at, has_ended = first_byte, False
+    while True:
+        for record, size in new_lines(path, at):
+            observe(record)
+            at += size
+        if has_ended:
+            return
+        if select.select([sys.stdin], [], [], SECONDS_BETWEEN_LOOKS)[0] and not os.read(sys.stdin.fileno(), 1):
+            has_ended = True
+            signal.alarm(SECONDS_AFTER_THE_END)
+
+
+def new_lines(path: Path, at: int) -> Iterator[tuple[Record, int]]:
+    """Yield the whole lines from a byte on, each with its size in bytes."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        file.seek(at)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            yield json.loads(line), len(line)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
