@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUNS := runs/make-train
 
-.PHONY: setup train test test-avx2 test-gpu test-vision coverage check format reference clean
+.PHONY: setup train test test-avx2 test-gpu test-vision coverage check format reference site package clean
 
 setup: .venv/ready
 
@@ -65,5 +65,25 @@ format: setup
 reference: setup
 	$(BIN)/python docs/recipe_reference.py
 
+# The site, in an environment of its own; a link that leads nowhere fails.
+SITE := .venv-site/bin
+.venv-site/ready: pyproject.toml
+	test -x $(SITE)/python || $(PYTHON) -m venv .venv-site
+	$(SITE)/python -m pip install --quiet --disable-pip-version-check "mkdocs-material>=9.6" "mkdocstrings[python]>=0.29"
+	touch $@
+
+site: .venv-site/ready
+	NO_MKDOCS_2_WARNING=1 $(SITE)/mkdocs build --strict --quiet
+
+# A wheel and an sdist; both are tried in an empty environment, on the digits.
+package:
+	rm -rf dist .venv-package
+	$(PYTHON) -m venv .venv-package
+	.venv-package/bin/python -m pip install --quiet --disable-pip-version-check build twine
+	.venv-package/bin/python -m build --outdir dist .
+	.venv-package/bin/twine check --strict dist/*
+	for file in dist/*; do benchmarks/try_package $$file || exit 1; done
+	rm -rf .venv-package
+
 clean:
-	rm -rf .venv .venv-vision runs dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf .venv .venv-package .venv-site .venv-vision site runs dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

@@ -24,7 +24,7 @@ from bigbatch.recipe.numerics import NUMERICS
 from bigbatch.recipe.presets import PRESETS, digits
 from bigbatch.recipe.sections.data import AUGMENTATIONS
 from bigbatch.recipe.sections.growth import GROWTHS
-from bigbatch.recipe.sections.launch import ON_NONFINITE
+from bigbatch.recipe.sections.launch import OBSERVERS, ON_NONFINITE
 from bigbatch.recipe.sections.model import BUFFER_ROLES
 from bigbatch.recipe.sections.optimizer import OPTIMIZERS
 from bigbatch.recipe.sections.scaling import WEIGHT_DECAY_RULES
@@ -41,6 +41,7 @@ CHOICES = {
     "data.augmentation": AUGMENTATIONS,
     "data.name": NUM_TRAIN_SAMPLES,
     "growth.kind": GROWTHS,
+    "launch.observers": OBSERVERS,
     "launch.on_nonfinite": ON_NONFINITE,
     "loss": LOSSES,
     "metrics": MEASURES,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bigbatch.training.evaluation import evaluate
     from bigbatch.training.trainer import train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 MODULE_OF: Final = {
     "AggregationOptions": "reduction.options",

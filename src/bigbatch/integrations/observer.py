@@ -19,7 +19,7 @@ from bigbatch.user_code import is_user_code, load_callable
 
 FOLDER: Final = "BIGBATCH_RUN_FOLDER"  # tells an observer of the user's where the run is
 SECONDS_BETWEEN_LOOKS: Final = 0.5
-SECONDS_AFTER_THE_END: Final = 60  # after which it ends itself; a training waits for less
+SECONDS_AFTER_THE_END: Final = 300  # after which it is ended; the training waits for less
 
 Record = dict[str, Any]
 

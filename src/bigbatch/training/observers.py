@@ -1,7 +1,7 @@
 """Observers: what else gets the lines of metrics.jsonl, each in a process of its own that no training waits for.
 
 An observer may fail, hang, draw random numbers or take memory: it follows the file, so the training never talks to it.
-It is told of the end by the end of its input, and given some seconds then.
+It is told of the end by the end of its input. The training then waits some seconds; a slower one finishes by itself.
 """
 
 import os
@@ -16,7 +16,7 @@ from bigbatch.processes.interpreter import python_command
 from bigbatch.runs.folder import RunFolder
 
 PROGRAM: Final = ("-m", "bigbatch.integrations.observer")
-GRACE_SECONDS: Final = 15.0  # for what is left, after the end
+PATIENCE_SECONDS: Final = 15.0  # after the end
 
 
 class Observers:
@@ -47,15 +47,12 @@ class Observers:
         for process in self.running.values():
             if process.stdin:
                 process.stdin.close()
-        until = time.monotonic() + GRACE_SECONDS
+        until = time.monotonic() + PATIENCE_SECONDS
         for name, process in list(self.running.items()):
             try:
                 process.wait(max(0.0, until - time.monotonic()))
             except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                del self.running[name]
-                yield f"warning: the observer {name} did not end within {GRACE_SECONDS:g} s, and was ended"
+                yield f"warning: the observer {name} is not finished; it goes on by itself, for some minutes at most"
             else:
                 yield from self._end(name, process)
 

@@ -1,0 +1,31 @@
+"""The test matrix: each Python with the torch versions that it has. `nox -s tests` runs all of it, by hand.
+
+nox -s "tests(python='3.11', torch='2.8.0')" runs one cell; -- PATHS gives pytest other tests than the short ones.
+"""
+
+import nox
+
+PYTHONS = ("3.11", "3.12", "3.13")
+TORCHES = ("2.8.0", "2.13.0", "2.14.1")  # the oldest that is promised, that of `make test`, the newest
+SHORT = (
+    "tests/test_step.py",
+    "tests/test_exactness.py",
+    "tests/test_trainer.py",
+    "tests/test_optim.py",
+    "tests/test_overlap.py",
+    "tests/test_observers.py",
+    "tests/test_checkpoint.py",
+    "tests/test_recipe.py",
+    "tests/test_cli.py",
+)
+
+nox.options.error_on_missing_interpreters = False
+
+
+@nox.session(python=PYTHONS)
+@nox.parametrize("torch", TORCHES)
+def tests(session, torch):
+    """Run the tests that lean on torch, in an environment of their own."""
+    session.install(f"torch=={torch}")
+    session.install("-e", ".[dev]", f"torch=={torch}")
+    session.run("pytest", "-q", "-n", "2", "--dist", "worksteal", *(session.posargs or SHORT))
