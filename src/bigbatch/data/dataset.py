@@ -33,6 +33,17 @@ class BatchDataset(Protocol):
         ...
 
 
+class Samples(Protocol):
+    """A dataset that is read sample by sample: torch's `Dataset`, a list, anything with `len()` and `[index]`.
+
+    `len()` is left out here, because torch's `Dataset` does not declare it.
+    """
+
+    def __getitem__(self, index: int, /) -> Any:  # noqa: ANN401 - any sample
+        """Return a sample."""
+        ...
+
+
 @dataclass(frozen=True)
 class Splits:
     """A data set's two halves.
@@ -98,11 +109,11 @@ class MapDataset:
         collate: makes a batch of a list of samples; None stacks them as torch's DataLoader does.
     """
 
-    def __init__(self, dataset: Sequence[Any], collate: Collate | None = None) -> None:
+    def __init__(self, dataset: Samples, collate: Collate | None = None) -> None:
         self.dataset, self.collate = dataset, collate
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(self.dataset)  # type: ignore[arg-type]
 
     def read_batch(self, indices: NDArray[np.int64], key: int) -> Batch:
         """Read sample by sample, then collate.
@@ -166,7 +177,7 @@ class _ReadBlockDataset:
 
 
 def as_batch_dataset(
-    dataset: BatchDataset | Sequence[Any], collate: Collate | None = None, *, what: str = "the data"
+    dataset: BatchDataset | Samples, collate: Collate | None = None, *, what: str = "the data"
 ) -> BatchDataset:
     """Return a dataset that is read batch by batch: itself, or a `MapDataset` of its samples.
 

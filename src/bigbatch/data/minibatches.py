@@ -10,7 +10,7 @@ import torch.distributed as dist
 
 from bigbatch.data.batch import Batch
 from bigbatch.data.collation import Collate
-from bigbatch.data.dataset import BatchDataset, as_batch_dataset, begin_epoch
+from bigbatch.data.dataset import BatchDataset, Samples, as_batch_dataset, begin_epoch
 from bigbatch.data.loading import load_batches
 from bigbatch.data.own_order import Order, OwnOrder
 from bigbatch.data.transform import BatchRandomness, Transform
@@ -51,7 +51,7 @@ class Minibatches:
 
     def __init__(  # noqa: PLR0913 - each says something else about the batches
         self,
-        dataset: BatchDataset | Sequence[Any],
+        dataset: BatchDataset | Samples,
         *,
         minibatch_size: int,
         worker_minibatch_size: int,
@@ -65,8 +65,8 @@ class Minibatches:
         group: dist.ProcessGroup | None = None,
     ) -> None:
         self.dataset = as_batch_dataset(dataset, collate)
-        own_order = None if order is None else OwnOrder(order, len(dataset), seed)
-        num_samples = own_order.length if own_order else len(dataset)
+        own_order = None if order is None else OwnOrder(order, len(self.dataset), seed)
+        num_samples = own_order.length if own_order else len(self.dataset)
         self.sampling = Sampling(num_samples, minibatch_size, worker_minibatch_size, seed, own_order)
         self.augmentation_seed = seed if augmentation_seed is None else augmentation_seed
         self.device = torch.device(device)

@@ -84,7 +84,7 @@ def minibatches_of(
         )
         raise InputError(msg)
     return Minibatches(
-        loader.dataset,  # type: ignore[arg-type]  # it has a length, or Minibatches refuses it
+        loader.dataset,
         minibatch_size=minibatch_size,
         worker_minibatch_size=worker_minibatch_size,
         seed=seed,

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from bigbatch.data.collation import Collate
-from bigbatch.data.dataset import BatchDataset, as_batch_dataset
+from bigbatch.data.dataset import BatchDataset, Samples, as_batch_dataset
 from bigbatch.data.loading import load_batches
 from bigbatch.errors import InputError
 from bigbatch.processes.group import Processes
@@ -231,7 +231,7 @@ def _shared(
 
 def evaluate(  # noqa: PLR0913 - each is a part of the question
     model: nn.Module,
-    dataset: BatchDataset | Sequence[Any],
+    dataset: BatchDataset | Samples,
     metric: MetricLike | Sequence[MetricLike] = TOP_1_ERROR.name,
     *,
     machine: Machine | None = None,
