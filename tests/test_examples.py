@@ -57,7 +57,7 @@ def test_the_batch_script_stops_in_time_and_is_put_back_into_the_queue():
     assert options.keys() >= {"nodes", "ntasks-per-node", "time", "requeue"}
     assert options["signal"] == "USR1@120"
     assert text.index("#SBATCH") < text.index("set -uo pipefail") < text.index("srun --kill-on-bad-exit=0")
-    assert 'if [ "$code" -eq 75 ]; then\n    scontrol requeue "$SLURM_JOB_ID"' in text
+    assert 'if [ "$code" -eq 75 ] || [ "$code" -eq 138 ]; then\n    scontrol requeue "$SLURM_JOB_ID"' in text
 
 
 def test_torchrun_has_the_options_that_the_examples_give_it():

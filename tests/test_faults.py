@@ -7,6 +7,7 @@ from disagreements import flip_a_bit, nan_on_one_worker, refuse_mismatches
 from disks import full_disk, read_only_folder
 from elastic import kill_under_torchrun
 from kills import kill_launcher, kill_ranks
+from slurm import is_there, survive
 from stops import listeners_of_one_machine, resume_with_other_processes, stop_by_signal
 
 
@@ -34,4 +35,10 @@ def test_a_promise_is_kept(trial):
 @pytest.mark.parametrize("trial", [full_disk, read_only_folder])
 def test_a_disk_that_takes_no_more_ends_nothing_at_once_and_loses_nothing(trial):
     row = trial()
+    assert row.is_kept, row
+
+
+@pytest.mark.skipif(not is_there(), reason="needs root, and slurm-wlm and munge of Debian, which CI has")
+def test_a_job_of_a_real_slurm_goes_on_after_signals_also_while_it_starts():
+    row = survive(("signal", "early signal"))
     assert row.is_kept, row

@@ -1,7 +1,7 @@
 """What a training needs of a data set: it is read one worker's batch at a time, and keys its randomness by sample."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Final, Protocol

@@ -1,9 +1,8 @@
 """This process's part of every minibatch, in the order that (seed, epoch) gives."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from hashlib import sha256
 from itertools import islice
-from typing import Any
 
 import torch
 import torch.distributed as dist
