@@ -24,7 +24,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 @each_page
 def test_lines_fit_a_screen(page):
-    text = re.sub(r"```console\n.*?```", "", page.read_text(), flags=re.DOTALL)  # what a command printed
+    text = re.sub(r"```text\n.*?```", "", page.read_text(), flags=re.DOTALL)  # what a command printed
     assert [line for line in text.splitlines() if len(line) > MOST_CHARACTERS] == []
 
 

@@ -47,27 +47,32 @@ def observed_by(*names):
     return "--set", f"launch.observers={json.dumps([f'watching:{name}' for name in names])}"
 
 
-def test_an_observer_gets_every_line_and_those_that_fail_or_hang_cost_nothing_but_a_line(train):
-    done, folder = train(*observed_by("notes", "fails", "hangs", "dies"), patience=3)
+def test_an_observer_gets_every_line_and_those_that_fail_cost_nothing_but_a_line(train):
+    done, folder = train(*observed_by("notes", "fails", "dies"), patience=300)
     assert done.returncode == 0, done.stderr
     assert (folder.path / "noted.jsonl").read_text() == (folder.path / "metrics.jsonl").read_text()
     warnings = [line for line in done.stdout.splitlines() if "observer" in line]
-    assert len(warnings) == 3, done.stdout
+    assert len(warnings) == 2, done.stdout
     text = "\n".join(warnings)
     assert "watching:fails has failed, the training has not: ValueError: boom at 0" in text
     assert "watching:dies has failed, the training has not: exit code 9" in text
-    assert "watching:hangs is not finished; it goes on by itself" in text
     assert not (folder.path / "observer-watching-notes.log").exists()
+
+
+def test_an_observer_that_hangs_and_draws_random_numbers_changes_no_bit(train):
+    done, folder = train(*observed_by("hangs"), patience=0.1)
+    assert done.returncode == 0, done.stderr
+    assert "watching:hangs is not finished; it goes on by itself" in done.stdout
     plain, alone = train(output="alone")
     assert plain.returncode == 0, plain.stderr
     assert folder.read_summary().weights_sha256 == alone.read_summary().weights_sha256
 
 
 def test_an_observer_of_a_resumed_run_gets_the_new_lines_only(train):
-    done, folder = train(*observed_by("notes"), "--stop-after-epoch", "1")
+    done, folder = train(*observed_by("notes"), "--stop-after-epoch", "1", patience=300)
     assert done.returncode == 0, done.stderr
     first = (folder.path / "noted.jsonl").read_text()
-    done, _ = train(*observed_by("notes"), "--resume")
+    done, _ = train(*observed_by("notes"), "--resume", patience=300)
     assert done.returncode == 0, done.stderr
     assert (folder.path / "noted.jsonl").read_text() == (folder.path / "metrics.jsonl").read_text()
     assert [json.loads(line)["iteration"] for line in first.splitlines()] == [0, 1, 2]
@@ -106,7 +111,7 @@ def test_lines_are_read_when_they_are_whole(tmp_path):
 
 
 def test_a_library_that_is_missing_is_named_and_the_training_goes_on(train):
-    done, _ = train("--set", 'launch.observers=["mlflow"]')
+    done, _ = train("--set", 'launch.observers=["mlflow"]', patience=300)
     assert done.returncode == 0, done.stderr
     assert "mlflow has failed, the training has not: the observer mlflow needs its library: pip install" in done.stdout
 

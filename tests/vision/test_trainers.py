@@ -35,32 +35,34 @@ def hash_of(tensors):
 
 
 def lightning(folder, processes, *options):
-    run(EXAMPLES / "lightning_digits.py", 0, "--devices", str(processes), "--output", folder, *options)
-    return folder / "step=4.ckpt", hash_of(torch.load(folder / "step=28.ckpt", weights_only=False)["state_dict"])
+    said = run(EXAMPLES / "lightning_digits.py", 0, "--devices", str(processes), "--output", folder, *options)
+    state = torch.load(folder / "step=28.ckpt", weights_only=False)["state_dict"]
+    return folder / "step=4.ckpt", (hash_of(state), said)
 
 
 def accelerate(folder, processes, *options):
-    run(EXAMPLES / "accelerate_digits.py", processes, "--output", folder / "at", *options)
-    return folder / "at-4.pt", hash_of(torch.load(folder / "at-28.pt")["model"])
+    said = run(EXAMPLES / "accelerate_digits.py", processes, "--output", folder / "at", *options)
+    return folder / "at-4.pt", (hash_of(torch.load(folder / "at-28.pt")["model"]), said)
 
 
 def transformers(folder, processes, *options):
-    run(EXAMPLES / "transformers_text.py", processes, "--output", folder, *options)
-    return folder / "checkpoint-4", hash_of(load_file(folder / "model.safetensors"))
+    said = run(EXAMPLES / "transformers_text.py", processes, "--output", folder, *options)
+    return folder / "checkpoint-4", (hash_of(load_file(folder / "model.safetensors")), said)
 
 
 def run(program, processes, *options):
-    """Run an example, under torchrun where it does not start its processes itself."""
+    """Run an example, under torchrun where it does not start its processes itself; return its last line."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes else []
     variables = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     command = [sys.executable, "-W", "ignore", *torchrun, program, *options]
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.strip().splitlines()[-1]
 
 
 @pytest.mark.parametrize("train", [lightning, accelerate, transformers])
 def test_a_program_of_theirs_has_one_hash_for_any_number_of_processes_and_goes_on_with_another(train, tmp_path):
-    """No thread count is given: each sets its own."""
+    """So are the losses and metrics that it prints. No thread count is given: each sets its own."""
     folders = [tmp_path / name for name in ("one", "three", "again")]
     for folder in folders:
         folder.mkdir()

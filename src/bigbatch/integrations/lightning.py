@@ -17,10 +17,11 @@ from importlib import import_module
 from typing import Any, Final
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from bigbatch.errors import InputError, first_line
-from bigbatch.integrations.lightning_logs import WorkerLogs, unnoticed
+from bigbatch.integrations.lightning_logs import WorkerLogs, metrics_of, unnoticed
 from bigbatch.integrations.loaders import Part, Parts, minibatches_of
 from bigbatch.integrations.rates import ScaledUpdate, factor_of
 from bigbatch.processes.numerics import reproducible_numerics
@@ -106,6 +107,10 @@ class ExactStrategy(pl.strategies.DDPStrategy):
         self.trainer = trainer
         trainer._accelerator_connector.use_distributed_sampler = False  # noqa: SLF001 - the Trainer's own argument
         super().setup(trainer)
+        # In an evaluation each process has seen all data: its metrics must not add those of the others.
+        for metric in metrics_of(self.lightning_module):
+            self.numerics.callback(setattr, metric, "distributed_available_fn", metric.distributed_available_fn)
+            metric.distributed_available_fn = lambda: trainer.training and dist.is_initialized()
         if trainer.state.fn == pl.trainer.states.TrainerFn.FITTING:
             _check(trainer, self)
 
@@ -163,8 +168,16 @@ class ExactStrategy(pl.strategies.DDPStrategy):
             return tensor
         return super().reduce(tensor, group, reduce_op)
 
+    def on_exception(self, exception: BaseException) -> None:
+        """Leave the step open: closing it would wait for processes that may have failed."""
+        self.step = None
+        super().on_exception(exception)
+
     def teardown(self) -> None:
-        """Give back what was set."""
+        """Close the step, and give back what was set."""
+        if self.step:
+            self.step.close()
+        self.step = None
         self.numerics.close()
         super().teardown()
 

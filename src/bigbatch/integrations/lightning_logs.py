@@ -85,8 +85,7 @@ def unnoticed(module: Any, notes: Collection[str]) -> Iterator[None]:  # noqa: A
         module: whose `log`, and whose metrics of torchmetrics, do not see the pass.
         notes: attributes of the module that are put back.
     """
-    metrics = [part for part in module.modules() if hasattr(part, "_defaults")]  # torchmetrics keep their state there
-    before = [(part, {name: _copy(value) for name, value in vars(part).items()}) for part in metrics]
+    before = [(part, {name: _copy(value) for name, value in vars(part).items()}) for part in metrics_of(module)]
     kept = {name: copy.copy(getattr(module, name)) for name in notes}
     try:
         with _replaced(module, lambda *_, **__: None):
@@ -97,6 +96,11 @@ def unnoticed(module: Any, notes: Collection[str]) -> Iterator[None]:  # noqa: A
             vars(part).update(values)
         for name, value in kept.items():
             setattr(module, name, value)
+
+
+def metrics_of(module: Any) -> list[Any]:  # noqa: ANN401 - Lightning's
+    """Return a module's metrics of torchmetrics; they keep the defaults of their state in `_defaults`."""
+    return [part for part in module.modules() if hasattr(part, "_defaults")]
 
 
 @contextmanager

@@ -22,9 +22,9 @@ class Launch:
         on_nonfinite: what all processes do when a loss or a gradient is NaN or infinite: "stop", or "skip" the update.
             It changes nothing before that, so a run that stopped may be resumed with "skip".
         observers: what gets every line of metrics.jsonl, in a process of its own beside rank 0: "tensorboard", "wandb",
-            "mlflow" and "trackio", or package.module:callable.
-        hooks: package.module:callable of a `Moment`, called by every process before and after each epoch and step. A
-            hook may look at everything and change nothing; `bigbatch verify` checks that.
+            "mlflow" and "trackio", or a function of yours as package.module:function (docs/trackers.md).
+        hooks: functions of yours, as package.module:function, called by every process before and after each epoch and
+            step. A hook may look at everything and change nothing; `bigbatch verify` checks that.
 
     Raises:
         InputError: a field is out of its range.
