@@ -18,7 +18,6 @@ import disks
 import elastic
 import kills
 import overhead
-import slurm
 import stops
 from trial import Row
 
@@ -41,8 +40,6 @@ TRIALS: dict[str, Callable[[], Row | list[Row]]] = {
     "bad-input": lambda: Row("bad image files, recipes and command lines", *bad_input.run(), is_kept=True),
     "torchrun": elastic.kill_under_torchrun,
     "elastic": elastic.come_and_go,
-    "slurm": slurm.survive,
-    "slurm-time-limit": slurm.outlive_time_limits,
     "listeners": stops.listeners_of_one_machine,
     "costs": lambda: overhead.costs(5),
     "kill-a-minute": lambda: kills.kill_every_minute(20),
