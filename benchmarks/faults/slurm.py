@@ -18,8 +18,6 @@ from tempfile import TemporaryDirectory
 
 from trial import TINY, Row, Trial, undisturbed_sha256
 
-from card import write_card
-
 SCRIPT = Path(__file__).parents[2] / "examples" / "slurm.sbatch"
 EPOCHS = 10
 RECIPE = (*TINY, "--epochs", EPOCHS)
@@ -270,6 +268,8 @@ def _free_ports(count: int) -> list[int]:
 
 def main() -> None:
     """Run both trials, and write their card."""
+    from card import write_card
+
     rows = [survive(), outlive_time_limits()]
     lines = [f"| {r.fault} | {r.promise} | {r.measured} | {'kept' if r.is_kept else '**falls short**'} |" for r in rows]
     table = "| fault | promise | measured | |\n|---|---|---|---|\n" + "\n".join(lines)

@@ -37,7 +37,7 @@ def _lightning() -> Any:  # noqa: ANN401 - a module of either package
     for name in names:
         try:
             return import_module(name)
-        except ImportError as error:
+        except (ImportError, RuntimeError) as error:  # torchvision of another torch raises a RuntimeError
             reason = first_line(error)
     msg = f"Lightning cannot be imported ({reason}): pip install 'bigbatch[lightning]'"
     raise InputError(msg)

@@ -23,7 +23,7 @@ from bigbatch.step.step import Step
 
 try:
     from transformers import Trainer
-except ImportError as error:
+except (ImportError, RuntimeError) as error:  # torchvision of another torch raises a RuntimeError
     _reason = first_line(error)
     _msg = f"transformers cannot be imported ({_reason}): pip install 'bigbatch[transformers]'"
     raise InputError(_msg) from error
