@@ -18,6 +18,7 @@ from bigbatch.errors import InputError, first_line
 from bigbatch.integrations.loaders import Part, Parts, minibatches_of, order_of
 from bigbatch.integrations.rates import ScaledUpdate, factor_of
 from bigbatch.processes.numerics import reproducible_numerics
+from bigbatch.rules.learning_rate import LearningRate
 from bigbatch.step.objective import Loss, Objective
 from bigbatch.step.step import Step
 
@@ -90,6 +91,7 @@ class ExactTrainer(Trainer):
         self.threads, self.buffers = threads, buffers
         self.step: Step | None = None
         self.counted: str | None = None
+        self.factor: LearningRate | None = None
         self.flops = 0
         self.optimizer: Any
         _check(self)
@@ -173,7 +175,7 @@ class ExactTrainer(Trainer):
     def _current_step(self, model: Any) -> Step:  # noqa: ANN401 - the user's
         if self.step is None:
             optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
-            self.factor, self.update = None, ScaledUpdate(optimizer)
+            self.update = ScaledUpdate(optimizer)
             if self.reference is not None:
                 self.factor = factor_of(
                     reference=self.reference,
