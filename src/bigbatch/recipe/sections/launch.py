@@ -21,8 +21,8 @@ class Launch:
         max_restarts: how often the processes are started again after a fault. They go on from the last checkpoint.
         on_nonfinite: what all processes do when a loss or a gradient is NaN or infinite: "stop", or "skip" the update.
             It changes nothing before that, so a run that stopped may be resumed with "skip".
-        observers: what gets every line of metrics.jsonl, in a process of its own beside rank 0: "tensorboard", "wandb",
-            "mlflow" and "trackio", or a function of yours as package.module:function (docs/trackers.md).
+        observers: what gets every line of metrics.jsonl: "tensorboard", "wandb", "mlflow", "trackio", or a function of
+            yours as package.module:function. Each has a process of its own (docs/trackers.md).
         hooks: functions of yours, as package.module:function, called by every process before and after each epoch and
             step. A hook may look at everything and change nothing; `bigbatch verify` checks that.
 
