@@ -25,7 +25,9 @@ from bigbatch.integrations.transformers import ExactTrainer
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "trainers"
 QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
-pytestmark = pytest.mark.filterwarnings("ignore:::pytorch_lightning", "ignore:.*LeafSpec")  # of the libraries
+# Of the libraries: Lightning warns of torch's trees, and of a Slurm on the machine that it is not started by.
+WARNINGS = ("ignore:::pytorch_lightning", "ignore:.*LeafSpec", "ignore:The `srun` command is available")
+pytestmark = pytest.mark.filterwarnings(*WARNINGS)
 SIZES = {"minibatch_size": 12, "worker_minibatch_size": 4}
 
 
