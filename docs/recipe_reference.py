@@ -48,7 +48,7 @@ def _fields(kind: type[Any]) -> Iterator[str]:
         yield from _item(f"`{setting}` ({_words(kinds[item.name])}{duty}): {meanings[item.name]}")
 
 
-def _words(kind: Any) -> str:
+def _words(kind: Any) -> str:  # noqa: ANN401 - any annotation of a recipe's field
     """Say a type in words, such as "numbers" for `tuple[float, ...]`."""
     origin, inner = get_origin(kind), get_args(kind)
     if isinstance(kind, UnionType):

@@ -68,6 +68,33 @@ def test_an_observer_that_hangs_and_draws_random_numbers_changes_no_bit(train):
     assert folder.read_summary().weights_sha256 == alone.read_summary().weights_sha256
 
 
+def test_an_observer_that_cannot_be_started_costs_a_line(tmp_path):
+    """Its log cannot be opened; the same holds for a full disk, or a system that starts no more processes."""
+    (tmp_path / "observer-watching-notes.log").mkdir()
+    found = observers.Observers(RunFolder(tmp_path), ["watching:notes"])
+    (line,) = found.warnings()
+    assert line == "warning: the observer watching:notes could not be started (Is a directory); training goes on"
+    assert list(found.warnings()) == list(found.close()) == []
+
+
+def test_an_observer_whose_log_was_removed_costs_a_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
+    found = observers.Observers(RunFolder(tmp_path), ["watching:dies"])
+    (tmp_path / "metrics.jsonl").write_text('{"iteration": 0, "loss": 1.0}\n')
+    assert list(found.warnings()) == []
+    (tmp_path / "observer-watching-dies.log").unlink()
+    monkeypatch.setattr(observers, "PATIENCE_SECONDS", 300.0)
+    (line,) = found.close()
+    assert "has failed, the training has not: exit code 9" in line
+
+
+def test_run_json_is_written_before_the_training_waits_for_an_observer(train, tmp_path):
+    """A scheduler may kill it while it waits."""
+    done, _ = train(*observed_by("sees_the_end"), patience=300)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "seen.txt").read_text() == "finished"
+
+
 def test_an_observer_of_a_resumed_run_gets_the_new_lines_only(train):
     done, folder = train(*observed_by("notes"), "--stop-after-epoch", "1", patience=300)
     assert done.returncode == 0, done.stderr

@@ -32,6 +32,21 @@ def dies(_record):
     os._exit(9)
 
 
+class SeesTheEnd:
+    """Notes, when the training has ended, what run.json says."""
+
+    def __call__(self, _record):
+        """Take no notice of a line."""
+
+    def close(self):
+        """Read run.json."""
+        folder = Path(os.environ["BIGBATCH_RUN_FOLDER"])
+        (folder / "seen.txt").write_text(json.loads((folder / "run.json").read_text())["status"])
+
+
+sees_the_end = SeesTheEnd()
+
+
 def looks(moment):
     """Note the moments, and draw random numbers."""
     torch.rand(3)

@@ -8,6 +8,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -37,7 +38,11 @@ class Observers:
         """Start the observers, once; yield a line for each that has failed since the last time."""
         if not self.is_started:
             self.is_started = True
-            self.running = {name: self._start(name) for name in self.names}
+            for name in self.names:
+                try:
+                    self.running[name] = self._start(name)
+                except OSError as error:
+                    yield f"warning: the observer {name} could not be started ({error.strerror}); training goes on"
         for name, process in list(self.running.items()):
             if process.poll() is not None:
                 yield from self._end(name, process)
@@ -66,14 +71,16 @@ class Observers:
 
     def _end(self, name: str, process: subprocess.Popen[bytes]) -> Iterator[str]:
         del self.running[name]
-        if process.stdin and not process.stdin.closed:
+        if process.stdin:
             process.stdin.close()
-        log = self._log(name)
+        log, text = self._log(name), ""
+        with suppress(OSError):  # of a disk that went away, or a log that somebody removed
+            text = log.read_text(errors="replace").strip()
+            if not text:
+                log.unlink()
         if process.returncode:
-            lines = log.read_text(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]
-            yield f"warning: the observer {name} has failed, the training has not: {printable(lines[-1])} ({log})"
-        elif not log.stat().st_size:
-            log.unlink()
+            last = printable(text.splitlines()[-1]) if text else f"exit code {process.returncode}"
+            yield f"warning: the observer {name} has failed, the training has not: {last} ({log})"
 
     def _log(self, name: str) -> Path:
         return self.folder.path / f"observer-{name.replace(':', '-')}.log"

@@ -141,8 +141,9 @@ class Recorder:
             SaveError: the last checkpoint, the metrics or run.json could not be written.
         """
         self._close()
-        is_saved = not (self.writer.num_failures or self.waiting_lines)
-        if not (is_saved and self.write_summary(ending)):
+        is_saved = not (self.writer.num_failures or self.waiting_lines) and self.write_summary(ending)
+        self._end_observers()
+        if not is_saved:
             msg = (
                 f"the end of the training could not be saved to {self.folder.path}; the last good checkpoint stays: "
                 "make room, and train with --resume"
@@ -154,11 +155,15 @@ class Recorder:
         self._close()
         exit_code = exit_code_of(error) or ExitCode.FAILURE
         self.write_summary(replace(self.summary, status=FAILED, error=first_line(error), exit_code=exit_code))
+        self._end_observers()
 
     def _close(self) -> None:
         self.writer.close()
         self.show_warnings()
         self.append()
+
+    def _end_observers(self) -> None:
+        """Wait a little for the observers, when run.json is written: a machine may kill this process now."""
         for warning in self.observers.close():
             self.display.say(warning)
 
