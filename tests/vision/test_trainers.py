@@ -13,7 +13,7 @@ import torchmetrics
 from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
+from torch.utils.data import DataLoader, RandomSampler, TensorDataset, WeightedRandomSampler
 from transformers import GPT2Config, GPT2LMHeadModel, TrainingArguments
 
 import bigbatch
@@ -115,7 +115,8 @@ class Module(pl.LightningModule):
 def fit(module, *, loader=None, strategy=None, **options):
     options = {"max_epochs": 4, "devices": 1, "enable_checkpointing": False} | QUIET | options
     trainer = pl.Trainer(strategy=strategy or ExactStrategy(**SIZES), **options)
-    trainer.fit(module, loader or DataLoader(samples(), batch_size=2, shuffle=True))
+    loader = DataLoader(samples(), batch_size=2, shuffle=True) if loader is None else loader
+    trainer.fit(module, loader)
     return trainer
 
 
@@ -129,7 +130,7 @@ def no_group():
         torch.distributed.destroy_process_group()
 
 
-def by_hand(rate):
+def by_hand(rate, *, epochs=4, order=None, **options):
     """Train `Module` in a plain loop with `bigbatch.Step`, and return it and the losses."""
 
     @bigbatch.objective
@@ -140,9 +141,9 @@ def by_hand(rate):
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
     losses = []
     with bigbatch.joined():
-        minibatches = bigbatch.Minibatches(samples(), **SIZES)
-        with bigbatch.Step(module, mean_of_worker, optimizer, minibatches) as step:
-            for minibatch in minibatches.epochs(4):
+        minibatches = bigbatch.Minibatches(samples(), order=order, **SIZES)
+        with bigbatch.Step(module, mean_of_worker, optimizer, minibatches, **options) as step:
+            for minibatch in minibatches.epochs(epochs):
                 bigbatch.set_learning_rate(optimizer, rate(step.iteration))
                 losses.append(float(step(minibatch)))
     return module, losses
@@ -193,6 +194,18 @@ def test_the_noise_scale_is_logged_and_goes_on_from_a_checkpoint(tmp_path):
     assert noise.noise.average.variance > 0
 
 
+class Halves(RandomSampler):
+    """A random sampler with an order of its own."""
+
+    def __iter__(self):
+        return iter(range(24))
+
+
+class Stream(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        return iter(samples())
+
+
 class Listing(Module):
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch, batch_idx)["loss"]
@@ -241,6 +254,8 @@ def test_lightning_is_refused_what_cannot_be_exact(module, options, line):
     ("loader", "line"),
     [
         (lambda: DataLoader(samples(), sampler=WeightedRandomSampler([1.0] * 48, 48)), "WeightedRandomSampler"),
+        (lambda: DataLoader(samples(), sampler=Halves(samples())), "the order comes from a Halves"),
+        (lambda: DataLoader(Stream()), "is a stream"),
         (lambda: [DataLoader(samples()), DataLoader(samples())], "one training DataLoader"),
         (lambda: DataLoader(samples(10)), "minibatch_size 12 is larger than the data set of 10"),
     ],
@@ -253,7 +268,10 @@ def test_data_whose_order_would_depend_on_the_processes_is_refused(loader, line)
 def test_bfloat16_and_an_unshuffled_order_are_kept():
     module = Module()
     fit(module, loader=DataLoader(samples(), batch_size=2), precision="bf16-mixed", max_epochs=1)
-    assert all(bool(tensor.isfinite().all()) for tensor in module.state_dict().values())
+    plain, _ = by_hand(lambda _: 0.1, epochs=1, order=lambda _: range(48), precision="bfloat16")
+    assert hash_of(module.state_dict()) == hash_of(plain.state_dict())
+    others = [by_hand(lambda _: 0.1, epochs=1, order=lambda _: range(48)), by_hand(lambda _: 0.1, epochs=1)]
+    assert len({hash_of(trained.state_dict()) for trained, _ in (*others, (module, []))}) == 3
 
 
 class Classifier(nn.Module):

@@ -1,14 +1,14 @@
 """Accelerate: a loop of one's own that `Accelerator` launches, with exact steps in place of its backward pass.
 
-from bigbatch.integrations.accelerate import prepare
+    step, loader, scheduler = prepare(accelerator, model, optimizer, loader, scheduler, minibatch_size=256)
+    for minibatch in loader:
+        loss = step.backward(minibatch).loss  # in place of the model's call and of accelerator.backward(loss)
+        optimizer.step(); scheduler.step(); optimizer.zero_grad()  # as before
 
-step, train_loader, scheduler = prepare(accelerator, model, optimizer, train_loader, scheduler, minibatch_size=256)
-for minibatch in train_loader:
-loss = step.backward(minibatch).loss  # in place of the model's call and of accelerator.backward(loss)
-optimizer.step(); scheduler.step(); optimizer.zero_grad()  # as before
+Nothing else of the script changes.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, Final
 
@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from bigbatch.errors import InputError
-from bigbatch.integrations.loaders import Part, Parts, minibatches_of
+from bigbatch.integrations.loaders import Part, PartLoader, minibatches_of
 from bigbatch.integrations.rates import ScaledUpdate, factor_of
+from bigbatch.integrations.refusals import refuse
 from bigbatch.processes.numerics import reproducible_numerics
 from bigbatch.step.objective import Loss, LossFunction, Objective
 from bigbatch.step.step import Step
@@ -42,9 +43,10 @@ def prepare(  # noqa: PLR0913 - each is a part of the recipe
     seed: int = 0,
     threads: int = 1,
     **options: Any,  # noqa: ANN401 - Step's
-) -> "tuple[ExactStep, Minibatches, Scheduler]":
+) -> "tuple[ExactStep, PartLoader, Scheduler | None]":
     """Return what takes exact steps, in place of `accelerator.prepare` of the same things.
 
+    To go on from a checkpoint, set `step.iteration`: the loader begins there. Its `len()` is the updates of an epoch.
     The model stays unwrapped, on the accelerator's device. The threads of this process are set until `step.close()`.
     Evaluation data is prepared by Accelerate as before.
 
@@ -87,11 +89,13 @@ def prepare(  # noqa: PLR0913 - each is a part of the recipe
             warmup_epochs=warmup_epochs,
             scaling=scaling,
         )
-    precision = PRECISIONS[accelerator.mixed_precision]
-    step = ExactStep(model, objective or Objective(own_loss), optimizer, minibatches, precision=precision, **options)
-    step.numerics_before, step.factor = numerics, factor
-    schedule = Scheduler(scheduler, batches_per_epoch=len(loader), updates_per_epoch=len(minibatches))
-    return step, Minibatches(Parts(minibatches), step), schedule
+    options["precision"] = PRECISIONS[accelerator.mixed_precision]
+    loss = objective or Objective(own_loss)
+    step = ExactStep(model, loss, optimizer, minibatches, factor=factor, numerics_before=numerics, **options)
+    part_loader = PartLoader(minibatches, lambda: divmod(step.iteration, len(minibatches)))
+    if scheduler is not None:
+        scheduler = Scheduler(scheduler, batches_per_epoch=len(loader), updates_per_epoch=len(minibatches))
+    return step, part_loader, scheduler
 
 
 class ExactStep(Step):
@@ -99,17 +103,20 @@ class ExactStep(Step):
 
     Args:
         arguments: as Step's.
-        options: as Step's.
-
-    Attributes:
         factor: what the rates of an iteration's update are multiplied by; the scheduler does not see it.
         numerics_before: puts the threads and torch's settings back, when the step is closed.
+        options: as Step's.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - Step's
+    def __init__(
+        self,
+        *arguments: Any,  # noqa: ANN401 - Step's
+        factor: Callable[[float], float] | None,
+        numerics_before: ExitStack,
+        **options: Any,  # noqa: ANN401 - Step's
+    ) -> None:
         super().__init__(*arguments, **options)
-        self.factor: Callable[[float], float] | None = None
-        self.numerics_before = ExitStack()
+        self.factor, self.numerics_before = factor, numerics_before
         self.update = ScaledUpdate(self.optimizer)
 
     def backward(self, minibatch: Any, **options: Any) -> Any:  # noqa: ANN401 - as Step's
@@ -126,31 +133,11 @@ class ExactStep(Step):
         self.numerics_before.close()
 
 
-class Minibatches:
-    """This process's parts of the minibatches, of one epoch each time; it begins where `step.iteration` stands.
-
-    To resume, set `step.iteration` before. `len()` is the number of updates in an epoch.
-    """
-
-    def __init__(self, parts: Parts, step: Step) -> None:
-        self.parts, self.step = parts, step
-        self.dataset: Any = parts.minibatches.dataset
-
-    def __len__(self) -> int:
-        return len(self.parts)
-
-    def __iter__(self) -> Iterator[Part]:
-        """Yield the rest of the epoch that the step is in."""
-        epoch, done = divmod(self.step.iteration, len(self))
-        for place in range(done, len(self)):
-            yield self.parts.at(epoch, place)
-
-
 class Scheduler:
     """A scheduler that is stepped once an update, whatever the number of processes.
 
     Args:
-        scheduler: the user's; None for none.
+        scheduler: the user's.
         batches_per_epoch: steps of the scheduler in an epoch.
         updates_per_epoch: updates in it.
     """
@@ -164,8 +151,7 @@ class Scheduler:
         """Advance the schedule by the batches of one update; after an epoch of updates, it has had an epoch's."""
         before, self.updates = self._steps(), self.updates + 1
         for _ in range(self._steps() - before):
-            if self.scheduler is not None:
-                self.scheduler.step()
+            self.scheduler.step()
 
     def get_last_lr(self) -> list[float]:
         """Return the schedule's own rates."""
@@ -177,13 +163,12 @@ class Scheduler:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the scheduler's state, and how many updates it has seen."""
-        return {"scheduler": self.scheduler and self.scheduler.state_dict(), "updates": self.updates}
+        return {"scheduler": self.scheduler.state_dict(), "updates": self.updates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
         self.updates = state["updates"]
-        if self.scheduler is not None:
-            self.scheduler.load_state_dict(state["scheduler"])
+        self.scheduler.load_state_dict(state["scheduler"])
 
 
 def own_loss(model: nn.Module, batch: Any) -> Loss:  # noqa: ANN401 - any batch
@@ -204,11 +189,8 @@ def _check(accelerator: Any) -> None:  # noqa: ANN401 - Accelerate's
     kind, precision = accelerator.distributed_type.name, accelerator.mixed_precision
     accumulates = accelerator.gradient_accumulation_steps != 1
     refusals = {
-        f"distributed type {kind}: the model must be whole in each process": kind not in KINDS,
-        f"mixed precision '{precision}'; say 'no' or 'bf16'": precision not in PRECISIONS,
-        "gradient_accumulation_steps; a larger minibatch_size accumulates": accumulates,
+        f"Accelerate's distributed type {kind}: the model must be whole in each process": kind not in KINDS,
+        f"Accelerate's mixed precision '{precision}'; say 'no' or 'bf16'": precision not in PRECISIONS,
+        "Accelerate's gradient_accumulation_steps; a larger minibatch_size accumulates": accumulates,
     }
-    for what, is_asked in refusals.items():
-        if is_asked:
-            msg = f"an exact step does not take Accelerate's {what}"
-            raise InputError(msg)
+    refuse("an exact step", refusals)

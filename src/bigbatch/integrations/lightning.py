@@ -10,7 +10,7 @@ It serves `lightning` and `pytorch-lightning`: whichever has been imported befor
 
 import os
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from importlib import import_module
@@ -22,8 +22,9 @@ from torch import Tensor
 
 from bigbatch.errors import InputError, first_line
 from bigbatch.integrations.lightning_logs import WorkerLogs, metrics_of, unnoticed
-from bigbatch.integrations.loaders import Part, Parts, minibatches_of
+from bigbatch.integrations.loaders import Part, PartLoader, minibatches_of
 from bigbatch.integrations.rates import ScaledUpdate, factor_of
+from bigbatch.integrations.refusals import refuse
 from bigbatch.processes.numerics import reproducible_numerics
 from bigbatch.reduction.options import AggregationOptions
 from bigbatch.rules.gradient_noise import RunningNoise
@@ -123,7 +124,7 @@ class ExactStrategy(pl.strategies.DDPStrategy):
             return dataloader
         sizes = {"minibatch_size": self.minibatch_size, "worker_minibatch_size": self.worker_minibatch_size}
         device = torch.device("cpu")  # batch_to_device moves each worker's batch, by the module's own hooks
-        return _Minibatches(Parts(minibatches_of(dataloader, **sizes, seed=self.seed, device=device)), self.trainer)
+        return PartLoader(minibatches_of(dataloader, **sizes, seed=self.seed, device=device), self._position)
 
     def batch_to_device(self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0) -> Any:  # noqa: ANN401
         """Move a batch; those of a minibatch when they are read."""
@@ -181,6 +182,10 @@ class ExactStrategy(pl.strategies.DDPStrategy):
         self.numerics.close()
         super().teardown()
 
+    def _position(self) -> tuple[int, int]:
+        """Return the epoch that the trainer is in, and the minibatches of it that it has taken."""
+        return self.trainer.current_epoch, self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
     def _current_step(self) -> Step:
         """Return the step: a new one where a callback has frozen or unfrozen parameters."""
         module = self.lightning_module
@@ -217,29 +222,6 @@ class ExactStrategy(pl.strategies.DDPStrategy):
             msg = f"training_step returned {type(loss).__name__} for a worker; return its loss, or a dict with 'loss'"
             raise InputError(msg)
         return Loss(loss, 1)
-
-
-class _Minibatches:
-    """What Lightning takes for a DataLoader: each of its batches is this process's part of a minibatch."""
-
-    def __init__(self, parts: Parts, trainer: Any) -> None:  # noqa: ANN401 - Lightning's Trainer
-        self.parts, self.trainer = parts, trainer
-
-    def __len__(self) -> int:
-        return len(self.parts)
-
-    def __iter__(self) -> Iterator[Part]:
-        """Yield the rest of the epoch that the trainer is in, also after it has gone on from a checkpoint."""
-        epoch, done = self.trainer.current_epoch, self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        for place in range(done, len(self)):
-            yield self.parts.at(epoch, place)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return nothing: the trainer's own progress says where to go on."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Tell Lightning that it can go on within an epoch."""
 
 
 class ScaledRate(pl.Callback):
@@ -311,7 +293,9 @@ class GradientNoise(pl.Callback):
         """Ask the strategy to measure."""
         strategy = trainer.strategy
         if not isinstance(strategy, ExactStrategy):
-            msg = f"GradientNoise needs the gradients of single workers: use ExactStrategy, not {_name(strategy)}"
+            msg = (
+                f"GradientNoise needs the gradients of single workers: use ExactStrategy, not {type(strategy).__name__}"
+            )
             raise InputError(msg)
         if strategy.minibatch_size == strategy.worker_minibatch_size:
             msg = "GradientNoise compares workers, and the minibatch has one; take a smaller worker_minibatch_size"
@@ -348,10 +332,7 @@ def _check(trainer: Any, strategy: ExactStrategy) -> None:  # noqa: ANN401 - Lig
     refusals |= {
         f"the hook {hook} of the module": pl.utilities.model_helpers.is_overridden(hook, module) for hook in OWN_STEP
     }
-    for what, is_asked in refusals.items():
-        if is_asked:
-            msg = f"ExactStrategy does not take {what}"
-            raise InputError(msg)
+    refuse("ExactStrategy", refusals)
 
 
 def _minibatch_size(trainer: Any) -> int:  # noqa: ANN401 - Lightning's Trainer
@@ -362,7 +343,3 @@ def _minibatch_size(trainer: Any) -> int:  # noqa: ANN401 - Lightning's Trainer
         msg = "ScaledRate cannot see the DataLoader's batch size; give it minibatch_size"
         raise InputError(msg)
     return size * int(trainer.world_size) * int(trainer.accumulate_grad_batches)
-
-
-def _name(value: object) -> str:
-    return type(value).__name__

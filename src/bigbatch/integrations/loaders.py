@@ -1,10 +1,18 @@
 """A torch DataLoader's data, read again as exact minibatches: its dataset, its collate function and its order."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sized
 from typing import Any
 
 import torch
-from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, RandomSampler, SequentialSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    default_collate,
+)
 
 from bigbatch.data.batch import Batch
 from bigbatch.data.minibatches import Minibatches
@@ -22,23 +30,33 @@ class Part:
         self.batches = batches
 
 
-class Parts:
-    """The parts of one minibatch after another, from any iteration of a training on.
+class PartLoader:
+    """What a trainer takes for a DataLoader: each of its batches is this process's part of a minibatch.
 
     Args:
         minibatches: of the training.
+        position: tells where the training is: the epoch, and the minibatches of it that are done. So a training that
+            goes on from a checkpoint needs nothing of this loader.
 
     Attributes:
         minibatches: the same.
+        dataset: that is read.
     """
 
-    def __init__(self, minibatches: Minibatches) -> None:
-        self.minibatches = minibatches
+    def __init__(self, minibatches: Minibatches, position: Callable[[], tuple[int, int]]) -> None:
+        self.minibatches, self.position = minibatches, position
+        self.dataset: Any = minibatches.dataset
         self.next: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         """Return the number of iterations in an epoch."""
         return len(self.minibatches)
+
+    def __iter__(self) -> Iterator[Part]:
+        """Yield the parts of the rest of the epoch that the training is in."""
+        epoch, done = self.position()
+        for place in range(done, len(self)):
+            yield self.at(epoch, place)
 
     def at(self, epoch: int, place: int) -> Part:
         """Return the part of the minibatch `place` of an epoch, both counted from 0."""
@@ -46,6 +64,13 @@ class Parts:
             self.reading = self.minibatches.epoch(epoch, first=place)
         self.next = (epoch, place + 1)
         return Part(next(self.reading))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: the training's position says where to go on. Lightning asks."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take nothing."""
 
 
 def minibatches_of(
@@ -74,8 +99,8 @@ def minibatches_of(
     if not isinstance(loader, DataLoader):
         msg = f"the training data is a {type(loader).__name__}; give one torch DataLoader of a dataset with a length"
         raise InputError(msg)
-    if isinstance(loader.dataset, torch.utils.data.IterableDataset):
-        msg = "the DataLoader reads a stream, which has no exact shuffle; give it a dataset with len() and [index]"
+    if isinstance(loader.dataset, IterableDataset) or not isinstance(loader.dataset, Sized):
+        msg = "the training data is a stream, which has no exact shuffle; give a dataset with len() and [index]"
         raise InputError(msg)
     if loader.batch_sampler is not None and type(loader.batch_sampler) is not BatchSampler:
         msg = (
@@ -88,8 +113,8 @@ def minibatches_of(
         minibatch_size=minibatch_size,
         worker_minibatch_size=worker_minibatch_size,
         seed=seed,
-        collate=loader.collate_fn if loader.batch_size is not None else None,
-        order=order_of(loader.sampler, len(loader.dataset)),  # type: ignore[arg-type]
+        collate=None if loader.collate_fn is default_collate else loader.collate_fn,
+        order=order_of(loader.sampler, len(loader.dataset)),
         device=device,
         loader_workers=loader.num_workers,
     )
@@ -105,7 +130,7 @@ def order_of(sampler: Any, num_samples: int) -> Order | None:  # noqa: ANN401 - 
     Raises:
         InputError: another sampler, or a random one that draws with replacement or not all samples.
     """
-    is_shuffle = isinstance(sampler, RandomSampler) and not sampler.replacement and sampler.num_samples == num_samples
+    is_shuffle = type(sampler) is RandomSampler and not sampler.replacement and sampler.num_samples == num_samples
     if is_shuffle or (type(sampler) is DistributedSampler and sampler.shuffle):
         return None
     if type(sampler) in {SequentialSampler, DistributedSampler}:

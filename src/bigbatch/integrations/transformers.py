@@ -1,8 +1,8 @@
 """transformers: its Trainer, with a model, collator, schedule and callbacks of one's own, and exact steps.
 
-from bigbatch.integrations.transformers import ExactTrainer
+    trainer = ExactTrainer(model, arguments, train_dataset=..., data_collator=..., minibatch_size=256)
 
-trainer = ExactTrainer(model, arguments, train_dataset=..., data_collator=..., minibatch_size=256)
+Whatever Trainer takes besides, it takes too.
 """
 
 import copy
@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from bigbatch.errors import InputError, first_line
-from bigbatch.integrations.loaders import Part, Parts, minibatches_of, order_of
+from bigbatch.integrations.loaders import Part, PartLoader, minibatches_of
 from bigbatch.integrations.rates import ScaledUpdate, factor_of
+from bigbatch.integrations.refusals import refuse
 from bigbatch.processes.numerics import reproducible_numerics
 from bigbatch.rules.learning_rate import LearningRate
 from bigbatch.step.objective import Loss, Objective
@@ -115,25 +115,17 @@ class ExactTrainer(Trainer):
 
     def get_train_dataloader(self) -> Any:  # noqa: ANN401 - Trainer's
         """Return a loader of the minibatches' numbers: each item is this process's part of the next minibatch."""
-        dataset, collate = self.train_dataset, self._get_collator_with_removed_columns(self.data_collator, "training")
-        if _is_of_datasets(dataset):
-            dataset, collate = self._remove_unused_columns(dataset, description="training"), self.data_collator
-        if not hasattr(dataset, "__len__") or isinstance(dataset, torch.utils.data.IterableDataset):
-            msg = "the training dataset is a stream, which has no exact shuffle; give one with len() and [index]"
-            raise InputError(msg)
-        order_of(sampler := self._get_train_sampler(dataset), len(dataset))
-        readers = self.args.dataloader_num_workers
-        loader: Any = DataLoader(dataset, 1, sampler=sampler, num_workers=readers, collate_fn=_Plain(collate))
-        self.parts = Parts(
-            minibatches_of(
-                loader,
-                minibatch_size=self.minibatch_size,
-                worker_minibatch_size=self.worker_minibatch_size,
-                seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
-                device=self.args.device,
-            )
+        loader = super().get_train_dataloader()
+        loader.collate_fn = _Plain(loader.collate_fn)
+        minibatches = minibatches_of(
+            loader,
+            minibatch_size=self.minibatch_size,
+            worker_minibatch_size=self.worker_minibatch_size,
+            seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
+            device=self.args.device,
         )
-        return DataLoader(range(len(self.parts)), 1, collate_fn=self._next_part)  # type: ignore[arg-type]
+        self.parts = PartLoader(minibatches, lambda: divmod(self.state.global_step, len(minibatches)))
+        return DataLoader(range(len(minibatches)), 1, collate_fn=lambda _: self.parts.at(*self.parts.position()))  # type: ignore[arg-type]
 
     def get_batch_samples(self, epoch_iterator: Iterator[Part], num_batches: int, device: Any) -> Any:  # noqa: ANN401, ARG002 - Trainer's
         """Return the next minibatch, alone; its tokens are counted worker by worker."""
@@ -168,9 +160,6 @@ class ExactTrainer(Trainer):
         """Return the rate that is logged: of the update that was taken."""
         rate: float = super()._get_learning_rate()
         return rate * self.factor(self.state.global_step) if self.factor else rate
-
-    def _next_part(self, _: list[int]) -> Part:
-        return self.parts.at(*divmod(self.state.global_step, len(self.parts)))
 
     def _current_step(self, model: Any) -> Step:  # noqa: ANN401 - the user's
         if self.step is None:
@@ -256,10 +245,6 @@ def _number(labels: Any, *, first: int = 0) -> Any:  # noqa: ANN401 - whatever a
     return labels[..., first:].ne(-100).sum()
 
 
-def _is_of_datasets(dataset: object) -> bool:
-    return type(dataset).__module__.partition(".")[0] == "datasets"
-
-
 def _check(trainer: ExactTrainer) -> None:
     args = trainer.args
     refusals = {text: bool(getattr(args, name, None)) and getattr(args, name) != "no" for name, text in REFUSED.items()}
@@ -269,10 +254,4 @@ def _check(trainer: ExactTrainer) -> None:
         f"distributed type {kind}; the model must be whole in each process": kind not in KINDS,
         f"{args.n_gpu} GPUs in one process; start one process for each with torchrun": args.n_gpu > 1,
     }
-    for what, is_asked in refusals.items():
-        if is_asked:
-            msg = f"ExactTrainer does not take {what}"
-            raise InputError(msg)
-    if dist.is_initialized() and trainer.minibatch_size < dist.get_world_size():
-        msg = f"{dist.get_world_size()} processes share a minibatch of {trainer.minibatch_size} samples; start fewer"
-        raise InputError(msg)
+    refuse("ExactTrainer", refusals)
