@@ -206,6 +206,28 @@ class Stream(torch.utils.data.IterableDataset):
         return iter(samples())
 
 
+class Adding(Module):
+    """Notes when its metric would add what other processes have counted."""
+
+    def training_step(self, batch, batch_idx):
+        self.adds_in_training = self.accuracy.distributed_available_fn()
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch):  # noqa: ARG002 - Lightning's
+        self.adds_in_validation = self.accuracy.distributed_available_fn()
+
+
+def test_metrics_add_over_processes_in_training_and_not_in_an_evaluation_of_all_data():
+    module = Adding()
+    before = module.accuracy.distributed_available_fn
+    trainer = pl.Trainer(strategy=ExactStrategy(**SIZES), devices=1, max_epochs=1, enable_checkpointing=False, **QUIET)
+    loaders = DataLoader(samples(), batch_size=2, shuffle=True), DataLoader(samples(), batch_size=24)
+    trainer.fit(module, *loaders)
+    assert module.adds_in_training
+    assert not module.adds_in_validation
+    assert module.accuracy.distributed_available_fn is before
+
+
 class Listing(Module):
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch, batch_idx)["loss"]
