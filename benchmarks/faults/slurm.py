@@ -105,8 +105,8 @@ class Slurm:
         return "\n".join(f"{path.name}: {path.read_text(errors='replace')[-1500:]}" for path in paths)
 
     def _daemon(self, *words: str) -> None:
-        log = (self.folder / f"{words[0]}.out.log").open("wb")
-        self.daemons.append(subprocess.Popen(words, stdout=log, stderr=log, env=self.environment))
+        with (self.folder / f"{words[0]}.out.log").open("wb") as log:
+            self.daemons.append(subprocess.Popen(words, stdout=log, stderr=log, env=self.environment))
 
 
 @contextmanager
