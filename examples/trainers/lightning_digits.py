@@ -30,7 +30,7 @@ class Classifier(pl.LightningModule):
         loss = nn.functional.cross_entropy(outputs, labels)
         self.train_accuracy(outputs, labels)
         self.log("train_loss", loss)
-        self.log("train_accuracy", self.train_accuracy, on_step=False, on_epoch=True)
+        self.log("train_accuracy", self.train_accuracy, on_step=True, on_epoch=True)
         return loss
 
     def validation_step(self, batch):

@@ -228,6 +228,26 @@ def test_metrics_add_over_processes_in_training_and_not_in_an_evaluation_of_all_
     assert module.accuracy.distributed_available_fn is before
 
 
+class Scoring(Module):
+    def training_step(self, batch, batch_idx):
+        images, labels = batch
+        number = self.accuracy(self.model(images), labels)
+        self.log_dict({"by_object": self.accuracy, "by_number": number}, on_step=True, on_epoch=False)
+        return super().training_step(batch, batch_idx)
+
+    def on_train_batch_end(self, *_):
+        self.outputs.append(dict(self.trainer.callback_metrics))
+
+
+def test_what_a_metric_object_found_for_each_worker_is_logged_as_their_mean():
+    module = Scoring()
+    fit(module)
+    assert len(module.outputs) == 16
+    assert all(logged["by_object"] == logged["by_number"] for logged in module.outputs)
+    counts = [round(12 * float(logged["by_object"])) for logged in module.outputs]
+    assert any(count % 3 for count in counts)  # of 12 samples, not of the last worker's 4
+
+
 class Listing(Module):
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch, batch_idx)["loss"]
@@ -342,9 +362,28 @@ def test_accelerate_is_refused_what_cannot_be_exact():
     with pytest.raises(InputError, match="is a list; give one torch DataLoader"):
         prepared([1, 2])
     _, step, minibatches, _ = prepared()
-    with pytest.raises(InputError, match="give prepare an objective"):
+    with pytest.raises(InputError, match=r"give prepare an objective\(model, batch\)"):
         step.backward(next(iter(minibatches)))
     step.close()
+
+
+def test_the_lines_of_a_loop_that_compute_the_loss_become_the_objective():
+    """They return the worker's mean, as the loop had it."""
+
+    def objective(model, batch):
+        images, labels = batch
+        return nn.functional.cross_entropy(model.layers(images), labels)
+
+    hashes = set()
+    for options in ({"objective": objective}, {"loader": DataLoader(samples(), shuffle=True, collate_fn=named)}):
+        torch.manual_seed(0)
+        optimizer, step, minibatches, _ = prepared(**options)
+        for minibatch in minibatches:
+            step.backward(minibatch)
+            optimizer.step()
+        step.close()
+        hashes.add(hash_of(step.model.state_dict()))
+    assert len(hashes) == 1
 
 
 def words(n=24):

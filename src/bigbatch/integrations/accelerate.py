@@ -10,6 +10,7 @@ Nothing else of the script changes.
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -20,7 +21,7 @@ from bigbatch.integrations.loaders import Part, PartLoader, minibatches_of
 from bigbatch.integrations.rates import ScaledUpdate, factor_of
 from bigbatch.integrations.refusals import refuse
 from bigbatch.processes.numerics import reproducible_numerics
-from bigbatch.step.objective import Loss, LossFunction, Objective
+from bigbatch.step.objective import Loss, Objective
 from bigbatch.step.step import Step
 
 PRECISIONS: Final = {"no": "float32", "bf16": "bfloat16"}
@@ -36,7 +37,7 @@ def prepare(  # noqa: PLR0913 - each is a part of the recipe
     *,
     minibatch_size: int,
     worker_minibatch_size: int | None = None,
-    objective: LossFunction | Objective | None = None,
+    objective: Callable[[nn.Module, Any], Tensor | Loss] | None = None,
     reference: int | None = None,
     warmup_epochs: float = 0.0,
     scaling: str = "linear",
@@ -59,8 +60,9 @@ def prepare(  # noqa: PLR0913 - each is a part of the recipe
             epoch of updates advances it by an epoch of batches. None if there is none.
         minibatch_size: samples per update, over all processes (kn).
         worker_minibatch_size: samples of one worker (n); by default the loader's batch size.
-        objective: as for `bigbatch.Step`; by default the loss that the model itself returns for `model(**batch)`, of
-            which the mean over the workers is minimised.
+        objective: returns the loss of (model, batch), the batch of one worker. A scalar is the worker's mean, as a
+            loop computes it, and the mean over the workers is minimised; `bigbatch.Loss` has a weight of its own. By
+            default the loss that the model itself returns for `model(**batch)`.
         reference: the minibatch size that the optimizer's rate is trusted at; None leaves the rate as it is.
         warmup_epochs: epochs of gradual warmup, from the trusted rate to the scaled one.
         scaling: "linear" for SGD, "square-root" for Adam and its kind, or "none".
@@ -90,8 +92,8 @@ def prepare(  # noqa: PLR0913 - each is a part of the recipe
             scaling=scaling,
         )
     options["precision"] = PRECISIONS[accelerator.mixed_precision]
-    loss = objective or Objective(own_loss)
-    step = ExactStep(model, loss, optimizer, minibatches, factor=factor, numerics_before=numerics, **options)
+    loss_of_worker = Objective(partial(_loss_of_worker, objective or own_loss))
+    step = ExactStep(model, loss_of_worker, optimizer, minibatches, factor=factor, numerics_before=numerics, **options)
     part_loader = PartLoader(minibatches, lambda: divmod(step.iteration, len(minibatches)))
     if scheduler is not None:
         scheduler = Scheduler(scheduler, batches_per_epoch=len(loader), updates_per_epoch=len(minibatches))
@@ -171,7 +173,7 @@ class Scheduler:
         self.scheduler.load_state_dict(state["scheduler"])
 
 
-def own_loss(model: nn.Module, batch: Any) -> Loss:  # noqa: ANN401 - any batch
+def own_loss(model: nn.Module, batch: Any) -> Tensor:  # noqa: ANN401 - any batch
     """Return the mean loss that a model returns for its own batch, as those of transformers do.
 
     Raises:
@@ -180,9 +182,18 @@ def own_loss(model: nn.Module, batch: Any) -> Loss:  # noqa: ANN401 - any batch
     output = model(**batch) if isinstance(batch, Mapping) else None
     loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
     if not isinstance(loss, Tensor):
-        msg = "the model returns no loss for model(**batch); give prepare an objective, as bigbatch.Step takes it"
+        msg = "the model returns no loss for model(**batch); give prepare an objective(model, batch) that returns it"
         raise InputError(msg)
-    return Loss(loss, 1)
+    return loss
+
+
+def _loss_of_worker(
+    objective: Callable[[nn.Module, Any], Tensor | Loss],
+    model: nn.Module,
+    batch: Any,  # noqa: ANN401 - any batch
+) -> Tensor | Loss:
+    loss = objective(model, batch)
+    return Loss(loss, 1) if isinstance(loss, Tensor) and loss.ndim == 0 else loss
 
 
 def _check(accelerator: Any) -> None:  # noqa: ANN401 - Accelerate's

@@ -18,7 +18,8 @@ MEANS: Final = ("mean", torch.mean)  # as which `log` reduces by default
 class WorkerLogs:
     """Take what `training_step` logs for each worker; log the mean over all workers of the minibatch, once.
 
-    Numbers that are reduced by their mean are taken. Metric objects go to Lightning, which sums their states itself.
+    Numbers that are reduced by their mean are taken, and what a metric object found for a worker. An epoch's value of a
+    metric object is Lightning's, which sums its states.
 
     Args:
         module: whose `log` is called.
@@ -31,6 +32,7 @@ class WorkerLogs:
         self.processes = Processes.current()
         self.rows: list[dict[str, float | Tensor]] = []
         self.options: dict[str, dict[str, Any]] = {}
+        self.metrics: dict[str, Any] = {}
 
     @contextmanager
     def worker(self) -> Iterator[None]:
@@ -38,12 +40,15 @@ class WorkerLogs:
         row: dict[str, float | Tensor] = {}
 
         def log(name: str, value: Any, *positional: Any, **options: Any) -> None:  # noqa: ANN401 - Lightning's
-            is_number = isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1)
+            number = value._forward_cache if is_metric(value) else value  # noqa: SLF001 - what Lightning logs of it
+            is_number = isinstance(number, int | float) or (isinstance(number, Tensor) and number.numel() == 1)
             if positional or not is_number or options.get("reduce_fx", "mean") not in MEANS:
                 type(self.module).log(self.module, name, value, *positional, **options)
                 return
-            row[name] = value.detach() if isinstance(value, Tensor) else value
+            row[name] = number.detach() if isinstance(number, Tensor) else number
             self.options[name] = options
+            if number is not value:
+                self.metrics[name] = value
 
         with _replaced(self.module, log):
             yield
@@ -74,7 +79,10 @@ class WorkerLogs:
             dist.all_reduce(table)  # each row is of one process, and of zeros elsewhere: the sum is exact
         for name, mean in zip(names, table.mean(0).float().to(device), strict=True):
             options = self.options[name] | {"sync_dist": False, "batch_size": self.minibatch_size}
-            self.module.log(name, mean, **options)
+            value = self.metrics.get(name, mean)
+            if value is not mean:
+                value._forward_cache = mean  # noqa: SLF001 - as above
+            self.module.log(name, value, **options)
 
 
 @contextmanager
@@ -99,8 +107,13 @@ def unnoticed(module: Any, notes: Collection[str]) -> Iterator[None]:  # noqa: A
 
 
 def metrics_of(module: Any) -> list[Any]:  # noqa: ANN401 - Lightning's
-    """Return a module's metrics of torchmetrics; they keep the defaults of their state in `_defaults`."""
-    return [part for part in module.modules() if hasattr(part, "_defaults")]
+    """Return a module's metrics of torchmetrics."""
+    return [part for part in module.modules() if is_metric(part)]
+
+
+def is_metric(value: Any) -> bool:  # noqa: ANN401 - whatever is logged
+    """Tell whether it is one of torchmetrics, which keep the defaults of their state in `_defaults`."""
+    return hasattr(value, "_defaults")
 
 
 @contextmanager
