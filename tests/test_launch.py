@@ -45,7 +45,7 @@ def test_a_killed_rank_is_named(bigbatch):
 def test_a_silent_rank_ends_all_within_the_timeout_and_is_named(bigbatch, tmp_path, after):
     """In its first pass, while torch arranges its buckets, or in the middle of the training."""
     arguments = f"model.arguments={{rank = 1, how = 'hang', after = {after}}}"
-    done = bigbatch(*FAILS, "--set", arguments, "--processes", 3, "--timeout", 3, **HERE)
+    done = bigbatch(*FAILS, "--set", arguments, "--processes", 3, "--timeout", 10, **HERE)
     assert seconds_since_the_fault(tmp_path) < 30
     assert done.returncode == 1
     assert "bigbatch: rank 1 did not answer within the timeout" in done.stderr

@@ -121,12 +121,28 @@ def test_an_observer_ends_after_a_training_that_was_killed(tmp_path):
     assert json.loads((tmp_path / "noted.jsonl").read_text()) == {"iteration": 0, "loss": 1.0}
 
 
-def test_a_hanging_observer_is_ended_by_the_system():
-    """An alarm is set at the end of its input."""
-    start = "import sys; from bigbatch.integrations import observer; observer.SECONDS_AFTER_THE_END = 1; import time; "
-    hang = "observer.follow(observer.Path('/dev/null'), 0, print); time.sleep(1e6)"
-    done = subprocess.run([sys.executable, "-c", start + hang], stdin=subprocess.DEVNULL, check=False)
-    assert done.returncode == -signal.SIGALRM
+HANG = "__import__('time').sleep(1e6)"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        HANG,
+        f"def observe(record):\n    {HANG}",
+        f"def observe(record):\n    pass\n\n\nobserve.close = lambda: {HANG}",
+    ],
+    ids=["while it starts", "at a line", "at the end"],
+)
+def test_a_hanging_observer_is_ended_some_minutes_after_the_training(tmp_path, monkeypatch, program):
+    """The minutes are a second here."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    (tmp_path / "hanging.py").write_text(program)
+    (tmp_path / "metrics.jsonl").write_text('{"iteration": 0, "loss": 1.0}\n')
+    start = (
+        "import sys; from bigbatch.integrations import observer as o; o.SECONDS_AFTER_THE_END = 1; sys.exit(o.main())"
+    )
+    words = [sys.executable, "-c", start, str(tmp_path), "hanging:observe", "0"]
+    assert subprocess.run(words, stdin=subprocess.DEVNULL, check=False).returncode == -signal.SIGALRM
 
 
 def test_lines_are_read_when_they_are_whole(tmp_path):
