@@ -11,10 +11,10 @@ import pytorch_lightning as pl
 import torch
 import torchmetrics
 from accelerate import Accelerator
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset, WeightedRandomSampler
-from transformers import GPT2Config, GPT2LMHeadModel, TrainingArguments
+from transformers import GPT2Config, GPT2LMHeadModel, TrainingArguments, ViTConfig, ViTForImageClassification
 
 import bigbatch
 from bigbatch.errors import InputError
@@ -22,6 +22,7 @@ from bigbatch.integrations.accelerate import prepare
 from bigbatch.integrations.lightning import ExactStrategy, GradientNoise, ScaledRate
 from bigbatch.integrations.rates import ScaledUpdate
 from bigbatch.integrations.transformers import ExactTrainer
+from prose import code_blocks
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "trainers"
 QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
@@ -403,12 +404,12 @@ def gpt():
     return GPT2LMHeadModel(GPT2Config(vocab_size=20, n_positions=8, n_embd=8, n_layer=1, n_head=2))
 
 
-def trainer_of(folder, model=None, kind=ExactTrainer, **options):
+def trainer_of(folder, model=None, kind=ExactTrainer, data=None, **options):
     own = {name: options.pop(name) for name in ("reference", "warmup_epochs") if name in options}
     settings = {"per_device_train_batch_size": 4, "num_train_epochs": 2, "use_cpu": True, "report_to": [], "seed": 0}
     settings |= {"logging_steps": 1, "save_strategy": "no", "disable_tqdm": True} | options
     arguments = TrainingArguments(str(folder), **settings)
-    data = {"train_dataset": words(), "data_collator": padded}
+    data = data or {"train_dataset": words(), "data_collator": padded}
     return kind(model or gpt(), arguments, **data, minibatch_size=12, **own)
 
 
@@ -447,6 +448,54 @@ def test_transformers_takes_the_steps_of_a_plain_loop_that_counts_tokens(tmp_pat
     pairs = zip(model.state_dict().values(), trainer.model.state_dict().values(), strict=True)
     worst = max(float((one - other).abs().max()) for one, other in pairs)
     assert worst < 1e-6  # the same numbers, by other kernels for the loss
+
+
+def vit():
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    return ViTForImageClassification(ViTConfig(image_size=4, patch_size=2, num_channels=1, num_labels=3, **sizes))
+
+
+def dots(n=24):
+    generator = torch.Generator().manual_seed(0)
+    return [{"pixel_values": torch.randn(1, 4, 4, generator=generator), "labels": i % 3} for i in range(n)]
+
+
+def vit_trainer(folder, *, model=None, **options):
+    data = {"train_dataset": dots(), "eval_dataset": dots(6), "data_collator": None}
+    save = {"save_strategy": "steps", "save_steps": 1, "learning_rate": 0.1} | options
+    return trainer_of(folder, model or vit(), data=data, **save)
+
+
+def test_a_model_whose_file_has_other_names_than_it_goes_on_to_the_same_weights(tmp_path):
+    """Trainer itself goes on with the weights of the start, and a warning."""
+    whole = vit_trainer(tmp_path / "whole")
+    whole.train()
+    again = vit_trainer(tmp_path / "again")
+    again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-1"))
+    assert hash_of(again.model.state_dict()) == hash_of(whole.model.state_dict())
+    best = vit_trainer(tmp_path / "best", load_best_model_at_end=True, eval_strategy="steps", eval_steps=1)
+    best.train()
+    number = best.state.best_model_checkpoint
+    assert hash_of(best.model.state_dict()) == hash_of(ViTForImageClassification.from_pretrained(number).state_dict())
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path):
+    vit_trainer(tmp_path).train()
+    path = tmp_path / "checkpoint-1" / "model.safetensors"
+    weights = load_file(path)
+    save_file({name: weight for name, weight in weights.items() if "classifier.weight" not in name}, path)
+    with pytest.raises(InputError, match=r"checkpoint-1 has no classifier\.weight; go on with the model that wrote it"):
+        vit_trainer(tmp_path).train(resume_from_checkpoint=str(path.parent))
+
+    class OfMyOwn(ViTForImageClassification):
+        def __init__(self, config, size):
+            super().__init__(config)
+            self.size = size
+
+    trainer = vit_trainer(tmp_path, model=OfMyOwn(vit().config, 3))
+    with pytest.raises(InputError, match=r"cannot be read by from_pretrained \(.*and \d+ more; go on with"):
+        trainer.train(resume_from_checkpoint=str(path.parent))
 
 
 class Mean(GPT2LMHeadModel):
@@ -490,3 +539,31 @@ def test_a_rate_is_put_back_after_the_update_whatever_happens():
     assert float(optimizer.param_groups[0]["lr"]) == pytest.approx(0.3)
     optimizer.step()
     assert float(optimizer.param_groups[0]["lr"]) == pytest.approx(0.1)
+
+
+def test_the_snippets_of_the_page_train(tmp_path):
+    """Of docs/trainers.md: one for each trainer. Lightning would start a second process by itself."""
+    page = (EXAMPLES.parents[1] / "docs" / "trainers.md").read_text()
+    of_lightning, of_accelerate, of_transformers = code_blocks(page, "python")
+    names = {"Trainer": lambda **options: pl.Trainer(**QUIET | options | {"devices": 1, "max_epochs": 1})}
+    run_block(of_lightning, names)
+    names["trainer"].fit(Module(), DataLoader(samples(512), batch_size=8, shuffle=True))
+    assert names["trainer"].global_step == 2
+
+    model = Classifier()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    loader = DataLoader(samples(512), batch_size=64, shuffle=True, collate_fn=named)
+    names = {"accelerator": Accelerator(cpu=True), "model": model, "optimizer": optimizer, "train_loader": loader}
+    names["scheduler"] = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=len(loader))
+    run_block(of_accelerate, names)
+    names["step"].close()
+    assert names["step"].iteration == 2
+    assert names["scheduler"].get_last_lr() == pytest.approx([0.0])
+
+    arguments = TrainingArguments(str(tmp_path), num_train_epochs=1, use_cpu=True, report_to=[], disable_tqdm=True)
+    run_block(of_transformers, {"model": gpt(), "arguments": arguments, "dataset": words(512), "collator": padded})
+    assert (tmp_path / "checkpoint-2").is_dir()
+
+
+def run_block(block, names):
+    exec(compile(block, "docs/trainers.md", "exec"), names)  # noqa: S102 - our own text

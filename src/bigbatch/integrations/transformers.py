@@ -23,7 +23,7 @@ from bigbatch.step.objective import Loss, Objective
 from bigbatch.step.step import Step
 
 try:
-    from transformers import Trainer
+    from transformers import PreTrainedModel, Trainer
 except (ImportError, RuntimeError) as error:  # torchvision of another torch raises a RuntimeError
     _reason = first_line(error)
     _msg = f"transformers cannot be imported ({_reason}): pip install 'bigbatch[transformers]'"
@@ -112,6 +112,24 @@ class ExactTrainer(Trainer):
             self.step.close()
         self.step = None
         return result
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ANN401 - Trainer's
+        """Load all weights of a checkpoint; see `load_what_is_missing`."""
+        self.loading = resume_from_checkpoint
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        """Load all weights of the best checkpoint."""
+        self.loading = self.state.best_model_checkpoint
+        super()._load_best_model()
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:  # noqa: ANN401 - torch's
+        """Load what Trainer leaves out with a warning."""
+        if load_result.missing_keys:
+            load_what_is_missing(self.model, self.loading, load_result.missing_keys)
+            load_result.missing_keys.clear()
+            load_result.unexpected_keys.clear()
+        super()._issue_warnings_after_load(load_result)
 
     def get_train_dataloader(self) -> Any:  # noqa: ANN401 - Trainer's
         """Return a loader of the minibatches' numbers: each item is this process's part of the next minibatch."""
@@ -224,6 +242,38 @@ class ExactTrainer(Trainer):
             f"the loss is {mean:g}, and {total:g} for num_items_in_batch=1: not {known} times as much, as its labels "
             "are; override compute_loss to divide a sum by num_items_in_batch, or to leave it unused"
         )
+        raise InputError(msg)
+
+
+def load_what_is_missing(model: Any, checkpoint: str, missing: list[str]) -> None:  # noqa: ANN401 - the user's
+    """Load a checkpoint into a model some of whose weights were not found in it.
+
+    Some models save their weights by other names than they have them, which `from_pretrained` knows, and Trainer does
+    not: it would go on with the weights of the start (seen with transformers 5.24 and a ViT).
+
+    Args:
+        model: to load into.
+        checkpoint: its folder.
+        missing: names that were not found.
+
+    Raises:
+        InputError: the checkpoint has no such weights.
+    """
+    state = model.state_dict()
+    found = {state[name].data_ptr() for name in state.keys() - set(missing)}
+    lacking = [name for name in missing if state[name].data_ptr() not in found]  # what is tied to others is there
+    reason = "has no"
+    if lacking and isinstance(model, PreTrainedModel):
+        try:
+            saved, info = type(model).from_pretrained(checkpoint, config=model.config, output_loading_info=True)
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
+            reason = f"cannot be read by from_pretrained ({first_line(error)}), and has no"
+        else:
+            lacking = sorted(info["missing_keys"])
+            model.load_state_dict(saved.state_dict())
+    if lacking:
+        names = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")  # noqa: PLR2004
+        msg = f"the checkpoint {checkpoint} {reason} {names}; go on with the model that wrote it, or begin anew"
         raise InputError(msg)
 
 
