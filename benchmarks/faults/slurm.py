@@ -19,13 +19,12 @@ from tempfile import TemporaryDirectory
 from trial import TINY, Row, Trial, undisturbed_sha256
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "slurm.sbatch"
-EPOCHS = 10
-RECIPE = (*TINY, "--epochs", EPOCHS)
+SHORT, LONG = ((*TINY, "--epochs", epochs) for epochs in (10, 120))
 CONFIGURATION = """
 ClusterName=trial
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
-SlurmctldPort={ports[0]}
+SlurmctldPort={port}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket,cred_expire=5
 ProctrackType=proctrack/linuxproc
@@ -39,26 +38,28 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SchedulerParameters=sched_interval=2,bf_interval=2
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
-NodeName={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2
-PartitionName=main Nodes={host} Default=YES PriorityTier=1 OverSubscribe=NO
-PartitionName=urgent Nodes={host} PriorityTier=9 OverSubscribe=NO
+SlurmdLogFile={folder}/slurmd-%n.log
+{nodes}
+PartitionName=main Nodes=ALL Default=YES PriorityTier=1 OverSubscribe=NO
+PartitionName=urgent Nodes=ALL PriorityTier=9 OverSubscribe=NO
 """
+NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus}"
 
 
 class Slurm:
-    """A controller and a node, as long as they are asked.
+    """A controller and its nodes, all on this machine.
 
     Args:
         folder: of its files.
+        nodes: how many share the 2 processors.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, nodes: int) -> None:
+        self.folder, self.nodes = folder, nodes
         self.environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
         self.daemons: list[subprocess.Popen[bytes]] = []
 
@@ -67,14 +68,20 @@ class Slurm:
         (self.folder / "state").mkdir()
         (self.folder / "munge.key").write_bytes(os.urandom(128))
         (self.folder / "munge.key").chmod(0o400)
-        text = CONFIGURATION.format(host=socket.gethostname(), folder=self.folder, ports=_free_ports(2))
+        host, port, *ports = socket.gethostname(), *_free_ports(1 + self.nodes)
+        places = dict(zip((host, "localhost"), ports, strict=False))  # names that lead here
+        nodes = [NODE.format(name=n, host=host, port=p, cpus=2 // self.nodes) for n, p in places.items()]
+        text = CONFIGURATION.format(host=host, folder=self.folder, port=port, nodes="\n".join(nodes))
         (self.folder / "slurm.conf").write_text(text)
         names = {"key-file": "munge.key", "socket": "munge.socket", "log-file": "munge.log"}
         names |= {"pid-file": "munge.pid", "seed-file": "munge.seed"}
         self._daemon("munged", "--foreground", "--force", *(f"--{k}={self.folder / v}" for k, v in names.items()))
         self._daemon("slurmctld", "-D")
-        self._daemon("slurmd", "-D")
-        wait_until(lambda: "idle" in self.ask("sinfo", "--noheader", "--format=%t", check=False), self.logs)
+        for name in places:
+            self._daemon("slurmd", "-D", "-N", name)
+        all_idle = ["idle", str(self.nodes)]
+        question = ("sinfo", "--noheader", "--format=%T %D")
+        wait_until(lambda: self.ask(*question, check=False).split() == all_idle, self.logs)
 
     def stop(self) -> None:
         """End all."""
@@ -105,16 +112,16 @@ class Slurm:
         return "\n".join(f"{path.name}: {path.read_text(errors='replace')[-1500:]}" for path in paths)
 
     def _daemon(self, *words: str) -> None:
-        with (self.folder / f"{words[0]}.out.log").open("wb") as log:
+        with (self.folder / f"{len(self.daemons)}-{words[0]}.out.log").open("wb") as log:
             self.daemons.append(subprocess.Popen(words, stdout=log, stderr=log, env=self.environment))
 
 
 @contextmanager
-def slurm() -> Iterator[Slurm]:
+def slurm(nodes: int) -> Iterator[Slurm]:
     """Start a Slurm, for the time of a trial."""
     with TemporaryDirectory(prefix="slurm-") as name:
         Path(name).chmod(0o755)
-        found = Slurm(Path(name))
+        found = Slurm(Path(name), nodes)
         try:
             found.start()
             yield found
@@ -127,19 +134,19 @@ def is_there() -> bool:
     return os.geteuid() == 0 and all(map(shutil.which, ("munged", "slurmctld", "slurmd", "sbatch")))
 
 
-def small_script(folder: Path, run: Path, *, minutes: int = 30) -> Path:
-    """Write the example with the sizes of this machine: one node, two tasks, a small training."""
+def small_script(cluster: Slurm, recipe: tuple[object, ...], run: Path, *, minutes: int = 30) -> Path:
+    """Write the example with the sizes of this machine: two tasks, a small training."""
     text = SCRIPT.read_text()
-    sizes = {"nodes": "1", "ntasks-per-node": "2", "cpus-per-task": "1", "time": str(minutes), "signal": "USR1@30"}
-    for option, value in sizes.items():
+    sizes = {"nodes": cluster.nodes, "ntasks-per-node": 2 // cluster.nodes, "cpus-per-task": 1, "time": minutes}
+    for option, value in (sizes | {"signal": "USR1@30"}).items():
         text, count = re.subn(rf"^#SBATCH --{option}=.*$", f"#SBATCH --{option}={value}", text, flags=re.MULTILINE)
         assert count == 1, option
     text = re.sub(r"^#SBATCH --gpus-per-node=.*\n", "", text, flags=re.MULTILINE)
-    words = " ".join(map(str, RECIPE[1:]))
+    words = " ".join(map(str, recipe[1:]))
     command = rf'train {words} --output "{run}" --resume --timeout 60'
     text, count = re.subn(r"train imagenet-resnet50 \\\n(?:.*\\\n)*.*\n", command + "\n", text)
     assert count == 1
-    path = folder / "job.sbatch"
+    path = cluster.folder / "job.sbatch"
     path.write_text(text.replace("srun --kill", f"PATH={Path(sys.executable).parent}:$PATH srun --kill"))
     return path
 
@@ -157,17 +164,17 @@ def wait_until(holds: Callable[[], object], explain: Callable[[], str], seconds:
         time.sleep(0.1)
 
 
-def survive(harms: tuple[str, ...] = ("signal", "early signal", "preemption", "killed srun")) -> Row:
+def survive(harms: tuple[str, ...] = ("signal", "early signal", "preemption", "killed srun"), *, nodes: int = 1) -> Row:
     """Harm a job once for each word, and compare its weights with those of a run in peace.
 
     "signal" is `scancel --signal=USR1` while it trains; "early signal" the same as soon as its tasks have begun, before
     they can have imported torch; "preemption" a job of a partition that comes first; "killed srun" is kill -9 of srun,
     after which the script is submitted again, as a person would.
     """
-    expected = undisturbed_sha256(*RECIPE)
-    with slurm() as cluster:
-        run = Trial(cluster.folder / "run", *RECIPE)
-        script = small_script(cluster.folder, run.folder)
+    expected = undisturbed_sha256(*SHORT)
+    with slurm(nodes) as cluster:
+        run = Trial(cluster.folder / "run", *SHORT)
+        script = small_script(cluster, SHORT, run.folder)
         job = cluster.submit(script)
         for harm in harms:
             attempts = run.num_attempts()
@@ -184,7 +191,7 @@ def survive(harms: tuple[str, ...] = ("signal", "early signal", "preemption", "k
         assert summary, cluster.logs()
     is_same = summary.get("weights_sha256") == expected
     return Row(
-        f"examples/slurm.sbatch in a real Slurm: {', '.join(harms)}",
+        f"examples/slurm.sbatch in a real Slurm of {nodes} node{'s' * (nodes > 1)}: {', '.join(harms)}",
         "the job goes on by itself, to the undisturbed weights",
         f"{ended.split()[0].lower()} after {len(summary['attempts'])} attempts that trained; the weights are "
         f"{'the same' if is_same else 'OTHERS'}",
@@ -194,17 +201,12 @@ def survive(harms: tuple[str, ...] = ("signal", "early signal", "preemption", "k
 
 def outlive_time_limits() -> Row:
     """Let the time limit of a minute hit a training that takes longer, again and again."""
-    global RECIPE  # noqa: PLW0603 - a longer one, for this trial alone
-    recipe, RECIPE = RECIPE, (*TINY, "--epochs", 120)
-    try:
-        expected = undisturbed_sha256(*RECIPE)
-        with slurm() as cluster:
-            run = Trial(cluster.folder / "run", *RECIPE)
-            job = cluster.submit(small_script(cluster.folder, run.folder, minutes=1))
-            wait_until(lambda: cluster.state(job).startswith(("COMPLETED", "FAILED", "TIMEOUT")), cluster.logs, 1200)
-            ended, summary = cluster.state(job), run.summary()
-    finally:
-        RECIPE = recipe
+    expected = undisturbed_sha256(*LONG)
+    with slurm(1) as cluster:
+        run = Trial(cluster.folder / "run", *LONG)
+        job = cluster.submit(small_script(cluster, LONG, run.folder, minutes=1))
+        wait_until(lambda: cluster.state(job).startswith(("COMPLETED", "FAILED", "TIMEOUT")), cluster.logs, 1200)
+        ended, summary = cluster.state(job), run.summary()
     is_same = summary.get("weights_sha256") == expected
     return Row(
         "examples/slurm.sbatch with a time limit of a minute, and a longer training",
@@ -267,10 +269,10 @@ def _free_ports(count: int) -> list[int]:
 
 
 def main() -> None:
-    """Run both trials, and write their card."""
+    """Run the trials, and write their card."""
     from card import write_card
 
-    rows = [survive(), outlive_time_limits()]
+    rows = [survive(), survive(nodes=2), outlive_time_limits()]
     lines = [f"| {r.fault} | {r.promise} | {r.measured} | {'kept' if r.is_kept else '**falls short**'} |" for r in rows]
     table = "| fault | promise | measured | |\n|---|---|---|---|\n" + "\n".join(lines)
     write_card("slurm", "The Slurm example in a real Slurm", [asdict(row) for row in rows], table)
