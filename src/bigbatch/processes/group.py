@@ -1,6 +1,9 @@
 """The processes that share a minibatch: their ranks, their messages, and a check that all were given the same."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
@@ -13,6 +16,7 @@ from bigbatch.errors import InputError
 from bigbatch.processes.lost_peer import communicating
 
 TEXT_BYTES: Final = 160
+STANDARD_OUTPUT: Final = 1
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,28 @@ class Processes:
         if not (dist.is_available() and dist.is_initialized()):
             return cls()
         return cls(dist.get_rank(group), dist.get_world_size(group), group)
+
+
+@contextmanager
+def silent_meeting() -> Iterator[None]:
+    """Drop what the processes' meeting prints on standard output, which is for a command's own words, such as JSON.
+
+    Gloo of torch 2.8 tells there of its connections, from C++.
+    """
+    sys.stdout.flush()
+    try:
+        ours = os.dup(STANDARD_OUTPUT)
+    except OSError:  # it is closed
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, STANDARD_OUTPUT)
+        yield
+    finally:
+        os.dup2(ours, STANDARD_OUTPUT)
+        os.close(nowhere)
+        os.close(ours)
 
 
 def communication_device(processes: Processes) -> torch.device:

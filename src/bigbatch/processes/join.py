@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from bigbatch.errors import PeerLostError
 from bigbatch.processes.device import backend, chosen_device
-from bigbatch.processes.group import Processes
+from bigbatch.processes.group import Processes, silent_meeting
 from bigbatch.processes.numerics import default_variable, reproducible_numerics
 from bigbatch.processes.outcome import STORE
 from bigbatch.processes.place import Place, find_place
@@ -86,9 +86,10 @@ def _meet(place: Place, device: torch.device, timeout: timedelta) -> None:
     """
     try:
         store = _store(place, timeout)
-        dist.init_process_group(
-            backend(device), store=store, rank=place.rank, world_size=place.world_size, timeout=timeout
-        )
+        with silent_meeting():
+            dist.init_process_group(
+                backend(device), store=store, rank=place.rank, world_size=place.world_size, timeout=timeout
+            )
     except RuntimeError as error:
         msg = f"the group of {place.world_size} processes did not come together ({error})"
         raise PeerLostError(msg) from error

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.futures import Future
 
 from bigbatch.errors import InputError
-from bigbatch.processes.group import Processes
+from bigbatch.processes.group import Processes, silent_meeting
 from bigbatch.processes.lost_peer import communicating
 from bigbatch.processes.place import find_place
 from bigbatch.reduction.choice import Choice, choose
@@ -229,7 +229,7 @@ def _new_group(processes: Processes, device: torch.device) -> dist.ProcessGroup:
     if processes.group is not None:
         return processes.group
     assert dist.group.WORLD is not None
-    with communicating():  # torch would take its default of 30 minutes instead
+    with communicating(), silent_meeting():  # torch would take its default of 30 minutes instead
         own: dist.ProcessGroup = dist.new_group(timeout=_timeout(dist.group.WORLD, device.type))
     return own
 
