@@ -545,7 +545,8 @@ def test_the_snippets_of_the_page_train(tmp_path):
     """Of docs/trainers.md: one for each trainer. Lightning would start a second process by itself."""
     page = (EXAMPLES.parents[1] / "docs" / "trainers.md").read_text()
     of_lightning, of_accelerate, of_transformers = code_blocks(page, "python")
-    names = {"Trainer": lambda **options: pl.Trainer(**QUIET | options | {"devices": 1, "max_epochs": 1})}
+    alone = QUIET | {"devices": 1, "max_epochs": 1, "enable_checkpointing": False}
+    names = {"Trainer": lambda **options: pl.Trainer(**options | alone)}
     run_block(of_lightning, names)
     names["trainer"].fit(Module(), DataLoader(samples(512), batch_size=8, shuffle=True))
     assert names["trainer"].global_step == 2
