@@ -269,6 +269,13 @@ class Manual(Module):
         self.automatic_optimization = False
 
 
+class Accumulating(pl.Callback):
+    """Begins to accumulate in the middle of the training."""
+
+    def on_train_epoch_start(self, trainer, _module):
+        trainer.accumulate_grad_batches = 1 + trainer.current_epoch
+
+
 def test_a_list_that_training_step_only_writes_to_is_named():
     with pytest.raises(InputError, match=r"'outputs' changes with every pass.*ExactStrategy\(notes="):
         fit(Listing())
@@ -282,6 +289,12 @@ def test_a_list_that_training_step_only_writes_to_is_named():
     [
         (Module, {"precision": "64-true"}, "precision '64-true'; say '32-true' or 'bf16-mixed'"),
         (Module, {"accumulate_grad_batches": 2}, "accumulate_grad_batches; a larger minibatch_size accumulates"),
+        (
+            Module,
+            {"callbacks": [pl.callbacks.GradientAccumulationScheduler({1: 2})]},
+            "accumulate_grad_batches; a larger",
+        ),
+        (Module, {"callbacks": [Accumulating()]}, "a larger minibatch_size accumulates"),
         (Module, {"sync_batchnorm": True}, "sync_batchnorm"),
         (Module, {"callbacks": [GradientNoise()], "strategy": "ddp"}, "use ExactStrategy, not DDPStrategy"),
         (Manual, {}, "manual optimization"),

@@ -47,6 +47,7 @@ def _lightning() -> Any:  # noqa: ANN401 - a module of either package
 pl: Any = _lightning()
 PRECISIONS: Final = {"32-true": "float32", "32": "float32", "bf16-mixed": "bfloat16"}
 SEED: Final = "PL_GLOBAL_SEED"  # what Lightning's seed_everything leaves
+ACCUMULATES: Final = "accumulate_grad_batches; a larger minibatch_size accumulates"
 STATE: Final = "changes with every pass"
 OWN_STEP: Final = ("backward", "on_before_batch_transfer")  # hooks that would have to see a worker's batch or graph
 
@@ -138,6 +139,8 @@ class ExactStrategy(pl.strategies.DDPStrategy):
         if not isinstance(minibatch, Part):
             msg = "the training has several DataLoaders; give ExactStrategy one training DataLoader"
             raise InputError(msg)
+        accumulates = self.trainer.accumulate_grad_batches != 1  # a callback may have set it
+        refuse("ExactStrategy", {ACCUMULATES: accumulates and not self.trainer.fit_loop._skip_backward})  # noqa: SLF001
         step = self._current_step()
         self.numbers = numbers
         iteration = self.trainer.global_step
@@ -326,13 +329,18 @@ def _check(trainer: Any, strategy: ExactStrategy) -> None:  # noqa: ANN401 - Lig
     refusals = {
         f"precision '{precision}'; say '32-true' or 'bf16-mixed'": precision not in PRECISIONS,
         "manual optimization; call bigbatch.Step in training_step yourself": not module.automatic_optimization,
-        "accumulate_grad_batches; a larger minibatch_size accumulates": trainer.accumulate_grad_batches != 1,
+        ACCUMULATES: trainer.accumulate_grad_batches != 1 or any(map(_will_accumulate, trainer.callbacks)),
         "sync_batchnorm; statistics are over the samples of one worker": bool(strategy._layer_sync),  # noqa: SLF001
     }
     refusals |= {
         f"the hook {hook} of the module": pl.utilities.model_helpers.is_overridden(hook, module) for hook in OWN_STEP
     }
     refuse("ExactStrategy", refusals)
+
+
+def _will_accumulate(callback: Any) -> bool:  # noqa: ANN401 - Lightning's
+    is_scheduler = isinstance(callback, pl.callbacks.GradientAccumulationScheduler)
+    return is_scheduler and callback.going_to_accumulate_grad_batches()
 
 
 def _minibatch_size(trainer: Any) -> int:  # noqa: ANN401 - Lightning's Trainer
