@@ -234,19 +234,28 @@ class Scoring(Module):
         images, labels = batch
         number = self.accuracy(self.model(images), labels)
         self.log_dict({"by_object": self.accuracy, "by_number": number}, on_step=True, on_epoch=False)
+        for reduction in ("mean", "min", max, torch.sum):
+            name = getattr(reduction, "__name__", reduction)
+            by_place = [False, None, True, True]  # prog_bar, logger, on_step, on_epoch
+            self.log(name, images.sum(), *by_place, reduce_fx=reduction)
         return super().training_step(batch, batch_idx)
 
     def on_train_batch_end(self, *_):
         self.outputs.append(dict(self.trainer.callback_metrics))
 
 
-def test_what_a_metric_object_found_for_each_worker_is_logged_as_their_mean():
+def test_what_is_logged_for_each_worker_is_reduced_over_all_as_it_says():
+    """Also what a metric object found for a worker; and options by their place."""
     module = Scoring()
-    fit(module)
+    trainer = fit(module)
     assert len(module.outputs) == 16
     assert all(logged["by_object"] == logged["by_number"] for logged in module.outputs)
     counts = [round(12 * float(logged["by_object"])) for logged in module.outputs]
     assert any(count % 3 for count in counts)  # of 12 samples, not of the last worker's 4
+    for logged in module.outputs:
+        assert logged["min_step"] < logged["mean_step"] < logged["max_step"]
+        assert float(logged["sum_step"]) == pytest.approx(3 * float(logged["mean_step"]), rel=1e-5)
+    assert trainer.callback_metrics["max_epoch"] == max(logged["max_step"] for logged in module.outputs[-4:])
 
 
 class Listing(Module):

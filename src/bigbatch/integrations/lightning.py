@@ -58,8 +58,8 @@ class ExactStrategy(pl.strategies.DDPStrategy):
     The DataLoader's dataset, collate function, number of readers and order (shuffled or not) are used; its batch size
     is not. The mean over the workers of their losses is minimised. The trainer's clipping, schedulers, callbacks and
     checkpoints work as ever, and a checkpoint goes on with another number of processes. A number that `training_step`
-    logs, also by a metric object, is the mean over all workers. Each process evaluates all validation data, so no
-    sample counts twice. Both are the same for every number of processes.
+    logs, also by a metric object, is the mean over all workers, or their `reduce_fx`. Each process evaluates all
+    validation data, so no sample counts twice. Both are the same for every number of processes.
 
     Args:
         minibatch_size: samples per update, over all workers (kn).

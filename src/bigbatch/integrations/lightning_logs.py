@@ -1,9 +1,10 @@
 """What a module of Lightning logs while its workers run: gathered, so that every number of processes logs the same."""
 
 import copy
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from inspect import signature
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -12,14 +13,12 @@ from torch import Tensor
 from bigbatch.errors import InputError
 from bigbatch.processes.group import Processes, check_agreement, communication_device
 
-MEANS: Final = ("mean", torch.mean)  # as which `log` reduces by default
-
 
 class WorkerLogs:
-    """Take what `training_step` logs for each worker; log the mean over all workers of the minibatch, once.
+    """Take what `training_step` logs for each worker; log it once, reduced over all workers of the minibatch.
 
-    Numbers that are reduced by their mean are taken, and what a metric object found for a worker. An epoch's value of a
-    metric object is Lightning's, which sums its states.
+    It is reduced by the `reduce_fx` of the log, the mean by default: numbers, and what a metric object found for a
+    worker. An epoch's value of a metric object is Lightning's, which sums its states.
 
     Args:
         module: whose `log` is called.
@@ -33,6 +32,7 @@ class WorkerLogs:
         self.rows: list[dict[str, float | Tensor]] = []
         self.options: dict[str, dict[str, Any]] = {}
         self.metrics: dict[str, Any] = {}
+        self.names_of_options = [*signature(type(module).log).parameters][3:]  # after self, name and value
 
     @contextmanager
     def worker(self) -> Iterator[None]:
@@ -42,20 +42,20 @@ class WorkerLogs:
         def log(name: str, value: Any, *positional: Any, **options: Any) -> None:  # noqa: ANN401 - Lightning's
             number = value._forward_cache if is_metric(value) else value  # noqa: SLF001 - what Lightning logs of it
             is_number = isinstance(number, int | float) or (isinstance(number, Tensor) and number.numel() == 1)
-            if positional or not is_number or options.get("reduce_fx", "mean") not in MEANS:
-                type(self.module).log(self.module, name, value, *positional, **options)
+            options |= dict(zip(self.names_of_options, positional, strict=False))
+            if not is_number:
+                type(self.module).log(self.module, name, value, **options)
                 return
             row[name] = number.detach() if isinstance(number, Tensor) else number
             self.options[name] = options
-            if number is not value:
-                self.metrics[name] = value
+            self.metrics[name] = None if number is value else value
 
         with _replaced(self.module, log):
             yield
         self.rows.append(row)
 
     def log(self, first: int, device: torch.device) -> None:
-        """Log the means, after all workers of the minibatch have run.
+        """Log what the workers logged, after all of the minibatch have run.
 
         Args:
             first: this process's first worker.
@@ -77,12 +77,28 @@ class WorkerLogs:
         if self.processes.world_size > 1:
             table = table.to(communication_device(self.processes))
             dist.all_reduce(table)  # each row is of one process, and of zeros elsewhere: the sum is exact
-        for name, mean in zip(names, table.mean(0).float().to(device), strict=True):
+        for name, column in zip(names, table.T, strict=True):
             options = self.options[name] | {"sync_dist": False, "batch_size": self.minibatch_size}
-            value = self.metrics.get(name, mean)
-            if value is not mean:
-                value._forward_cache = mean  # noqa: SLF001 - as above
-            self.module.log(name, value, **options)
+            number = reduction_of(options.get("reduce_fx", "mean"))(column).float().to(device)
+            metric = self.metrics[name]
+            if metric is not None:
+                metric._forward_cache = number  # noqa: SLF001 - as above
+            self.module.log(name, number if metric is None else metric, **options)
+
+
+def reduction_of(reduce_fx: Any) -> Callable[[Tensor], Tensor]:  # noqa: ANN401 - Lightning's
+    """Return torch's function for what Lightning takes: mean, sum, max or min, by name or as a function.
+
+    >>> reduction_of(max)(torch.tensor([1.0, 3.0]))
+    tensor(3.)
+    """
+    name = reduce_fx.lower() if isinstance(reduce_fx, str) else getattr(reduce_fx, "__name__", "")
+    known: dict[str, Callable[..., Tensor]] = {"mean": torch.mean, "avg": torch.mean, "sum": torch.sum}
+    known |= {"max": torch.amax, "min": torch.amin}
+    if name not in known:
+        msg = f"training_step logs by reduce_fx {name or reduce_fx}; Lightning takes mean, sum, max and min"
+        raise InputError(msg)
+    return known[name]
 
 
 @contextmanager
