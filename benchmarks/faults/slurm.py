@@ -143,7 +143,7 @@ def small_script(cluster: Slurm, recipe: tuple[object, ...], run: Path, *, minut
         assert count == 1, option
     text = re.sub(r"^#SBATCH --gpus-per-node=.*\n", "", text, flags=re.MULTILINE)
     words = " ".join(map(str, recipe[1:]))
-    command = rf'train {words} --output "{run}" --resume --timeout 60'
+    command = rf'train {words} --output "{run}" --resume --timeout 30'
     text, count = re.subn(r"train imagenet-resnet50 \\\n(?:.*\\\n)*.*\n", command + "\n", text)
     assert count == 1
     path = cluster.folder / "job.sbatch"
@@ -151,8 +151,8 @@ def small_script(cluster: Slurm, recipe: tuple[object, ...], run: Path, *, minut
     return path
 
 
-def wait_until(holds: Callable[[], object], explain: Callable[[], str], seconds: float = 120) -> None:
-    """Wait until something holds.
+def wait_until(holds: Callable[[], object], explain: Callable[[], str], seconds: float = 240) -> None:
+    """Wait until something holds: some times as long as a task waits for one that was killed before they met.
 
     Raises:
         TimeoutError: it did not, with what is known.
@@ -186,7 +186,7 @@ def survive(harms: tuple[str, ...] = ("signal", "early signal", "preemption", "k
                 wait_until(lambda n=attempts: run.num_attempts() > n, cluster.logs)
                 wait_until(lambda n=before: len(run.iterations()) > n, cluster.logs)
             job = HARMS[harm](cluster, job, script)
-        wait_until(lambda: cluster.state(job).startswith(("COMPLETED", "FAILED")), cluster.logs, 240)
+        wait_until(lambda: cluster.state(job).startswith(("COMPLETED", "FAILED")), cluster.logs)
         ended, summary = cluster.state(job), run.summary()
         assert summary, cluster.logs()
     is_same = summary.get("weights_sha256") == expected
