@@ -1,6 +1,7 @@
 """The test matrix: each Python with the torch versions that it has. `nox -s tests` runs all of it, by hand.
 
 nox -s "tests(python='3.11', torch='2.8.0')" runs one cell; -- PATHS gives pytest other tests than the short ones.
+The results of the last time are in benchmarks/results/matrix.md.
 """
 
 import nox
