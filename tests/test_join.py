@@ -102,3 +102,11 @@ def test_what_a_meeting_prints_is_no_part_of_a_commands_output(capfd):
         raise ZeroDivisionError
     os.write(1, b"after\n")
     assert capfd.readouterr() == ("before\nafter\n", "wrong\n")
+
+
+def test_a_meeting_without_a_standard_output_leaves_its_number_alone(capfd, monkeypatch):
+    """It is closed (`>&-`), so another file or a connection may have its number."""
+    monkeypatch.setattr(sys, "__stdout__", None)
+    with silent_meeting():
+        os.write(1, b"sent\n")
+    assert capfd.readouterr().out == "sent\n"

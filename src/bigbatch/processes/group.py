@@ -47,13 +47,11 @@ def silent_meeting() -> Iterator[None]:
 
     Gloo of torch 2.8 tells there of its connections, from C++.
     """
-    sys.stdout.flush()
-    try:
-        ours = os.dup(STANDARD_OUTPUT)
-    except OSError:  # it is closed
+    if sys.__stdout__ is None or sys.__stdout__.closed:  # what has its number may be a file or a connection
         yield
         return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    sys.__stdout__.flush()
+    ours, nowhere = os.dup(STANDARD_OUTPUT), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, STANDARD_OUTPUT)
         yield
