@@ -94,6 +94,16 @@ def test_a_pack_has_the_same_samples_in_the_same_order(folder, tmp_path, form, c
     assert (found.fingerprint == expected.fingerprint) == (form == ("--files",))
 
 
+@pytest.mark.parametrize("encoding", [FILES, JPEG, PIXELS])
+def test_a_box_is_cut_out_of_the_decoded_image(folder, tmp_path, encoding):
+    pack = make(listing_of(folder), tmp_path / "a.pack", encoding=encoding).pack
+    for listing in (pack, listing_of(folder)):
+        for index in range(len(listing)):
+            image = np.asarray(listing.image(index))
+            found = listing.cut(index, lambda width, height: (3, 5, width - 2, height // 2))
+            assert np.array_equal(found, image[5 : image.shape[0] // 2, 3:-2])
+
+
 def test_the_shorter_side_becomes_what_was_asked_and_smaller_images_stay(folder, tmp_path):
     sizes = {i: listing_of(folder).image(i).size for i in range(12)}
     for short_side in (24, 40, 500):

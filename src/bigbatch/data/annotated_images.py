@@ -13,7 +13,7 @@ from bigbatch.data.annotations import AnnotatedImage, AnnotatedSplit, Annotation
 from bigbatch.data.dataset import Splits
 from bigbatch.data.image_files.decode import describe_decoder, open_image
 from bigbatch.data.masks import coco_masks, decode_masks, run_length_code
-from bigbatch.data.resizing import nearest, resized
+from bigbatch.data.resizing import bilinear, nearest, resized
 from bigbatch.recipe import Data
 from bigbatch.recipe.sections.data import MASKS
 from bigbatch.rules.randomness.keyed import Words, below, distinct, random_words
@@ -83,12 +83,10 @@ class AnnotatedImages:
         return [image for image, _ in read], [target for _, target in read]
 
     def _read(self, annotated: AnnotatedImage, words: Words) -> tuple[Tensor, Target]:
-        from PIL.Image import Resampling
-
         image = open_image(annotated.path)
         check_size(image.size, annotated)
         width, height = self._new_size(annotated, words)
-        pixels = np.asarray(image.resize((width, height), Resampling.BILINEAR))
+        pixels = bilinear(np.asarray(image), width, height)
         mirrored = self.is_training and "flip" in self.recipe.augmentation and below(words[FLIP_WORD], 2) == 1
         if mirrored:
             pixels = pixels[:, ::-1]

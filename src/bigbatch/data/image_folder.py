@@ -1,6 +1,7 @@
 """Images with a class each: in folders (`train/CLASS/*`, `val/CLASS/*`, as ImageNet has them), tar files or packs."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from bigbatch.data.image_files.kept_listing import fingerprint
 from bigbatch.data.image_files.listing import Listing
 from bigbatch.data.image_files.splits import open_both
 from bigbatch.data.presence import IMAGE_FOLDER
+from bigbatch.data.resizing import bilinear
 from bigbatch.errors import InputError
 from bigbatch.recipe import Data
 from bigbatch.rules.randomness.keyed import below, distinct, random_words
@@ -43,7 +45,7 @@ def load_image_folder(recipe: Data) -> Splits:
         num_classes=len(train.classes),
         in_channels=3,
         fingerprint=fingerprint(train, validation),
-        engine=describe_decoder(train.image, len(train)),
+        engine=describe_decoder(lambda index: train.cut(index, _whole), len(train)),
     )
 
 
@@ -76,11 +78,8 @@ class ImageFolder(ByteImages):
         return torch.from_numpy(pixels), labels
 
     def _decode(self, index: int, words: NDArray[np.uint64]) -> NDArray[np.uint8]:
-        from PIL.Image import Resampling
-
-        image = self.listing.image(index)
-        box = self._box(image.width, image.height, words[:CROP_WORDS])
-        pixels = np.asarray(image.resize((self.size, self.size), Resampling.BILINEAR, box=box))
+        box = self.listing.cut(index, partial(self._box, words=words[:CROP_WORDS]))
+        pixels = bilinear(box, self.size, self.size)
         mirrored = "flip" in self.augmentation and below(words[CROP_WORDS:], 2)[0] == 1
         return pixels[:, ::-1] if mirrored else pixels
 
@@ -88,6 +87,10 @@ class ImageFolder(ByteImages):
         if "random-resized-crop" in self.augmentation:
             return random_resized_crop(width, height, words)
         return _centre(width, height, max(1, round(min(width, height) / EVALUATION_RESIZE)))
+
+
+def _whole(width: int, height: int) -> Box:
+    return 0, 0, width, height
 
 
 def _centre(width: int, height: int, side: int) -> Box:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bigbatch.data.augmentation import CROP_WORDS, random_resized_crop
 from bigbatch.data.byte_images import ByteImages
-from bigbatch.data.resizing import nearest
+from bigbatch.data.resizing import bilinear, nearest
 from bigbatch.rules.randomness.keyed import Words, below, distinct, random_words
 
 if TYPE_CHECKING:
@@ -60,13 +60,12 @@ class LabelledPixels(ByteImages):
         return torch.from_numpy(pixels), torch.from_numpy(classes)
 
     def _read(self, index: int, words: Words) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        from PIL.Image import Resampling
-
         image, classes = self.source.read(index)
         box = (0, 0, *image.size)
         if "random-resized-crop" in self.augmentation:
             box = random_resized_crop(*image.size, words[:CROP_WORDS])
-        pixels = np.asarray(image.resize((self.size, self.size), Resampling.BILINEAR, box=box))
+        left, upper, right, lower = box
+        pixels = bilinear(np.asarray(image)[upper:lower, left:right], self.size, self.size)
         classes = nearest(classes, box, self.size, self.size)
         if "flip" in self.augmentation and below(words[CROP_WORDS:], 2)[0] == 1:
             return pixels[:, ::-1], classes[:, ::-1]

@@ -1,9 +1,8 @@
 """The processes that share a minibatch: their ranks, their messages, and a check that all were given the same."""
 
-import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
@@ -16,7 +15,6 @@ from bigbatch.errors import InputError
 from bigbatch.processes.lost_peer import communicating
 
 TEXT_BYTES: Final = 160
-STANDARD_OUTPUT: Final = 1
 
 
 @dataclass(frozen=True)
@@ -41,24 +39,14 @@ class Processes:
         return cls(dist.get_rank(group), dist.get_world_size(group), group)
 
 
-@contextmanager
-def silent_meeting() -> Iterator[None]:
+def silent_meeting() -> AbstractContextManager[None]:
     """Drop what the processes' meeting prints on standard output, which is for a command's own words, such as JSON.
 
     Gloo of torch 2.8 tells there of its connections, from C++.
     """
-    if sys.__stdout__ is None or sys.__stdout__.closed:  # what has its number may be a file or a connection
-        yield
-        return
-    sys.__stdout__.flush()
-    ours, nowhere = os.dup(STANDARD_OUTPUT), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, STANDARD_OUTPUT)
-        yield
-    finally:
-        os.dup2(ours, STANDARD_OUTPUT)
-        os.close(nowhere)
-        os.close(ours)
+    from bigbatch.printable import silenced
+
+    return silenced(sys.__stdout__)
 
 
 def communication_device(processes: Processes) -> torch.device:

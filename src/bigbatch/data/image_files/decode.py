@@ -1,4 +1,4 @@
-"""Decode an image with Pillow: what a JPEG or PNG must be, and one line for each that is not."""
+"""Decode an image: what a JPEG or PNG must be, and one line for each that is not. Pillow always can."""
 
 import io
 import warnings
@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from bigbatch.data.image_files.regions import Box, decode_region, region_decoder
 from bigbatch.errors import InputError
 from bigbatch.paths import is_file
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Decoded = TypeVar("Decoded")
+ChooseBox = Callable[[int, int], Box]  # (width, height) -> (left, upper, right, lower)
 
 MAX_PIXELS: Final = 50_000_000  # of an image
 FORMATS: Final = ("JPEG", "PNG")
@@ -45,6 +48,30 @@ def decode_content(content: bytes, place: Callable[[], str]) -> "Image":
     """
     check_pillow()
     return _decode(io.BytesIO(content), _to_rgb, place)
+
+
+def cut(content: bytes, choose: ChooseBox, place: Callable[[], str]) -> NDArray[np.uint8]:
+    """Decode a box of the content of a JPEG or PNG to RGB, shape (height, width, 3), as `open_image` does the whole.
+
+    Args:
+        content: of the file.
+        choose: maps the image's width and height to the box.
+        place: returns where it lies, for errors.
+
+    Raises:
+        InputError: as `open_image`.
+    """
+
+    def convert(image: "Image") -> NDArray[np.uint8]:
+        left, upper, right, lower = box = choose(*image.size)
+        if (image.format, image.mode) == ("JPEG", "RGB"):
+            pixels = decode_region(content, box, image.size)
+            if pixels is not None:
+                return pixels
+        return np.asarray(_to_rgb(image))[upper:lower, left:right]
+
+    check_pillow()
+    return _decode(io.BytesIO(content), convert, place)
 
 
 def decode(path: Path, convert: Callable[["Image"], Decoded]) -> Decoded:
@@ -108,8 +135,8 @@ def check_pillow() -> None:
         raise InputError(msg) from error
 
 
-def describe_decoder(read: Callable[[int], "Image"], num_images: int) -> dict[str, str]:
-    """Return what decodes images here, and a hash of the pixels of some: another build of Pillow may make others.
+def describe_decoder(read: Callable[[int], "Image | NDArray[np.uint8]"], num_images: int) -> dict[str, str]:
+    """Return what decodes and resizes images here, and a hash of the pixels of some: another decoder may make others.
 
     Args:
         read: decodes an image, by its number.
@@ -131,7 +158,8 @@ def _decoder() -> str:
 
     turbo = features.version("libjpeg_turbo")
     library = f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {features.version('jpg')}"
-    return f"Pillow {__version__}, {library}"
+    regions = region_decoder()
+    return f"Pillow {__version__}, {library}{f', {regions}' * bool(regions)}; resized by torch"
 
 
 def _checked(file: BinaryIO) -> "Image":

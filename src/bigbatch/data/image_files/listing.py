@@ -12,7 +12,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from bigbatch.data.image_files.decode import decode_content
+from bigbatch.data.image_files.decode import ChooseBox, cut, decode_content
 from bigbatch.data.image_files.open_files import OpenFiles
 from bigbatch.errors import InputError
 from bigbatch.paths import is_file
@@ -107,6 +107,18 @@ class Listing:
             InputError: it cannot be read or decoded; the message names it.
         """
         return decode_content(self.read(index), lambda: self.place(index))
+
+    def cut(self, index: int, choose: ChooseBox) -> NDArray[np.uint8]:
+        """Decode a box of an image to RGB, shape (height, width, 3).
+
+        Args:
+            index: of the image.
+            choose: maps its width and height to the box (left, upper, right, lower).
+
+        Raises:
+            InputError: as `image`.
+        """
+        return cut(self.read(index), choose, lambda: self.place(index))
 
     def fingerprint(self) -> Iterator[bytes]:
         """Yield each image's split, class, name and size, of which a fingerprint is made."""

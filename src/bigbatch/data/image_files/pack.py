@@ -11,7 +11,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from bigbatch.data.image_files.decode import decode_content, from_pixels
+import numpy as np
+from numpy.typing import NDArray
+
+from bigbatch.data.image_files.decode import ChooseBox, decode_content, from_pixels
 from bigbatch.data.image_files.listing import ContainedListing, read_listing
 from bigbatch.errors import InputError
 
@@ -92,6 +95,24 @@ class Pack(ContainedListing):
         if self.encoding != PIXELS:
             return decode_content(content, lambda: self.place(index))
         return from_pixels(content[SIDES.size :], SIDES.unpack_from(content))
+
+    def cut(self, index: int, choose: ChooseBox) -> NDArray[np.uint8]:
+        """Decode a box of an image to RGB, shape (height, width, 3).
+
+        Args:
+            index: of the image.
+            choose: maps its width and height to the box (left, upper, right, lower).
+
+        Raises:
+            InputError: as `image`.
+        """
+        if self.encoding != PIXELS:
+            return super().cut(index, choose)
+        content = self.read(index)
+        width, height = SIDES.unpack_from(content)
+        left, upper, right, lower = choose(width, height)
+        pixels = np.frombuffer(content, np.uint8, offset=SIDES.size).reshape(height, width, 3)
+        return pixels[upper:lower, left:right]
 
     def fingerprint(self) -> Iterator[bytes]:
         """Yield each image's split, class, name and size; and where images were changed, all their checksums."""
