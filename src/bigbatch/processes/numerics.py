@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import torch
 
+from bigbatch.processes.allocator import keep_freed_memory
+
 CUBLAS: Final = "CUBLAS_WORKSPACE_CONFIG"
 
 
@@ -15,8 +17,9 @@ def reproducible_numerics(threads: int, *, tf32: bool = False) -> Iterator[None]
     """Compute with this number of CPU threads, and with deterministic algorithms, inside the `with` block.
 
     A GPU's products of float32 are rounded to TF32 before only if that is asked for. torch itself does so in
-    convolutions, and not in products of matrices.
+    convolutions, and not in products of matrices. On the CPU, the process keeps the memory that it frees, for good.
     """
+    keep_freed_memory()
     threads_before = torch.get_num_threads()
     is_deterministic = torch.are_deterministic_algorithms_enabled()
     only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
