@@ -83,17 +83,21 @@ class RunningState:
             if not constant.is_untouched(now):  # its user may write to it between two steps
                 self.constants[name] = Constant.of(now, self.device)
 
-    @torch.no_grad()
     def restore(self) -> None:
         """Put the values of the step's start back."""
         self.norms.restore()
-        for name in self.others:
-            self._restore(name)
+        if self.others:
+            with torch.no_grad():
+                for name in self.others:
+                    self._restore(name)
 
-    @torch.no_grad()
     def changes(self) -> list[Tensor]:
         """Return what a worker has added to the buffers that are summed, and fingerprints of those that are alike."""
-        changes = [*self.norms.changes(), *map(self._change, self.sums)]
+        return [*self.norms.changes(), *self._other_changes()] if self.others else self.norms.changes()
+
+    @torch.no_grad()
+    def _other_changes(self) -> list[Tensor]:
+        changes = [self._change(name) for name in self.sums]
         prints = [fingerprint(self.places[name].get(), self.device) for name in self.same]
         return [*changes, torch.stack(prints)] if prints else changes
 

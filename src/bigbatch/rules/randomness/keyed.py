@@ -5,6 +5,7 @@ Salmon et al. 2011 (*Parallel random numbers: as easy as 1, 2, 3*) name the idea
 machine.
 """
 
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -27,10 +28,20 @@ def random_key(purpose: str, *numbers: int) -> int:
     >>> random_key("order", 0, 1) == random_key("order", 1, 0)
     False
     """
+    return _fold(_key_of(purpose, *numbers[:-1]), numbers[-1]) if numbers else _key_of(purpose)
+
+
+@lru_cache(256)
+def _key_of(purpose: str, *numbers: int) -> int:
+    """Return the key of what comes before the last number: a step asks for it once a worker."""
     key = int.from_bytes(blake2b(purpose.encode(), digest_size=8).digest(), "little")
     for number in numbers:
-        key = _mix_int((_mix_int(key + GOLDEN_GAMMA) ^ number) & MASK)
+        key = _fold(key, number)
     return key
+
+
+def _fold(key: int, number: int) -> int:
+    return _mix_int((_mix_int(key + GOLDEN_GAMMA) ^ number) & MASK)
 
 
 def augmentation_key(seed: int, epoch: int) -> int:
