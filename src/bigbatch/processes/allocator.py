@@ -1,8 +1,8 @@
 """The host's memory: what a backward pass frees stays with the process, and the next forward pass takes it again.
 
 By default glibc gives large stretches back to the system as soon as they are free, and the system hands them out again
-page by page, filled with zeros. In a training that is 10,000 to 1,000,000 page faults a step, a tenth to a quarter of its
-time on a CPU (benchmarks/results/allocator.md).
+page by page, filled with zeros. In a training that is 10,000 to 1,000,000 page faults a step, a tenth to a quarter of
+its time on a CPU (benchmarks/results/allocator.md).
 """
 
 import ctypes
