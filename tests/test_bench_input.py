@@ -10,6 +10,7 @@ def test_any_data_is_timed(capsys):
     assert result["stages"]["read a batch"]["least"] <= result["stages"]["read a batch"]["median"]
     assert result["handed_over_per_second"] > 0
     assert result["torchvision"] == {}
+    assert result["decoder"] == ""
     assert "image-folder" in result["not_compared"]
 
 
@@ -25,6 +26,7 @@ def test_photographs_are_timed_stage_by_stage(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "decode, crop, flip" in said
     assert "1 reader handed over" in said
+    assert "decoded by Pillow " in said
 
 
 def test_what_cannot_be_read_is_said_in_a_line(tmp_path, capsys):

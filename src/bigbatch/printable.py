@@ -1,12 +1,4 @@
-"""Text made safe to print: text from a file must not move the cursor, forge a line or reverse the writing.
-
-And what a library prints, left out.
-"""
-
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TextIO
+"""Text made safe to print: text from a file must not move the cursor, forge a line or reverse the writing."""
 
 
 def printable(text: str) -> str:
@@ -23,25 +15,3 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
-@contextmanager
-def silenced(stream: TextIO | None) -> Iterator[None]:
-    """Drop what is written to a standard stream meanwhile, also from C++.
-
-    Args:
-        stream: `sys.__stdout__` or `sys.__stderr__`; where it is closed, nothing is done.
-    """
-    if stream is None or stream.closed:  # what has its number may be a file or a connection
-        yield
-        return
-    stream.flush()
-    number = stream.fileno()
-    ours, nowhere = os.dup(number), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, number)
-        yield
-    finally:
-        os.dup2(ours, number)
-        os.close(nowhere)
-        os.close(ours)

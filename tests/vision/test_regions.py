@@ -53,8 +53,10 @@ def test_a_region_is_pillow_s_to_the_bit(jpeg):
     content, (left, upper, right, lower) = jpeg
     expected = whole_by_pillow(content)
     found = decode_region(content, (left, upper, right, lower), expected.shape[1::-1])
-    assert found is not None
-    assert np.array_equal(found, expected[upper:lower, left:right])
+    if Image.open(io.BytesIO(content)).info.get("progressive"):
+        assert found is None
+    else:
+        assert np.array_equal(found, expected[upper:lower, left:right])
 
 
 @pytest.mark.parametrize("subsampling", SAMPLINGS)
@@ -68,21 +70,30 @@ def test_a_narrow_region_is_too(subsampling, width):
         assert np.array_equal(found, expected[5:20, left : left + width])
 
 
-@settings(max_examples=300, deadline=None)
-@given(
-    places=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=3),
-    is_cut_off=st.booleans(),
-)
-def test_a_damaged_file_has_pillow_s_pixels_and_pillow_s_words(places, is_cut_off):
-    """Only damage behind the region, which nobody reads, is not noticed."""
-    content = bytearray(encoded("JPEG", size=(48, 40)))
-    for place, value in places:
-        content[2 + place % (len(content) - 4)] = value
+WHOLE = encoded("JPEG", size=(48, 40))
+SCAN = WHOLE.index(b"\xff\xda") + 14
+DAMAGES = st.lists(st.tuples(st.integers(2, len(WHOLE) - 3), st.integers(0, 255)), min_size=1, max_size=3)
+
+
+@settings(max_examples=500, deadline=None)
+@given(damages=DAMAGES, is_cut_off=st.booleans())
+def test_a_damaged_file_has_pillow_s_pixels_or_pillow_s_words(damages, is_cut_off):
+    content = bytearray(WHOLE)
+    for place, value in damages:
+        content[place] = value
     if is_cut_off:  # and ended as if it were whole
         content = content[: len(content) // 2] + b"\xff\xd9"
-    box = (10, 3, 40, 30)
-    expected, found = outcome(bytes(content), box, with_regions=False), outcome(bytes(content), box)
-    assert found == expected or (isinstance(expected, str) and "broken data stream" in expected)
+    for box in ((10, 3, 40, 30), (0, 0, 48, 40)):
+        assert outcome(bytes(content), box) == outcome(bytes(content), box, with_regions=False)
+
+
+@settings(max_examples=500, deadline=None)
+@given(place=st.integers(SCAN, len(WHOLE) - 4), code=st.integers(0, 255), lower=st.integers(4, 40))
+def test_a_marker_where_none_belongs_is_pillow_s_to_judge(place, code, lower):
+    """Pillow refuses most of these files; a decoder of regions stops before it has seen it."""
+    content = WHOLE[:place] + bytes([0xFF, code]) + WHOLE[place + 2 :]
+    for box in ((10, 3, 40, lower), (0, 0, 48, 40)):
+        assert outcome(content, box) == outcome(content, box, with_regions=False)
 
 
 def outcome(content: bytes, box, *, with_regions: bool = True):
@@ -163,7 +174,18 @@ def test_a_data_set_has_the_same_bits_with_and_without_it(tmp_path, monkeypatch)
     assert engine["decoded pixels"] == other_engine["decoded pixels"]
     assert "nvImageCodec" in engine["decoder"]
     assert "nvImageCodec" not in other_engine["decoder"]
-    assert describe_decoder(lambda _: picture(), 1)["decoder"] == other_engine["decoder"]
+    assert describe_decoder(lambda _: picture(), 1)["decoder"] == other_engine["decoder"], "it decodes whole images"
+
+
+@pytest.mark.parametrize("version", ["0.8.0", "0.9rc1.dev2", "later"])
+def test_another_version_is_not_used(version, monkeypatch):
+    from nvidia import nvimgcodec
+
+    monkeypatch.setattr(nvimgcodec, "__version__", version)
+    regions._codec.cache_clear()
+    found = regions.region_decoder()
+    regions._codec.cache_clear()
+    assert found == ""
 
 
 def test_it_says_nothing_where_parts_for_gpus_are_missing(tmp_path):

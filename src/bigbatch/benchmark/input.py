@@ -23,7 +23,7 @@ from bigbatch.rules.sampling import BatchIndices
 Indices = NDArray[np.int64]
 Read = Callable[[Indices], object]
 
-DECODE: Final = "decode"
+DECODE: Final = "decode"  # whole images, by Pillow
 AS_BYTES: Final = "decode, crop, flip"
 AS_FLOATS: Final = "decode, crop, flip, normalise"
 BATCH: Final = "read a batch"
@@ -48,7 +48,8 @@ def bench_input(recipe: Recipe, *, rounds: int, samples: int, loader_workers: in
         InputError: the data cannot be read, or `beside` is no folder of images.
     """
     torch.set_num_threads(1)
-    dataset = load_data(recipe.data).train
+    data = load_data(recipe.data)
+    dataset = data.train
     ours = _our_stages(dataset)
     theirs, reason = _their_stages(recipe, dataset, beside)
     seconds: dict[str, list[float]] = {name: [] for name in ours}
@@ -66,6 +67,7 @@ def bench_input(recipe: Recipe, *, rounds: int, samples: int, loader_workers: in
         "data": recipe.data.name,
         "path": recipe.data.path,
         "beside": beside or recipe.data.path,
+        "decoder": data.engine.get("decoder", ""),
         "image_size": recipe.data.image_size,
         "samples": samples,
         "rounds": rounds,

@@ -45,7 +45,7 @@ def load_image_folder(recipe: Data) -> Splits:
         num_classes=len(train.classes),
         in_channels=3,
         fingerprint=fingerprint(train, validation),
-        engine=describe_decoder(lambda index: train.cut(index, _whole), len(train)),
+        engine=describe_decoder(lambda index: train.cut(index, _whole), len(train), reads_regions=True),
     )
 
 

@@ -26,9 +26,9 @@ def resized(width: int, height: int, *, short_side: int, long_side: int) -> tupl
 
 
 def bilinear(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Resize pixels (height, width, channels) by triangles as wide as the old pixels or the new ones, the wider ones.
+    """Resize pixels (height, width, channels): each new one is a mean of those around it, by a triangle.
 
-    It is what Pillow calls bilinear, by torch: three times as fast, and within one level of Pillow's. The sums are of
+    It is what Pillow calls bilinear, but by torch, which is faster: within one level of Pillow's. The sums are of
     integers: all CPUs with AVX2 have the same bits.
 
     >>> bilinear(np.array([[[0], [100], [200]]], np.uint8), 6, 1).ravel().tolist()

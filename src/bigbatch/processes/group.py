@@ -44,7 +44,7 @@ def silent_meeting() -> AbstractContextManager[None]:
 
     Gloo of torch 2.8 tells there of its connections, from C++.
     """
-    from bigbatch.printable import silenced
+    from bigbatch.silence import silenced
 
     return silenced(sys.__stdout__)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bigbatch.paths import cache_folder
 from bigbatch.processes.lost_peer import communicating
-from bigbatch.reduction.exchange import AllReduce
+from bigbatch.reduction.exchange import CHUNK_BYTES, AllReduce
 from bigbatch.reduction.tree import Node
 
 SIZES: Final = (1 << 12, 1 << 16, 1 << 20, 1 << 22)  # bytes
@@ -58,7 +58,7 @@ def choose(
         group: of the processes; all of them call this, and all choose the same.
         machines: what the times depend on.
     """
-    key = sha256(repr((machines, [*algorithms], SIZES, torch.__version__)).encode()).hexdigest()
+    key = sha256(repr((machines, [*algorithms], SIZES, CHUNK_BYTES, torch.__version__)).encode()).hexdigest()
     table = torch.zeros(len(SIZES), len(algorithms), dtype=torch.float64)
     if group.rank() == 0:
         table = _kept_table(key, algorithms, table)

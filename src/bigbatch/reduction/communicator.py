@@ -30,7 +30,8 @@ from bigbatch.reduction.transport import ProcessGroupTransport
 from bigbatch.reduction.tree import Node, merge_run, run_of
 from bigbatch.rules.sampling import process_workers
 
-NUM_LANES: Final = 4  # on CPUs; measured: with fewer the wire idles between the rounds of a bucket
+NUM_LANES: Final = 4  # on CPUs: with fewer the wire idles between the rounds of a bucket
+MANY_PROCESSES: Final = 64  # from here on half the lanes: each has a connection to every process
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ class Communicator:
         if is_nccl:
             self.lanes = [_cuda_lane(_new_group(processes, device), blocks, device)]
         else:
-            groups = [_new_group(processes, device) for _ in range(1 if processes.group else NUM_LANES)]
+            num_lanes = NUM_LANES if len(ranks) < MANY_PROCESSES else NUM_LANES // 2
+            groups = [_new_group(processes, device) for _ in range(1 if processes.group else num_lanes)]
             self.nodes = cluster_nodes(_local_ranks(groups[0]))
             self.lanes = [_cpu_lane(group, blocks, self.nodes) for group in groups]
             if device.type == "cuda":  # a GPU that several processes share, which NCCL does not allow

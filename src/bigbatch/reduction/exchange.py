@@ -17,7 +17,7 @@ from bigbatch.reduction.schedules.schedule import MakeSchedule, Message, Schedul
 from bigbatch.reduction.transport import Pending, Transport
 from bigbatch.reduction.tree import Node, merge_run, run_of
 
-CHUNK_BYTES: Final = 2 << 20  # measured: smaller ones cost processor time, larger ones leave the wire idle
+CHUNK_BYTES: Final = 2 << 20
 LEAD: Final = 3  # turns of a chunk's successors for each of its own: measured; deeper first, or the wire runs dry
 
 # (this process's run of partial sums of a buffer, where the total goes) -> None

@@ -44,6 +44,7 @@ class Flat:
 
     def _given(self, tensors: Sequence[Tensor | None]) -> tuple[list[Tensor], list[Tensor]]:
         """Return the tensors that are not None, and before them their views."""
+        assert len(tensors) == len(self.views)
         if not any(map(is_, tensors, repeat(None))):
             return self.views, list(tensors)  # type: ignore[arg-type]  # none of them is None
         pairs = [(view, tensor) for view, tensor in zip(self.views, tensors, strict=True) if tensor is not None]

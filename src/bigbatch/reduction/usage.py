@@ -38,6 +38,7 @@ class Usage:
 
     def add(self, places: Sequence[int], gradients: Sequence[Tensor | None]) -> None:
         """Note which of the parameters at these places the worker has used."""
+        assert len(places) == len(gradients)
         if any(map(is_, gradients, repeat(None))):
             self.unused_by_worker += [place for place, grad in zip(places, gradients, strict=True) if grad is None]
 

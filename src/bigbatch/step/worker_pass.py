@@ -16,7 +16,6 @@ from bigbatch.step.objective import Loss
 PRECISIONS: Final = ("float32", "tf32", "bfloat16")  # of a forward pass; a recipe has the same
 # Where torch's allocators begin: 64 bytes on a CPU, 512 on a GPU, of which kernels ask for at most 256.
 ALIGNMENT_BYTES: Final = {"cpu": 64, "cuda": 256}
-STRICTEST_ALIGNMENT: Final = max(ALIGNMENT_BYTES.values())
 HALF: Final = frozenset({torch.float16, torch.bfloat16})
 NORMALISATIONS: Final = (
     "bigbatch.Loss(total, weight): by count the sum over tokens or pixels and their number, by worker its mean and 1"
@@ -174,10 +173,8 @@ def aligned(batch: Any) -> Any:  # noqa: ANN401 - any batch
 
 
 def _aligned(tensor: Tensor) -> Tensor:
-    if tensor.requires_grad or tensor.layout is not torch.strided:
-        return tensor
-    address = tensor.data_ptr()
-    if address % STRICTEST_ALIGNMENT == 0 or address % ALIGNMENT_BYTES.get(tensor.device.type, 1) == 0:
+    bytes_ = ALIGNMENT_BYTES.get(tensor.device.type)
+    if bytes_ is None or tensor.layout != torch.strided or tensor.requires_grad or tensor.data_ptr() % bytes_ == 0:
         return tensor
     extent = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     return tensor.as_strided((extent,), (1,)).clone().as_strided(tensor.shape, tensor.stride())

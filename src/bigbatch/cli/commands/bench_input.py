@@ -73,6 +73,8 @@ def _print(result: dict[str, Any]) -> None:
     readers = result["loader_workers"]
     by = f"{readers} reader{'' if readers == 1 else 's'}" if readers else "the process itself, without readers,"
     print(f"{by} handed over {result['handed_over_per_second']:,.0f} samples a second")
+    if result["decoder"]:
+        print(f"decoded by {result['decoder']}")
     if result["not_compared"]:
         print(f"not compared: {result['not_compared']}")
 

@@ -135,12 +135,15 @@ def check_pillow() -> None:
         raise InputError(msg) from error
 
 
-def describe_decoder(read: Callable[[int], "Image | NDArray[np.uint8]"], num_images: int) -> dict[str, str]:
-    """Return what decodes and resizes images here, and a hash of the pixels of some: another decoder may make others.
+def describe_decoder(
+    read: Callable[[int], "Image | NDArray[np.uint8]"], num_images: int, *, reads_regions: bool = False
+) -> dict[str, str]:
+    """Return what decodes and resizes images here, and a hash of some decoded ones: another decoder may make others.
 
     Args:
         read: decodes an image, by its number.
         num_images: how many there are; those that are hashed lie evenly among them.
+        reads_regions: whether parts of images are decoded.
 
     Raises:
         InputError: Pillow is not installed.
@@ -150,15 +153,15 @@ def describe_decoder(read: Callable[[int], "Image | NDArray[np.uint8]"], num_ima
     for index in np.linspace(0, num_images - 1, min(NUM_HASHED, num_images)).astype(int).tolist():
         with suppress(InputError):  # one that cannot be decoded is refused when it is read
             digest.update(np.asarray(read(index)).tobytes())
-    return {"decoder": _decoder(), "decoded pixels": digest.hexdigest()[:DIGITS]}
+    return {"decoder": _decoder(reads_regions=reads_regions), "decoded pixels": digest.hexdigest()[:DIGITS]}
 
 
-def _decoder() -> str:
+def _decoder(*, reads_regions: bool) -> str:
     from PIL import __version__, features
 
     turbo = features.version("libjpeg_turbo")
     library = f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {features.version('jpg')}"
-    regions = region_decoder()
+    regions = region_decoder() if reads_regions else ""
     return f"Pillow {__version__}, {library}{f', {regions}' * bool(regions)}; resized by torch"
 
 
