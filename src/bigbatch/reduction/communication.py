@@ -1,9 +1,9 @@
 """Exchanges that go on beside the computation, one after the other, in the same order on every process."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from threading import Thread
+from threading import Thread, current_thread
 from typing import Final, Protocol
 
 import torch
@@ -14,6 +14,7 @@ from bigbatch.processes.lost_peer import wait_for_peers
 
 Job = Callable[[], None]
 PATIENCE: Final = 0.9  # of a group's timeout
+ENDING_SECONDS: Final = 10  # at most; an idle thread ends at once
 
 
 class Communication(Protocol):
@@ -56,7 +57,8 @@ class ThreadCommunication:
         self.errors: list[BaseException] = []
         self.thread = Thread(target=_run_jobs, args=(self.jobs,), name="bigbatch-communication", daemon=True)
         self.thread.start()
-        weakref.finalize(self, self.jobs.put, None)  # the thread ends also if this is never closed
+        # The thread ends also if this is never closed. An interpreter that ends must not meet it among torch's objects.
+        weakref.finalize(self, _end, self.jobs, self.pending, self.thread)
 
     def submit(self, job: Job, result: Tensor) -> Future[Tensor]:
         """Queue the job."""
@@ -97,6 +99,14 @@ class ThreadCommunication:
 def _run_jobs(jobs: SimpleQueue[Job | None]) -> None:
     while job := jobs.get():
         job()
+        del job  # with its tensors and futures, which this thread must not be the one to free when Python ends
+
+
+def _end(jobs: SimpleQueue[Job | None], pending: Sequence[Future[Tensor]], thread: Thread) -> None:
+    """Let the thread end, and wait for it unless it waits for other processes."""
+    jobs.put(None)
+    if thread is not current_thread() and all(future.done() for future in pending):
+        thread.join(ENDING_SECONDS)
 
 
 class StreamCommunication:
