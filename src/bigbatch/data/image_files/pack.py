@@ -97,15 +97,7 @@ class Pack(ContainedListing):
         return from_pixels(content[SIDES.size :], SIDES.unpack_from(content))
 
     def cut(self, index: int, choose: ChooseBox) -> NDArray[np.uint8]:
-        """Decode a box of an image to RGB, shape (height, width, 3).
-
-        Args:
-            index: of the image.
-            choose: maps its width and height to the box (left, upper, right, lower).
-
-        Raises:
-            InputError: as `image`.
-        """
+        """Decode a box of an image, as `Listing.cut` does; pixels are only cut out."""
         if self.encoding != PIXELS:
             return super().cut(index, choose)
         content = self.read(index)
