@@ -78,8 +78,8 @@ class ImageFolder(ByteImages):
         return torch.from_numpy(pixels), labels
 
     def _decode(self, index: int, words: NDArray[np.uint64]) -> NDArray[np.uint8]:
-        box = self.listing.cut(index, partial(self._box, words=words[:CROP_WORDS]))
-        pixels = bilinear(box, self.size, self.size)
+        part = self.listing.cut(index, partial(self._box, words=words[:CROP_WORDS]))
+        pixels = bilinear(part, self.size, self.size)
         mirrored = "flip" in self.augmentation and below(words[CROP_WORDS:], 2)[0] == 1
         return pixels[:, ::-1] if mirrored else pixels
 

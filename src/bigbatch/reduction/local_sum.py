@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import repeat
-from operator import is_
 
 import torch
 from torch import Tensor
@@ -44,11 +42,10 @@ class Flat:
 
     def _given(self, tensors: Sequence[Tensor | None]) -> tuple[list[Tensor], list[Tensor]]:
         """Return the tensors that are not None, and before them their views."""
-        assert len(tensors) == len(self.views)
-        if not any(map(is_, tensors, repeat(None))):
-            return self.views, list(tensors)  # type: ignore[arg-type]  # none of them is None
-        pairs = [(view, tensor) for view, tensor in zip(self.views, tensors, strict=True) if tensor is not None]
-        return [view for view, _ in pairs], [tensor for _, tensor in pairs]
+        given = [tensor for tensor in tensors if tensor is not None]
+        if len(given) == len(self.views):
+            return self.views, given
+        return [view for view, tensor in zip(self.views, tensors, strict=True) if tensor is not None], given
 
     def add_(self, other: "Flat") -> "Flat":
         """Add the other's buffers, element by element."""

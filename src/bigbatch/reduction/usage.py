@@ -1,8 +1,6 @@
 """Which parameters the workers of a minibatch have used: one that nobody has used keeps no gradient, as in torch."""
 
 from collections.abc import Sequence
-from itertools import repeat
-from operator import is_
 
 import torch
 from torch import Tensor
@@ -38,9 +36,7 @@ class Usage:
 
     def add(self, places: Sequence[int], gradients: Sequence[Tensor | None]) -> None:
         """Note which of the parameters at these places the worker has used."""
-        assert len(places) == len(gradients)
-        if any(map(is_, gradients, repeat(None))):
-            self.unused_by_worker += [place for place, grad in zip(places, gradients, strict=True) if grad is None]
+        self.unused_by_worker += [place for place, grad in zip(places, gradients, strict=True) if grad is None]
 
     def of_worker(self) -> Tensor:
         """Return the worker's flags: 1 for a parameter that it has used, else 0."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from operator import is_
 from typing import Any, Final, cast
 
 import torch
@@ -166,7 +165,7 @@ def aligned(batch: Any) -> Any:  # noqa: ANN401 - any batch
         return {key: aligned(part) for key, part in batch.items()}
     if isinstance(batch, list | tuple):
         parts = [aligned(part) for part in batch]
-        if all(map(is_, parts, batch)):
+        if all(new is old for new, old in zip(parts, batch, strict=True)):
             return batch
         return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
     return batch
