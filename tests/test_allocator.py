@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from bigbatch.processes import allocator
+import bigbatch
+from bigbatch.processes import allocator, numerics
 
 STEPS = """
 import ctypes, json, resource, sys
@@ -83,3 +84,10 @@ def test_nothing_is_done_without_glibc_or_where_its_user_has_chosen(name, monkey
     monkeypatch.setattr(allocator.ctypes, "CDLL", lambda _: pytest.fail("a user has chosen"))
     monkeypatch.setenv(name, "glibc.malloc.trim_threshold=1")
     allocator.keep_freed_memory()
+
+
+def test_a_training_asks_for_it(monkeypatch):
+    calls = []
+    monkeypatch.setattr(numerics, "keep_freed_memory", lambda: calls.append(1))
+    with bigbatch.joined():
+        assert calls == [1]
